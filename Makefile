@@ -1,0 +1,31 @@
+# Both targets work from a fresh clone with nothing but Python 3.11 and make:
+#   make demo    curate the multilingual demo pool, offline
+#   make test    lint and run the test suite
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint wheel clean
+
+demo: $(STAMP)
+	$(BIN)/hf-mlalign demo --output mlalign-demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+wheel: $(STAMP)
+	$(BIN)/python -m build --wheel
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info mlalign-demo

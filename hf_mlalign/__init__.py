@@ -1,0 +1,26 @@
+"""hf_mlalign: multilingual alignment for the Hugging Face stack. Importing it loads no deep-learning library."""
+
+from importlib import import_module
+
+from hf_mlalign._version import __version__
+
+_LAZY = {
+    "MDaQScorer": "hf_mlalign.mdaq.transforms",
+    "MDaQSelector": "hf_mlalign.mdaq.selector",
+    "QualityScorer": "hf_mlalign.mdaq.quality",
+    "das_select": "hf_mlalign.mdaq.selection",
+    "load_encoder": "hf_mlalign.encoders",
+    "mdaq_score": "hf_mlalign.mdaq.transforms",
+}
+
+__all__ = ["__version__", *_LAZY]
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'hf_mlalign' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

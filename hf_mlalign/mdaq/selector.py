@@ -1,0 +1,341 @@
+"""`MDaQSelector`: score, cluster and select the rows of a `datasets.Dataset`, language by language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_mlalign._version import __version__
+from hf_mlalign.columns import LANGUAGE_COLUMNS, Schema, recognise, text_pair_columns
+from hf_mlalign.errors import DataError, listed
+from hf_mlalign.languages import check_languages, normalise
+from hf_mlalign.mdaq.budgets import allocate
+from hf_mlalign.mdaq.clustering import cluster, default_n_clusters
+from hf_mlalign.mdaq.selection import METHODS, Pool, select
+from hf_mlalign.mdaq.tables import add_columns, arrow_column, check_dataset, matrix, numbers
+from hf_mlalign.mdaq.transforms import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from datasets import Dataset
+
+CLUSTER_COLUMN = "cluster"
+ALL = "all"
+"""Name of the one group when languages are not told apart."""
+
+
+@dataclass
+class SelectionResult:
+    """What was selected from a pool of n rows, and why.
+
+    Attributes:
+        selected: row numbers of the k selected rows, ascending, int64.
+        rejected: row numbers of the n − k others, ascending, int64.
+        scores: (n,) float32, NaN where a row could not be scored.
+        clusters: (n,) int32, −1 where a row was not clustered; ids are unique over languages.
+        reasons: (n,) "quality", "diversity" or "" (not selected).
+        languages: (n,) ISO 639-1 codes, or "all".
+        notes: everything that did not go as asked (budgets not filled, rows without score, …).
+    """
+
+    method: str
+    selected: np.ndarray
+    scores: np.ndarray
+    clusters: np.ndarray
+    reasons: np.ndarray
+    languages: np.ndarray
+    budgets: dict[str, tuple[int, int]]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def rejected(self) -> np.ndarray:
+        return np.setdiff1d(np.arange(len(self.scores)), self.selected)
+
+    def per_language(self) -> pd.DataFrame:
+        """One row a language and a last row "all": pool, unscored, selected (quality, diversity), mean score of pool and
+        of selection, clusters of the pool and clusters covered by the selection."""
+        rows = [self._summary(name, self.languages == name) for name in self.budgets]
+        if len(rows) != 1:
+            rows.append(self._summary(ALL, np.ones(len(self.scores), dtype=bool)))
+        import pandas as pd
+
+        return pd.DataFrame(rows)
+
+    def _summary(self, name: str, rows: np.ndarray) -> dict[str, Any]:
+        chosen = rows & (self.reasons != "")
+        known = self.clusters[rows & (self.clusters >= 0)]
+        return {
+            "language": name,
+            "pool": int(rows.sum()),
+            "unscored": int(np.isnan(self.scores[rows]).sum()),
+            "selected": int(chosen.sum()),
+            "by_quality": int((self.reasons[chosen] == "quality").sum()),
+            "by_diversity": int((self.reasons[chosen] == "diversity").sum()),
+            "quality_before": _mean(self.scores[rows]),
+            "quality_after": _mean(self.scores[chosen]),
+            "clusters": len(np.unique(known)),
+            "clusters_covered": len(np.unique(self.clusters[chosen & (self.clusters >= 0)])),
+        }
+
+
+def _mean(values: np.ndarray) -> float:
+    values = values[~np.isnan(values)]
+    return float(values.mean(dtype=np.float64)) if len(values) else float("nan")
+
+
+class MDaQSelector:
+    """Diversity-Aware Selection (M-DaQ §DAS) and its baselines on a dataset.
+
+    Per language: the `n_quality` rows with the best `quality_score`, then, in score order, the best row of each cluster
+    not yet covered until `n_diversity` more are taken. Scores, embeddings and clusters are computed unless the dataset
+    has the columns `quality_score`, `embedding`, `cluster`.
+
+    Args:
+        n_quality, n_diversity: 6,000 and 1,000 (*paper*).
+        per_language: select within each language (*paper*); `False` treats the pool as one.
+        budgets: `None`: n_quality and n_diversity for each language; "total": they are totals shared equally;
+            "proportional": totals shared by pool size; or a mapping language → total or (n_quality, n_diversity).
+        method: "das" (*paper*), or a baseline: "random", "longest", "quality", "car", "deita", "mmr", or your own
+            (`hf_mlalign.mdaq.selection.register_method`).
+        n_clusters: k-means clusters per language; default see `clustering.default_n_clusters` (*ours*).
+        model: see `MDaQScorer`.
+        column_mapping: see `hf_mlalign.columns.recognise`; the language column may be mapped too.
+        languages: keep only these; rows of other languages are never selected and counted in the notes.
+        seed: of k-means and of random selection (0).
+        fill: top up by quality where too few uncovered clusters exist (`False`, *paper*).
+        num_proc, batch_size: passed to `Dataset.map` when scores or embeddings must be computed.
+        **method_options: passed to the method, e.g. `threshold=0.9` for "deita", `trade_off=0.5` for "mmr".
+
+    After `fit`, `result_` holds a `SelectionResult`; `select(ds)` gives the selected rows in their order in `ds`;
+    `ds.map(selector, with_indices=True)` marks every row.
+    """
+
+    def __init__(
+        self,
+        n_quality: int = 6000,
+        n_diversity: int = 1000,
+        *,
+        per_language: bool = True,
+        budgets: str | Mapping[str, Any] | None = None,
+        method: str = "das",
+        n_clusters: int | None = None,
+        model: Any = None,
+        column_mapping: Mapping[str, str] | None = None,
+        languages: Sequence[str] | None = None,
+        seed: int = 0,
+        fill: bool = False,
+        num_proc: int | None = None,
+        batch_size: int = 4096,
+        **method_options: Any,
+    ):
+        if method not in METHODS:
+            raise DataError(f"method: unknown {method!r}. Known: {listed(METHODS)}.")
+        self.n_quality, self.n_diversity, self.per_language, self.budgets = (
+            n_quality,
+            n_diversity,
+            per_language,
+            budgets,
+        )
+        self.method, self.n_clusters, self.model, self.seed, self.fill = method, n_clusters, model, seed, fill
+        self.column_mapping = dict(column_mapping) if column_mapping else None
+        self.languages = check_languages(languages, "languages") if languages else None
+        self.num_proc, self.batch_size, self.method_options = num_proc, batch_size, method_options
+        self.result_: SelectionResult | None = None
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_version": __version__}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update({k: v for k, v in state.items() if k != "_version"})
+
+    def fit(self, ds: Dataset) -> MDaQSelector:
+        """Score, cluster and select; the outcome is in `result_`.
+
+        Raises:
+            DataError: not one non-empty `Dataset`, no usable text columns, an unknown language (row named), or budgets
+                that do not fit.
+        """
+        check_dataset(ds)
+        languages = self.read_languages(ds)
+        schema = self._schema(ds) if self._needs_texts(ds) else None
+        scored = self._with_scores(ds, schema)
+        self.result_ = self.select_from(
+            scores=numbers(scored, SCORE_COLUMN).astype(np.float32),
+            languages=languages,
+            embeddings=matrix(scored, EMBEDDING_COLUMN) if EMBEDDING_COLUMN in scored.column_names else None,
+            clusters=numbers(scored, CLUSTER_COLUMN) if CLUSTER_COLUMN in scored.column_names else None,
+            lengths=self._lengths(ds, schema),
+        )
+        return self
+
+    def select(self, ds: Dataset) -> Dataset:
+        """The selected rows of `ds` in their order there, with `quality_score`, `cluster` and `selection_reason`.
+
+        Fits first if `fit` was not called. A fitted selector takes the dataset it was fitted on.
+        """
+        if self.result_ is None:
+            self.fit(ds)
+        result = self._result_for(len(ds))
+        chosen = result.selected
+        out = ds.select(chosen)
+        return add_columns(
+            out,
+            {
+                SCORE_COLUMN: result.scores[chosen],
+                CLUSTER_COLUMN: result.clusters[chosen],
+                "selection_reason": result.reasons[chosen],
+            },
+        )
+
+    def __call__(self, examples: Mapping[str, Any], indices: Sequence[int] | int) -> dict[str, Any]:
+        """`quality_score`, `cluster`, `selected` and `selection_reason` of rows, for `map(…, with_indices=True)`."""
+        if self.result_ is None:
+            raise DataError("This selector is not fitted. Call selector.fit(ds) before ds.map(selector, …).")
+        result = self.result_
+        rows = np.atleast_1d(np.asarray(indices, dtype=np.int64))
+        if len(rows) and rows.max() >= len(result.scores):
+            self._result_for(int(rows.max()) + 1)
+        reasons = result.reasons[rows].tolist()
+        columns = {
+            SCORE_COLUMN: [None if np.isnan(s) else s for s in result.scores[rows]],
+            CLUSTER_COLUMN: list(result.clusters[rows]),
+            "selected": [reason != "" for reason in reasons],
+            "selection_reason": reasons,
+        }
+        return {k: v[0] for k, v in columns.items()} if np.ndim(indices) == 0 else columns
+
+    def select_from(
+        self,
+        scores: np.ndarray,
+        languages: np.ndarray,
+        embeddings: np.ndarray | None = None,
+        clusters: np.ndarray | None = None,
+        lengths: np.ndarray | None = None,
+    ) -> SelectionResult:
+        """Select from arrays of n rows; what `fit` does once everything is computed. `languages` of unwanted rows: ""."""
+        counts = {name: int((languages == name).sum()) for name in sorted(set(languages.tolist()) - {""})}
+        shares, notes = allocate(counts, self.n_quality, self.n_diversity, self.budgets)
+        result = SelectionResult(
+            method=self.method,
+            selected=np.empty(0, dtype=np.int64),
+            scores=scores,
+            clusters=np.full(len(scores), -1, dtype=np.int32),
+            reasons=np.full(len(scores), "", dtype="<U9"),
+            languages=languages,
+            budgets=dict(shares),
+            notes=list(notes),
+        )
+        dropped = int((languages == "").sum())
+        if dropped:
+            result.notes.append(f"{dropped:,} rows in other languages were left out")
+        for name, (n_quality, n_diversity) in shares.items():
+            rows = np.flatnonzero(languages == name)
+            self._select_group(result, name, rows, n_quality, n_diversity, embeddings, clusters, lengths)
+        result.selected = np.flatnonzero(result.reasons != "")
+        return result
+
+    def _select_group(self, result, name, rows, n_quality, n_diversity, embeddings, clusters, lengths) -> None:
+        scorable = rows[~np.isnan(result.scores[rows])]
+        vectors = None if embeddings is None else _take(embeddings, scorable)
+        if clusters is not None:
+            result.clusters[rows] = clusters[rows]
+        elif vectors is not None and len(scorable) and "clusters" in METHODS[self.method].needs:
+            k = self.n_clusters or default_n_clusters(len(scorable), n_quality, n_diversity)
+            outcome = cluster(vectors, n_clusters=min(k, len(scorable)), seed=self.seed)
+            result.clusters[scorable] = outcome.labels + (result.clusters.max() + 1)
+            result.notes.extend(f"{name}: {note}" for note in outcome.notes)
+        pool = Pool(
+            scores=result.scores[scorable],
+            clusters=result.clusters[scorable] if (result.clusters[scorable] >= 0).all() else None,
+            embeddings=vectors,
+            lengths=None if lengths is None else lengths[scorable],
+        )
+        options = {**self.method_options, **({"fill": True} if self.fill else {})}
+        chosen = select(self.method, pool, n_quality, n_diversity, seed=self.seed, **options)
+        result.reasons[scorable[chosen.indices]] = chosen.reasons
+        result.notes.extend(f"{name}: {note}" for note in chosen.notes)
+        if len(rows) > len(scorable):
+            result.notes.append(f"{name}: {len(rows) - len(scorable):,} rows could not be scored and were not selected")
+
+    def read_languages(self, ds: Dataset) -> np.ndarray:
+        """ISO 639-1 code of each row; "all" where languages are not told apart; "" for rows that `languages` leaves out.
+
+        Raises:
+            DataError: no language column although `languages` is given, or an unknown language.
+        """
+        column = self._language_column(ds.column_names)
+        if column is None or not self.per_language:
+            if self.languages or isinstance(self.budgets, Mapping):
+                raise DataError(
+                    f"languages: there is no language column among {listed(ds.column_names)}. Map one with "
+                    'column_mapping={"<column>": "language"}, and leave per_language on.'
+                )
+            return np.full(len(ds), ALL, dtype="<U8")
+        codes = arrow_column(ds, column).combine_chunks().dictionary_encode()
+        if codes.null_count:
+            row = int(np.flatnonzero(codes.is_null().to_numpy(zero_copy_only=False))[0])
+            raise DataError(f"Column {column!r}, row {row}: no language. Fill it in or drop such rows.")
+        numbers_ = codes.indices.to_numpy()
+        known = []
+        for i, value in enumerate(codes.dictionary.to_pylist()):
+            code = normalise(value) if isinstance(value, str) else None
+            if code is None:
+                check_languages([value], f"Column {column!r}, row {int(np.argmax(numbers_ == i))}")
+            known.append(code if not self.languages or code in self.languages else "")
+        return np.asarray(known, dtype="<U8")[numbers_]
+
+    def _language_column(self, columns: Sequence[str]) -> str | None:
+        mapped = [c for c, role in (self.column_mapping or {}).items() if role == "language"]
+        if mapped and mapped[0] in columns:
+            return mapped[0]
+        return next((c for c in LANGUAGE_COLUMNS if c in columns), None)
+
+    def _needs_texts(self, ds: Dataset) -> bool:
+        has, needs = set(ds.column_names), METHODS[self.method].needs
+        vectors = EMBEDDING_COLUMN in has or ("embeddings" not in needs and CLUSTER_COLUMN in has)
+        return SCORE_COLUMN not in has or "lengths" in needs or not vectors
+
+    def _schema(self, ds: Dataset) -> Schema:
+        schema = recognise(ds.column_names, self.column_mapping)
+        text_pair_columns(ds.column_names, ds.features, schema)
+        return schema
+
+    def _with_scores(self, ds: Dataset, schema: Schema | None) -> Dataset:
+        if schema is None:
+            return ds
+        roles = ("instruction", "input", "response", "messages")
+        mapping = {column: role for role in roles if (column := getattr(schema, role))}
+        scorer = MDaQScorer(self.model, mapping, embeddings=True)
+        texts = ds.select_columns(list(schema.text_columns))
+        scored = texts.map(
+            scorer,
+            batched=True,
+            batch_size=self.batch_size,
+            with_indices=True,
+            num_proc=self.num_proc,
+            features=scorer.features(texts.features),
+            desc="Scoring",
+        )
+        kept = [c for c in (SCORE_COLUMN, EMBEDDING_COLUMN, CLUSTER_COLUMN) if c in ds.column_names]
+        return add_columns(scored, {c: arrow_column(ds, c) for c in kept})
+
+    def _lengths(self, ds: Dataset, schema: Schema | None) -> np.ndarray | None:
+        if schema is None or "lengths" not in METHODS[self.method].needs:
+            return None
+        _, responses = schema.read(ds.select_columns(list(schema.text_columns))[:])
+        return np.fromiter((len(r or "") for r in responses), dtype=np.int64, count=len(ds))
+
+    def _result_for(self, n: int) -> SelectionResult:
+        if n != len(self.result_.scores):
+            raise DataError(
+                f"This selector was fitted on {len(self.result_.scores):,} rows, the dataset has {n:,}. "
+                "Fit a new one, or pass the dataset it was fitted on."
+            )
+        return self.result_
+
+
+def _take(embeddings: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return embeddings if len(rows) == len(embeddings) else embeddings[rows]

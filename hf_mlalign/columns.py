@@ -43,6 +43,11 @@ class Schema:
         """The columns from which texts are read."""
         return tuple(c for c in (self.instruction, self.input, self.response, self.messages) if c)
 
+    @property
+    def mapping(self) -> dict[str, str]:
+        """The text columns as a `column_mapping`: column → role."""
+        return {c: role for role in ("instruction", "input", "response", "messages") if (c := getattr(self, role))}
+
     def read(
         self, batch: Mapping[str, Sequence], indices: Sequence[int] | None = None
     ) -> tuple[list[str | None], list[str | None]]:

@@ -90,11 +90,18 @@ class SentenceEncoder:
     def model(self) -> SentenceTransformer:
         """The SentenceTransformer itself."""
         if self._model is None:
-            from sentence_transformers import SentenceTransformer
-
-            self._model = SentenceTransformer(self.name, device=self.device, revision=self.revision)
+            self._model = self._load()
         limit_threads_in_child()
         return self._model
+
+    def _load(self) -> SentenceTransformer:
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            return SentenceTransformer(self.name, device=self.device, revision=self.revision)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise DataError(f"model: cannot load {self.name!r} as a sentence encoder: {reason}") from error
 
     @property
     def dimension(self) -> int:

@@ -13,10 +13,10 @@ from hf_mlalign.columns import LANGUAGE_COLUMNS, Schema, recognise, text_pair_co
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.languages import check_languages, normalise
 from hf_mlalign.mdaq.budgets import allocate
-from hf_mlalign.mdaq.clustering import cluster, default_n_clusters
+from hf_mlalign.mdaq.clustering import cluster_by_language
 from hf_mlalign.mdaq.selection import METHODS, Pool, select
 from hf_mlalign.mdaq.tables import add_columns, arrow_column, check_dataset, matrix, numbers
-from hf_mlalign.mdaq.transforms import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer
+from hf_mlalign.mdaq.transforms import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer, NullableFloats
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +55,11 @@ class SelectionResult:
         return np.setdiff1d(np.arange(len(self.scores)), self.selected)
 
     def per_language(self) -> pd.DataFrame:
-        """One row a language and a last row "all": pool, unscored, selected (quality, diversity), mean score of pool and
-        of selection, clusters of the pool and clusters covered by the selection."""
+        """One row a language and, of several, a last row "all".
+
+        Columns: pool, unscored, selected (by_quality, by_diversity), mean score of the pool and of the selection,
+        clusters of the pool and how many of them the selection covers.
+        """
         rows = [self._summary(name, self.languages == name) for name in self.budgets]
         if len(rows) != 1:
             rows.append(self._summary(ALL, np.ones(len(self.scores), dtype=bool)))
@@ -101,7 +104,7 @@ class MDaQSelector:
         method: "das" (*paper*), or a baseline: "random", "longest", "quality", "car", "deita", "mmr", or your own
             (`hf_mlalign.mdaq.selection.register_method`).
         n_clusters: k-means clusters per language; default see `clustering.default_n_clusters` (*ours*).
-        model: see `MDaQScorer`.
+        model, encoder: Quality Scoring Model, and encoder for the clusters, see `MDaQScorer`.
         column_mapping: see `hf_mlalign.columns.recognise`; the language column may be mapped too.
         languages: keep only these; rows of other languages are never selected and counted in the notes.
         seed: of k-means and of random selection (0).
@@ -123,6 +126,7 @@ class MDaQSelector:
         method: str = "das",
         n_clusters: int | None = None,
         model: Any = None,
+        encoder: Any = None,
         column_mapping: Mapping[str, str] | None = None,
         languages: Sequence[str] | None = None,
         seed: int = 0,
@@ -140,6 +144,7 @@ class MDaQSelector:
             budgets,
         )
         self.method, self.n_clusters, self.model, self.seed, self.fill = method, n_clusters, model, seed, fill
+        self.encoder = encoder
         self.column_mapping = dict(column_mapping) if column_mapping else None
         self.languages = check_languages(languages, "languages") if languages else None
         self.num_proc, self.batch_size, self.method_options = num_proc, batch_size, method_options
@@ -158,18 +163,25 @@ class MDaQSelector:
             DataError: not one non-empty `Dataset`, no usable text columns, an unknown language (row named), or budgets
                 that do not fit.
         """
+        arrays = self.prepare(ds)
+        self.result_ = self.select_from(**arrays)
+        return self
+
+    def prepare(self, ds: Dataset) -> dict[str, np.ndarray | None]:
+        """Everything selection needs, as the keyword arguments of `select_from`; the costly part of `fit`."""
         check_dataset(ds)
         languages = self.read_languages(ds)
-        schema = self._schema(ds) if self._needs_texts(ds) else None
-        scored = self._with_scores(ds, schema)
-        self.result_ = self.select_from(
-            scores=numbers(scored, SCORE_COLUMN).astype(np.float32),
-            languages=languages,
-            embeddings=matrix(scored, EMBEDDING_COLUMN) if EMBEDDING_COLUMN in scored.column_names else None,
-            clusters=numbers(scored, CLUSTER_COLUMN) if CLUSTER_COLUMN in scored.column_names else None,
-            lengths=self._lengths(ds, schema),
-        )
-        return self
+        scoring = self._needs_scoring(ds)
+        schema = self._schema(ds) if scoring or "lengths" in METHODS[self.method].needs else None
+        scored = self._with_scores(ds, schema) if scoring else ds
+        has = scored.column_names
+        return {
+            "scores": numbers(scored, SCORE_COLUMN).astype(np.float32),
+            "languages": languages,
+            "embeddings": matrix(scored, EMBEDDING_COLUMN) if EMBEDDING_COLUMN in has else None,
+            "clusters": numbers(scored, CLUSTER_COLUMN) if CLUSTER_COLUMN in has else None,
+            "lengths": self.read_lengths(ds, schema),
+        }
 
     def select(self, ds: Dataset) -> Dataset:
         """The selected rows of `ds` in their order there, with `quality_score`, `cluster` and `selection_reason`.
@@ -199,9 +211,9 @@ class MDaQSelector:
         if len(rows) and rows.max() >= len(result.scores):
             self._result_for(int(rows.max()) + 1)
         reasons = result.reasons[rows].tolist()
-        columns = {
-            SCORE_COLUMN: [None if np.isnan(s) else s for s in result.scores[rows]],
-            CLUSTER_COLUMN: list(result.clusters[rows]),
+        columns: dict[str, Any] = {
+            SCORE_COLUMN: NullableFloats.from_array(result.scores[rows]),
+            CLUSTER_COLUMN: result.clusters[rows],
             "selected": [reason != "" for reason in reasons],
             "selection_reason": reasons,
         }
@@ -215,7 +227,7 @@ class MDaQSelector:
         clusters: np.ndarray | None = None,
         lengths: np.ndarray | None = None,
     ) -> SelectionResult:
-        """Select from arrays of n rows; what `fit` does once everything is computed. `languages` of unwanted rows: ""."""
+        """Select from arrays of n rows: what `fit` does once all is computed. Unwanted rows have the language ""."""
         counts = {name: int((languages == name).sum()) for name in sorted(set(languages.tolist()) - {""})}
         shares, notes = allocate(counts, self.n_quality, self.n_diversity, self.budgets)
         result = SelectionResult(
@@ -231,25 +243,45 @@ class MDaQSelector:
         dropped = int((languages == "").sum())
         if dropped:
             result.notes.append(f"{dropped:,} rows in other languages were left out")
+        self._assign_clusters(result, embeddings, clusters)
         for name, (n_quality, n_diversity) in shares.items():
             rows = np.flatnonzero(languages == name)
             self._select_group(result, name, rows, n_quality, n_diversity, embeddings, clusters, lengths)
         result.selected = np.flatnonzero(result.reasons != "")
         return result
 
+    def _assign_clusters(self, result: SelectionResult, embeddings, clusters) -> None:
+        """Fill `result.clusters`: as given, or by k-means within each language over the rows that have a score."""
+        if clusters is not None:
+            result.clusters[:] = clusters
+            return
+        rows = np.flatnonzero(~np.isnan(result.scores) & (result.languages != ""))
+        if embeddings is None or not len(rows):
+            return
+        languages = result.languages[rows]
+        budgets = {name: result.budgets[name] for name in set(languages.tolist())}
+        outcome = cluster_by_language(
+            _take(embeddings, rows),
+            languages,
+            self.n_clusters,
+            seed=self.seed,
+            n_quality={name: budget[0] for name, budget in budgets.items()},
+            n_diversity={name: budget[1] for name, budget in budgets.items()},
+        )
+        result.clusters[rows] = outcome.labels
+        result.notes.extend(outcome.notes)
+
     def _select_group(self, result, name, rows, n_quality, n_diversity, embeddings, clusters, lengths) -> None:
         scorable = rows[~np.isnan(result.scores[rows])]
-        vectors = None if embeddings is None else _take(embeddings, scorable)
-        if clusters is not None:
-            result.clusters[rows] = clusters[rows]
-        elif vectors is not None and len(scorable) and "clusters" in METHODS[self.method].needs:
-            k = self.n_clusters or default_n_clusters(len(scorable), n_quality, n_diversity)
-            outcome = cluster(vectors, n_clusters=min(k, len(scorable)), seed=self.seed)
-            result.clusters[scorable] = outcome.labels + (result.clusters.max() + 1)
-            result.notes.extend(f"{name}: {note}" for note in outcome.notes)
+        needs = METHODS[self.method].needs
+        vectors = None
+        if embeddings is not None and ("embeddings" in needs or self.method == "car"):
+            vectors = _take(embeddings, scorable)
+        own_clusters = clusters is None and "clusters" not in needs  # CaR makes its own
+        clustered = (result.clusters[scorable] >= 0).all() and not own_clusters
         pool = Pool(
             scores=result.scores[scorable],
-            clusters=result.clusters[scorable] if (result.clusters[scorable] >= 0).all() else None,
+            clusters=result.clusters[scorable] if clustered else None,
             embeddings=vectors,
             lengths=None if lengths is None else lengths[scorable],
         )
@@ -261,7 +293,7 @@ class MDaQSelector:
             result.notes.append(f"{name}: {len(rows) - len(scorable):,} rows could not be scored and were not selected")
 
     def read_languages(self, ds: Dataset) -> np.ndarray:
-        """ISO 639-1 code of each row; "all" where languages are not told apart; "" for rows that `languages` leaves out.
+        """ISO 639-1 code of each row; "all" where languages are not told apart, "" where `languages` leaves a row out.
 
         Raises:
             DataError: no language column although `languages` is given, or an unknown language.
@@ -293,22 +325,18 @@ class MDaQSelector:
             return mapped[0]
         return next((c for c in LANGUAGE_COLUMNS if c in columns), None)
 
-    def _needs_texts(self, ds: Dataset) -> bool:
+    def _needs_scoring(self, ds: Dataset) -> bool:
         has, needs = set(ds.column_names), METHODS[self.method].needs
         vectors = EMBEDDING_COLUMN in has or ("embeddings" not in needs and CLUSTER_COLUMN in has)
-        return SCORE_COLUMN not in has or "lengths" in needs or not vectors
+        return SCORE_COLUMN not in has or not vectors
 
     def _schema(self, ds: Dataset) -> Schema:
         schema = recognise(ds.column_names, self.column_mapping)
         text_pair_columns(ds.column_names, ds.features, schema)
         return schema
 
-    def _with_scores(self, ds: Dataset, schema: Schema | None) -> Dataset:
-        if schema is None:
-            return ds
-        roles = ("instruction", "input", "response", "messages")
-        mapping = {column: role for role in roles if (column := getattr(schema, role))}
-        scorer = MDaQScorer(self.model, mapping, embeddings=True)
+    def _with_scores(self, ds: Dataset, schema: Schema) -> Dataset:
+        scorer = MDaQScorer(self.model, schema.mapping, embeddings=True, encoder=self.encoder)
         texts = ds.select_columns(list(schema.text_columns))
         scored = texts.map(
             scorer,
@@ -322,7 +350,8 @@ class MDaQSelector:
         kept = [c for c in (SCORE_COLUMN, EMBEDDING_COLUMN, CLUSTER_COLUMN) if c in ds.column_names]
         return add_columns(scored, {c: arrow_column(ds, c) for c in kept})
 
-    def _lengths(self, ds: Dataset, schema: Schema | None) -> np.ndarray | None:
+    def read_lengths(self, ds: Dataset, schema: Schema | None) -> np.ndarray | None:
+        """Response lengths in characters, (n,) int64, if the method needs them."""
         if schema is None or "lengths" not in METHODS[self.method].needs:
             return None
         _, responses = schema.read(ds.select_columns(list(schema.text_columns))[:])

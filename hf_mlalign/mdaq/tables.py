@@ -93,7 +93,7 @@ def arrow_column(ds: Dataset, column: str) -> pa.ChunkedArray:
 
 
 def add_columns(ds: Dataset, columns: Mapping[str, Any]) -> Dataset:
-    """`ds` with `columns` (arrays, Arrow arrays or lists, one value a row) added, or put in place of equally named ones."""
+    """`ds` with `columns` (arrays or lists, one value a row), replacing equally named ones; NaN becomes null."""
     for name, values in columns.items():
         if name in ds.column_names:
             ds = ds.remove_columns(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 
 from hf_mlalign._version import __version__
 from hf_mlalign.columns import Schema, recognise
-from hf_mlalign.encoders import VectorMemory
+from hf_mlalign.encoders import VectorMemory, load_encoder
 from hf_mlalign.errors import DataError
 
 SCORE_COLUMN = "quality_score"
@@ -29,10 +30,11 @@ class MDaQScorer:
 
     Args:
         model: `None` for the bundled Quality Scoring Model, a name or folder for `QualityScorer.load`, or a
-            `QualityScorer`.
+            `QualityScorer` (or an object with its methods).
         column_mapping: see `hf_mlalign.columns.recognise`.
         embeddings: also add `embedding`, the instruction's vector (float32, (d,)), which clustering needs; zeros for a
             row without instruction.
+        encoder: which encoder makes the embeddings; default the scorer's own, which then reads each text only once.
         memory_bytes: how much each process remembers of vectors already computed (256 MiB, *ours*).
     Raises:
         DataError: no instruction/response columns, or a value that is not text (column and row are named).
@@ -44,9 +46,11 @@ class MDaQScorer:
         column_mapping: Mapping[str, str] | None = None,
         *,
         embeddings: bool = False,
+        encoder: Any = None,
         memory_bytes: int = 256 * 2**20,
     ):
         self.model, self.embeddings, self.memory_bytes = model, embeddings, memory_bytes
+        self.encoder = load_encoder(encoder) if encoder is not None else None
         self.column_mapping = dict(column_mapping) if column_mapping else None
         self._scorer: Any = None
         self._memories: dict[str, VectorMemory] = {}
@@ -64,8 +68,8 @@ class MDaQScorer:
         if self._scorer is None:
             from hf_mlalign.mdaq.quality import QualityScorer
 
-            loaded = isinstance(self.model, QualityScorer)
-            self._scorer = self.model if loaded else QualityScorer.load(self.model)
+            by_name = self.model is None or isinstance(self.model, (str, Path))
+            self._scorer = QualityScorer.load(self.model) if by_name else self.model
         return self._scorer
 
     def __call__(self, examples: Mapping[str, Any], indices: Sequence[int] | int | None = None) -> dict[str, Any]:
@@ -76,8 +80,7 @@ class MDaQScorer:
             return self._columns(instructions, responses)
         instruction, response = schema.read_row(examples, indices)
         columns = self._columns([instruction], [response])
-        score = columns[SCORE_COLUMN][0]
-        return {k: v[0] for k, v in columns.items()} | {SCORE_COLUMN: None if score is None else np.float32(score)}
+        return {k: v[0] for k, v in columns.items()}
 
     def features(self, features):
         """The dataset's features with those of the new columns, to be passed to `map(…, features=…)`."""
@@ -85,7 +88,7 @@ class MDaQScorer:
 
         new = {SCORE_COLUMN: Value("float32")}
         if self.embeddings:
-            new[EMBEDDING_COLUMN] = List(Value("float32"), length=self.scorer.embedding_dimension)
+            new[EMBEDDING_COLUMN] = List(Value("float32"), length=self.embedding_dimension)
         return Features({**features, **new})
 
     def _columns(self, instructions: list[str | None], responses: list[str | None]) -> dict[str, Any]:
@@ -96,26 +99,38 @@ class MDaQScorer:
             anchors = self._vectors("instructions", instructions, scorable)
             answers = self._vectors("responses", responses, scorable)
             scores[scorable] = self.scorer.score_embedded(anchors, answers)
-        columns: dict[str, Any] = {SCORE_COLUMN: _NullableFloats(None if np.isnan(s) else s for s in scores)}
+        columns: dict[str, Any] = {SCORE_COLUMN: NullableFloats.from_array(scores)}
         if self.embeddings:
             columns[EMBEDDING_COLUMN] = self._embeddings(instructions, usable)
         return columns
 
     def _embeddings(self, instructions: list[str | None], usable: np.ndarray) -> np.ndarray:
-        vectors = np.zeros((len(instructions), self.scorer.embedding_dimension), dtype=np.float32)
-        if usable.any():
+        vectors = np.zeros((len(instructions), self.embedding_dimension), dtype=np.float32)
+        if usable.any() and self.encoder is not None:
+            vectors[usable] = self._vectors("embeddings", instructions, usable)
+        elif usable.any():
             vectors[usable] = self.scorer.embeddings_of(self._vectors("instructions", instructions, usable))
         return vectors
 
+    @property
+    def embedding_dimension(self) -> int:
+        """Length of the vectors in `embedding`."""
+        return self.scorer.embedding_dimension if self.encoder is None else self.encoder.dimension
+
     def _vectors(self, side: str, texts: list[str | None], rows: np.ndarray) -> np.ndarray:
         if side not in self._memories:
-            encode = getattr(self.scorer, f"encode_{side}")
+            encode = self.encoder.encode if side == "embeddings" else getattr(self.scorer, f"encode_{side}")
             self._memories[side] = VectorMemory(encode, self.memory_bytes // 2)
         return self._memories[side]([texts[i] for i in np.flatnonzero(rows)])
 
 
-class _NullableFloats(list):
+class NullableFloats(list):
     """A list of float32 or None that stays float32 in Arrow even when all of it is None."""
+
+    @classmethod
+    def from_array(cls, values: np.ndarray) -> NullableFloats:
+        """The float32 numbers of `values`, None for NaN."""
+        return cls(None if np.isnan(value) else value for value in values)
 
     def __arrow_array__(self, type: pa.DataType | None = None) -> pa.Array:
         return pa.array(list(self), type=type or pa.float32())

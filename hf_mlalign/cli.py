@@ -1,0 +1,148 @@
+"""The `hf-mlalign` command."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_mlalign.errors import DataError
+
+app = typer.Typer(
+    name="hf-mlalign",
+    help="Multilingual alignment for the Hugging Face stack.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Method(StrEnum):
+    """Selection methods."""
+
+    das = "das"
+    random = "random"
+    longest = "longest"
+    quality = "quality"
+    car = "car"
+    deita = "deita"
+    mmr = "mmr"
+
+
+class Budgets(StrEnum):
+    """How the budget is shared among languages."""
+
+    each = "each"
+    total = "total"
+    proportional = "proportional"
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    if version:
+        from hf_mlalign import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder to write.")] = Path("mlalign-demo"),
+) -> None:
+    """Run the main job on the pool that ships with the package: offline, in seconds."""
+    from hf_mlalign.demo import run_demo
+
+    run_demo(output, _say)
+
+
+@app.command()
+def curate(
+    source: Annotated[str, typer.Argument(help="A local file or folder, or a Hub dataset (user/name).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")] = Path("curated"),
+    split: Annotated[str | None, typer.Option(help="Split of the source, e.g. train.")] = None,
+    config: Annotated[str | None, typer.Option(help="Configuration of the source.")] = None,
+    column_mapping: Annotated[
+        str | None, typer.Option(help="Your columns and their roles, e.g. question=instruction,answer=response.")
+    ] = None,
+    languages: Annotated[str | None, typer.Option(help="Keep only these, e.g. de,ja,sw.")] = None,
+    n_quality: Annotated[int, typer.Option(min=0, help="Rows by quality (paper: 6000).")] = 6000,
+    n_diversity: Annotated[int, typer.Option(min=0, help="Rows by diversity (paper: 1000).")] = 1000,
+    budgets: Annotated[Budgets, typer.Option(help="The two numbers are meant for each language or in total.")] = (
+        Budgets.each
+    ),
+    per_language: Annotated[bool, typer.Option(help="Select within each language.")] = True,
+    method: Annotated[Method, typer.Option(help="Selection method.")] = Method.das,
+    n_clusters: Annotated[int | None, typer.Option(min=1, help="Clusters per language.")] = None,
+    fill: Annotated[bool, typer.Option(help="Top up by quality where clusters run out.")] = False,
+    model: Annotated[str | None, typer.Option(help="Encoder for the clusters (default: bundled).")] = None,
+    scorer: Annotated[str | None, typer.Option(help="Quality Scoring Model (default: bundled).")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of clustering and of random selection.")] = 0,
+    push_to_hub: Annotated[str | None, typer.Option(help="Upload to this dataset repository (user/name).")] = None,
+    private: Annotated[bool, typer.Option(help="Make the repository private.")] = True,
+) -> None:
+    """Choose good and diverse rows of an instruction dataset and save them with a card."""
+    from hf_mlalign.curate import curate as run
+
+    curation = run(
+        source,
+        output,
+        split=split,
+        config=config,
+        column_mapping=_pairs(column_mapping),
+        languages=languages.split(",") if languages else None,
+        per_language=per_language,
+        n_quality=n_quality,
+        n_diversity=n_diversity,
+        budgets=None if budgets is Budgets.each else budgets.value,
+        method=method.value,
+        n_clusters=n_clusters,
+        fill=fill,
+        model=model,
+        scorer=scorer,
+        seed=seed,
+        push_to_hub=push_to_hub,
+        private=private,
+        on_step=_say,
+    )
+    _report(curation)
+
+
+def _report(curation) -> None:
+    from hf_mlalign.display import print_selection
+
+    print_selection(curation.result)
+    _say(f"Saved to {curation.folder}: data/, README.md (card), scores.parquet, curation.json.")
+
+
+def _pairs(text: str | None) -> dict[str, str] | None:
+    if not text:
+        return None
+    parts = [part.split("=") for part in text.split(",")]
+    if any(len(part) != 2 or not all(part) for part in parts):
+        raise DataError(f"--column-mapping: {text!r} is not of the form column=role,column=role.")
+    return {column.strip(): role.strip() for column, role in parts}
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def main() -> None:
+    """Run the command; errors a user can act on end with exit code 2 and no traceback, Ctrl-C with 130."""
+    try:
+        app()
+    except DataError as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.secho("Interrupted. Run the same command again to go on from here.", err=True)
+        sys.exit(130)

@@ -1,0 +1,31 @@
+"""Cards of the datasets M-DaQ writes itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def scaling_card(configs: list[dict[str, Any]], counts: pd.DataFrame) -> str:
+    """README.md of a set of nested subsets: its configurations and how many rows each has."""
+    languages = [c for c in sorted(counts["language"].unique()) if c != "all"]
+    metadata = {"language": languages, "tags": ["hf_mlalign", "m-daq"], "configs": configs}
+    block = yaml.safe_dump(
+        {key: value for key, value in metadata.items() if value}, sort_keys=False, allow_unicode=True
+    )
+    pivot = counts.pivot_table(index=["method", "size"], columns="language", values="rows", aggfunc="sum")
+    heads = ["method", "size", *pivot.columns]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    rows = zip(pivot.index, pivot.to_numpy())
+    lines += ["| " + " | ".join(map(str, (*index, *row))) + " |" for index, row in rows]
+    table = "\n".join(lines)
+    return (
+        f"---\n{block}---\n\n# Nested subsets for a scale curve\n\n"
+        "Configuration `<method>-<size>` is the subset of that size a language; each holds all smaller ones of its\n"
+        "method. `<method>-<size>-<language>` is one language of it. Train one model on each, judge them, and pass the\n"
+        f"win rates to `hf_mlalign.mdaq.scaling.scale_curve`.\n\n{table}\n"
+    )

@@ -18,6 +18,9 @@ SEARCH_BLOCK = 2048
 SUM_BLOCK = 16_384
 SPLIT_EPS = 1 / 1024
 ZERO_NORM = 1e-30
+UNIT = 1e-6
+COPY_BYTES = 64 * 2**20
+COPY_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,18 @@ class Reader:
     def all(self) -> np.ndarray:
         return self.block(0, len(self))
 
+    def prepared(self) -> Reader:
+        """The same rows, copied once to contiguous float32 if they are few enough to stay within the memory promise."""
+        ready = self.matrix.dtype == np.float32 and self.matrix.flags.c_contiguous
+        if ready and self.scale is None and self.rows.start is not None and not isinstance(self.matrix, np.memmap):
+            return self
+        if 4 * len(self) * self.matrix.shape[1] > max(COPY_BYTES, COPY_SHARE * 4 * self.matrix.size):
+            return self
+        copy = np.empty((len(self), self.matrix.shape[1]), dtype=np.float32)
+        for start in range(0, len(self), SEARCH_BLOCK):
+            copy[start : start + SEARCH_BLOCK] = self.block(start, start + SEARCH_BLOCK)
+        return Reader(copy, Rows(np.arange(len(self))))
+
 
 @dataclass
 class Workers:
@@ -164,8 +179,9 @@ def cluster_rows(matrix: np.ndarray, rows: Rows | None, n_clusters: int, options
     if zero.any():
         own = "form one cluster of their own" if apart else "share the only cluster"
         notes.append(f"{zero.sum()} zero vectors have no direction; they {own}")
-    reader = Reader(matrix, rows, _scale(norms) if options.spherical else None)
-    reader = reader if len(usable) == n else reader.take(usable)
+    rescale = options.spherical and bool((np.abs(norms[usable] - 1) > UNIT).any())
+    reader = Reader(matrix, rows, _scale(norms) if rescale else None)
+    reader = (reader if len(usable) == n else reader.take(usable)).prepared()
     centroids, closeness, n_iter = _fit(reader, n_clusters - apart, options, labels, usable, notes)
     labels[zero] = len(centroids) if apart else 0
     if zero.any() and (apart or not len(centroids)):
@@ -184,7 +200,7 @@ def _fit(
     sample = reader
     if len(reader) > k * options.max_points_per_centroid:
         size = k * options.max_points_per_centroid
-        sample = reader.take(np.sort(rng.choice(len(reader), size, replace=False)))
+        sample = reader.take(np.sort(rng.choice(len(reader), size, replace=False))).prepared()
         notes.append(f"centroids were trained on a sample of {size} of {len(reader)} rows")
     centroids = _distinct_rows(sample, k, rng)
     if len(centroids) < k:

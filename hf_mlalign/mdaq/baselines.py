@@ -1,0 +1,263 @@
+"""The selection methods M-DaQ is compared with, as functions of arrays.
+
+Each returns row numbers (int64) in the order of selection. A row whose score is NaN is never selected. Ties in the
+score break by row number. `hf_mlalign.mdaq.selection.select` runs them all on one interface.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from hf_mlalign.errors import DataError
+
+BLOCK = 1024
+WINDOW = 2048
+
+
+def score_order(scores: Any) -> np.ndarray:
+    """Row numbers by score, best first, ties by row number, rows with NaN left out; ±inf are ordinary values."""
+    scores = as_scores(scores)
+    rows = np.flatnonzero(~np.isnan(scores))
+    return rows[np.argsort(-scores[rows], kind="stable")]
+
+
+def quality_select(scores: Any, n: int) -> np.ndarray:
+    """The `n` rows with the highest score."""
+    return score_order(scores)[: as_budget(n, "n")]
+
+
+def random_select(scores: Any, n: int, seed: int = 0) -> np.ndarray:
+    """`n` rows drawn uniformly without replacement from the rows that have a score, so that all methods choose from
+    the same pool. For one seed a smaller `n` gives a prefix of a larger one."""
+    rows = np.flatnonzero(~np.isnan(as_scores(scores)))
+    return np.random.default_rng(seed).permutation(rows)[: as_budget(n, "n")]
+
+
+def longest_select(scores: Any, lengths: Any, n: int) -> np.ndarray:
+    """The `n` longest of the rows that have a score and a length. lengths: (n_rows,) numbers in any unit."""
+    scores, lengths = as_scores(scores), as_scores(lengths, "lengths")
+    if len(scores) != len(lengths):
+        raise DataError(f"lengths has {len(lengths)} entries for {len(scores)} scores; pass one a row")
+    return quality_select(np.where(np.isnan(scores), np.nan, lengths), n)
+
+
+def car_clusters(embeddings: Any, seed: int = 0, variance: float = 0.95, n_clusters: int | None = None) -> np.ndarray:
+    """Clusters of CaR (Ge et al. 2024, §3.3): PCA that keeps `variance` of the variance (0.95, *paper*; centred, not
+    standardised, *authors' script*), then k-means with k = ⌊√(n/2)⌋ (*paper*) by Euclidean distance.
+
+    embeddings: (n, d) finite numbers. Returns (n,) int32 labels.
+    """
+    from hf_mlalign.mdaq.clustering import cluster
+
+    reduced = principal_components(embeddings, variance)
+    k = n_clusters or max(1, math.isqrt(len(reduced) // 2))
+    return cluster(reduced, k, seed=seed, spherical=False).labels
+
+
+def principal_components(embeddings: Any, variance: float = 0.95) -> np.ndarray:
+    """(n, m) float32 projection on the fewest principal components that together explain at least `variance`
+    (0 < variance ≤ 1) of the variance; one component when the rows do not differ."""
+    if not 0 < variance <= 1:
+        raise DataError(f"variance is {variance}; give a share above 0 and up to 1")
+    x = as_vectors(embeddings)
+    d = x.shape[1]
+    mean = x.mean(axis=0, dtype=np.float64)
+    covariance = np.zeros((d, d))
+    with one_blas_thread():
+        for start in range(0, len(x), 8 * BLOCK):
+            block = x[start : start + 8 * BLOCK] - mean
+            covariance += block.T @ block
+        values, vectors = np.linalg.eigh(covariance)
+        values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1]
+        explained = np.cumsum(values) / (values.sum() or 1.0)
+        m = min(d, int(np.searchsorted(explained, min(variance, explained[-1]), side="left")) + 1)
+        reduced = np.empty((len(x), m), dtype=np.float32)
+        for start in range(0, len(x), 8 * BLOCK):
+            reduced[start : start + 8 * BLOCK] = (x[start : start + 8 * BLOCK] - mean) @ vectors[:, :m]
+    return reduced
+
+
+def deita_select(scores: Any, embeddings: Any, n: int, threshold: float = 0.9) -> np.ndarray:
+    """DEITA (Liu et al. 2024, §2.3): walk the rows by score, keep one if its largest cosine to the rows kept so far is
+    at most `threshold` (0.9, *authors' script*), until `n` are kept.
+
+    embeddings: (n_rows, d) numbers, finite in rows that have a score; need not be normalised. A zero vector has
+    cosine 0 with every row. Work: one blocked product of the rows walked with the rows kept.
+    """
+    n = as_budget(n, "n")
+    order, unit = _ordered_units(scores, embeddings)
+    kept = np.empty(0, dtype=np.int64)
+    with one_blas_thread():
+        for start in range(0, len(order), BLOCK):
+            if len(kept) >= n:
+                break
+            block = np.arange(start, min(start + BLOCK, len(order)))
+            block = block[_largest_cosine(unit, block, kept) <= threshold]
+            kept = np.concatenate([kept, _greedy_block(unit, block, threshold)])
+    return order[kept[:n]]
+
+
+def mmr_select(scores: Any, embeddings: Any, n: int, trade_off: float = 0.5) -> np.ndarray:
+    """Exact maximal marginal relevance (Carbonell & Goldstein 1998): repeatedly take the row with the largest
+    trade_off · quality − (1 − trade_off) · (largest cosine to the rows taken), the first by quality alone.
+
+    Quality is the score scaled to [0, 1] over the rows that have one (all equal: 0; ±inf count as the largest and
+    smallest finite score). trade_off: in [0, 1] (0.5, *ours*); 1 is top-n by score. Ties break by row number.
+    Work at most O(n_rows · n · d): a row's value can only fall as rows are taken, so a row is compared with them only
+    once its last known value is among the largest. Exact up to the float32 rounding of the cosines (about 1e-7).
+    Memory: one float32 copy of the scorable embeddings.
+    """
+    if not 0 <= trade_off <= 1:
+        raise DataError(f"trade_off is {trade_off}; give a number from 0 (only diversity) to 1 (only quality)")
+    scores = as_scores(scores)
+    order, unit = _ordered_units(scores, embeddings, by_score=False)
+    n = min(as_budget(n, "n"), len(order))
+    with one_blas_thread():
+        return order[_greedy_mmr(unit, trade_off * _min_max(scores[order]), 1 - trade_off, n)]
+
+
+def as_scores(values: Any, argument: str = "scores") -> np.ndarray:
+    """`values` as a 1-D float array (None becomes NaN); DataError for anything else."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind != "f":
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{argument} must be numbers, one a row (NaN where there is none): {error}") from None
+    if array.ndim != 1:
+        raise DataError(f"{argument} has shape {array.shape}; pass a 1-D array, one number a row")
+    return array
+
+
+def as_vectors(embeddings: Any, rows: np.ndarray | None = None) -> np.ndarray:
+    """`embeddings` as a 2-D array whose `rows` (default: all) are finite; DataError naming the first bad row if not."""
+    array = np.asarray(embeddings)
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise DataError(f"embeddings has shape {array.shape} and dtype {array.dtype}; pass a 2-D array of numbers")
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    bad = bad if rows is None else np.intersect1d(bad, rows)
+    if len(bad):
+        raise DataError(
+            f"embeddings has NaN or infinity in {len(bad)} rows to select from, the first is row {bad[0]}; "
+            "drop these rows or set their score to NaN"
+        )
+    return array
+
+
+def as_budget(value: Any, argument: str) -> int:
+    """`value` as a whole number of at least 0; DataError otherwise."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise DataError(f"{argument} is {value!r}; give a whole number of at least 0")
+    return int(value)
+
+
+def one_blas_thread():
+    """Context in which numpy's matrix products use one thread, so that their bits do not depend on the machine."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+def _ordered_units(scores: Any, embeddings: Any, by_score: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Rows with a score (by score, or by row number) and their embeddings as float32 unit vectors."""
+    scores = as_scores(scores)
+    if np.ndim(embeddings) != 2 or len(embeddings) != len(scores):
+        raise DataError(f"embeddings has shape {np.shape(embeddings)} for {len(scores)} scores; pass one row a score")
+    rows = np.flatnonzero(~np.isnan(scores))
+    order = score_order(scores) if by_score else rows
+    unit = as_vectors(embeddings, rows)[order].astype(np.float32)
+    norms = np.linalg.norm(unit, axis=1, keepdims=True)
+    return order, np.divide(unit, norms, out=np.zeros_like(unit), where=norms > 0)
+
+
+def _largest_cosine(unit: np.ndarray, rows: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    largest = np.full(len(rows), -np.inf, dtype=np.float32)
+    for start in range(0, len(kept), BLOCK):
+        cosine = unit[rows] @ unit[kept[start : start + BLOCK]].T
+        np.maximum(largest, cosine.max(axis=1), out=largest)
+    return np.minimum(largest, 1)
+
+
+def _greedy_block(unit: np.ndarray, rows: np.ndarray, threshold: float) -> np.ndarray:
+    """Of `rows` in order, those within `threshold` of every earlier row that was kept."""
+    close = np.minimum(unit[rows] @ unit[rows].T, 1) > threshold
+    open_, kept = np.ones(len(rows), dtype=bool), []
+    i = 0
+    while i < len(rows):
+        kept.append(i)
+        open_ &= ~close[i]
+        open_[: i + 1] = False
+        i = int(np.argmax(open_)) if open_.any() else len(rows)
+    return rows[kept]
+
+
+def _greedy_mmr(unit: np.ndarray, quality: np.ndarray, penalty: float, n: int) -> np.ndarray:
+    """`n` positions by exact MMR. `bound` is each row's last known value, never below its present one; the steps run
+    inside a window of the rows with the largest bounds for as long as the best of them beats every bound outside."""
+    if not n:
+        return np.empty(0, dtype=np.int64)
+    taken, step = np.full(n, int(np.argmax(quality)), dtype=np.int64), 1
+    state = _MMRState(unit, quality, penalty, first=int(taken[0]))
+    quality = state.quality
+    while step < n:
+        window, outside, outside_row = _top_window(state.bound, WINDOW)
+        state.catch_up(window, taken[:step])
+        rows, gain, largest, value = unit[window], quality[window], state.largest[window], state.bound[window]
+        while step < n:
+            best = int(np.argmax(value))
+            if (value[best], -window[best]) < (outside, -outside_row):
+                break
+            taken[step] = window[best]
+            step += 1
+            gain[best] = -np.inf
+            np.maximum(largest, rows @ rows[best], out=largest)
+            np.subtract(gain, penalty * largest, out=value)
+        state.quality[window], state.largest[window], state.bound[window] = gain, largest, value
+        state.seen[window] = step
+    return taken
+
+
+class _MMRState:
+    """Of each row: the largest cosine to the first `seen` rows taken, and the value that follows from it (`bound`;
+    −inf, as is `quality`, for rows taken)."""
+
+    def __init__(self, unit: np.ndarray, quality: np.ndarray, penalty: float, first: int) -> None:
+        self.unit, self.quality, self.penalty = unit, quality.copy(), penalty
+        self.quality[first] = -np.inf
+        self.largest = unit @ unit[first]
+        self.bound = self.quality - penalty * self.largest
+        self.seen = np.ones(len(unit), dtype=np.int64)
+
+    def catch_up(self, window: np.ndarray, taken: np.ndarray) -> None:
+        """Compare the rows of the window with the rows taken since they were last looked at."""
+        for seen in np.unique(self.seen[window]):
+            rows = window[self.seen[window] == seen]
+            for start in range(int(seen), len(taken), BLOCK):
+                cosine = self.unit[rows] @ self.unit[taken[start : start + BLOCK]].T
+                self.largest[rows] = np.maximum(self.largest[rows], cosine.max(axis=1))
+            self.bound[rows] = self.quality[rows] - self.penalty * self.largest[rows]
+        self.seen[window] = len(taken)
+
+
+def _top_window(bound: np.ndarray, size: int) -> tuple[np.ndarray, float, int]:
+    """Rows with the `size` largest bounds (ties: lowest rows) ascending; largest bound outside and its first row."""
+    if len(bound) <= size:
+        return np.arange(len(bound)), -np.inf, len(bound)
+    limit = np.partition(bound, len(bound) - size)[len(bound) - size]
+    inside = bound > limit
+    inside[np.flatnonzero(bound == limit)[: size - int(inside.sum())]] = True
+    rest = np.where(inside, -np.inf, bound)
+    first = int(np.argmax(rest))
+    return np.flatnonzero(inside), float(rest[first]), first
+
+
+def _min_max(scores: np.ndarray) -> np.ndarray:
+    scores = scores.astype(np.float64)
+    finite = scores[np.isfinite(scores)]
+    if not len(finite):
+        return (scores > 0).astype(np.float64)
+    low, high = finite.min(), finite.max()
+    return (np.clip(scores, low, high) - low) / ((high - low) or 1.0)

@@ -1,0 +1,143 @@
+"""How many rows to select from each language."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from hf_mlalign.errors import DataError, listed
+
+PAPER_RATIO = (6000, 1000)
+MODES = ("each", "total", "proportional")
+
+
+def allocate(
+    counts: Mapping[str, int],
+    n_quality: int = 6000,
+    n_diversity: int = 1000,
+    budgets: str | Mapping[str, Any] | None = None,
+) -> tuple[dict[str, tuple[int, int]], tuple[str, ...]]:
+    """(n_quality, n_diversity) of each language → (shares in the order of `counts`, notes).
+
+    counts: rows in the pool of each language that could be selected.
+    n_quality, n_diversity: 6,000 and 1,000 (*paper*).
+    budgets:
+        None or "each": the two numbers hold for each language (*paper*).
+        "total": they are totals over all languages, shared equally.
+        "proportional": they are totals, shared in proportion to `counts`.
+        mapping language → rows: split by the ratio n_quality : n_diversity (6 : 1 when both are 0), quality rounded
+            half up; or language → (n_quality, n_diversity). It must name exactly the languages in `counts`.
+
+    "total" and "proportional" round by largest remainder (ties go to the alphabetically first), never give a language
+    more rows than it has and hand what it cannot use to the others, so the shares add up to
+    min(n_quality + n_diversity, all rows); within a language they keep the ratio as nearly as whole numbers allow. The
+    result does not depend on the order of `counts`.
+
+    notes: one sentence for each language whose pool is smaller than its budget, and one when a total cannot be met.
+    Raises DataError for a negative or fractional number, an unknown mode, missing or unknown languages.
+    """
+    sizes = {language: _count(size, f"counts[{language!r}]") for language, size in counts.items()}
+    nq, nd = _count(n_quality, "n_quality"), _count(n_diversity, "n_diversity")
+    if budgets is None or budgets == "each":
+        shares = dict.fromkeys(sizes, (nq, nd))
+    elif isinstance(budgets, Mapping):
+        shares = _given(sizes, nq, nd, budgets)
+    elif budgets in ("total", "proportional"):
+        return _totals(sizes, nq, nd, equal=budgets == "total")
+    else:
+        modes = ", ".join(f'"{mode}"' for mode in MODES)
+        raise DataError(f"budgets is {budgets!r}; use None, {modes} or a mapping from language to rows")
+    return shares, _too_small(sizes, shares)
+
+
+def share(total: int, weights: Mapping[str, int], limits: Mapping[str, int]) -> dict[str, int]:
+    """`total` split in proportion to whole-number `weights` by largest remainder, none above its limit.
+
+    What a limit cuts off is shared again among the others. Adds up to `total`, or to the sum of the limits of all
+    names with a positive weight if that is less.
+    """
+    result = dict.fromkeys(weights, 0)
+    open_names = sorted(name for name in weights if weights[name] > 0)
+    left = min(total, sum(limits[name] for name in open_names))
+    while open_names:
+        weight = sum(weights[name] for name in open_names)
+        full = [name for name in open_names if left * weights[name] >= limits[name] * weight]
+        if not full:
+            break
+        for name in full:
+            result[name] = limits[name]
+        left -= sum(limits[name] for name in full)
+        open_names = [name for name in open_names if name not in full]
+    if open_names:
+        for name in open_names:
+            result[name] = left * weights[name] // weight
+        rest = left - sum(result[name] for name in open_names)
+        for name in sorted(open_names, key=lambda name: -(left * weights[name] % weight))[:rest]:
+            result[name] += 1
+    return result
+
+
+def _totals(sizes: dict[str, int], nq: int, nd: int, equal: bool) -> tuple[dict[str, tuple[int, int]], tuple[str, ...]]:
+    weights = {language: int(size > 0) if equal else size for language, size in sizes.items()}
+    rows = share(nq + nd, weights, sizes)
+    given = sum(rows.values())
+    quality = share(_round_half_up(given * nq, nq + nd), rows, rows)
+    shares = {language: (quality[language], rows[language] - quality[language]) for language in sizes}
+    notes = []
+    if given < nq + nd:
+        notes.append(f"{nq + nd:,} rows were asked for in total but the pool has {given:,}: all are in the budget")
+    elif equal:
+        fair = (nq + nd) // max(1, len(sizes))
+        notes += [
+            f"{language}: only {size:,} rows, an equal share would be {fair:,}; the rest went to other languages"
+            for language, size in sizes.items()
+            if size < fair
+        ]
+    return shares, tuple(notes)
+
+
+def _given(sizes: dict[str, int], nq: int, nd: int, budgets: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    missing, unknown = sorted(set(sizes) - set(budgets)), sorted(set(budgets) - set(sizes), key=str)
+    if missing or unknown:
+        wrong = [f"has no entry for {listed(missing)}"] * bool(missing)
+        wrong += [f"names {listed(unknown)}, which the data lacks"] * bool(unknown)
+        raise DataError(
+            f"budgets {' and '.join(wrong)}; the data has {listed(sorted(sizes))}. Name exactly these languages "
+            "(0 leaves one out)"
+        )
+    q, d = (nq, nd) if nq + nd else PAPER_RATIO
+    shares = {}
+    for language in sizes:
+        value, name = budgets[language], f"budgets[{language!r}]"
+        if isinstance(value, (tuple, list)):
+            if len(value) != 2:
+                raise DataError(f"{name} is {value!r}; give one number or (n_quality, n_diversity)")
+            shares[language] = (_count(value[0], f"{name}[0]"), _count(value[1], f"{name}[1]"))
+        else:
+            rows = _count(value, name)
+            quality = _round_half_up(rows * q, q + d)
+            shares[language] = (quality, rows - quality)
+    return shares
+
+
+def _too_small(sizes: dict[str, int], shares: dict[str, tuple[int, int]]) -> tuple[str, ...]:
+    return tuple(
+        f"{language}: the budget is {sum(shares[language]):,} rows but the pool has {size:,}"
+        for language, size in sizes.items()
+        if size < sum(shares[language])
+    )
+
+
+def _round_half_up(numerator: int, denominator: int) -> int:
+    return (2 * numerator + denominator) // (2 * denominator) if denominator else 0
+
+
+def _count(value: Any, argument: str) -> int:
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise DataError(f"{argument} is {value!r}; give a whole number of at least 0")
+    return number

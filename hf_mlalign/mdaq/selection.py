@@ -1,0 +1,282 @@
+"""Diversity-aware selection (M-DaQ) and one interface for every selection method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hf_mlalign.errors import DataError, listed
+from hf_mlalign.mdaq import baselines
+from hf_mlalign.mdaq.baselines import as_budget, as_scores, score_order
+
+QUALITY, DIVERSITY = "quality", "diversity"
+
+
+def das_select(scores: Any, clusters: Any, n_quality: int = 6000, n_diversity: int = 1000) -> np.ndarray:
+    """Diversity-aware selection (M-DaQ, algorithm DAS): rows that are good, then good rows of uncovered clusters.
+
+    Sort by score descending; take the first `n_quality`; walk on in score order, taking a row if no row taken so far
+    is of its cluster, until `n_diversity` more are taken or the rows end. Ties in the score break by row number.
+
+    scores: (n,) numbers, higher is better. NaN (or None): the row is never selected. ±inf are ordinary values, first
+        and last in the order.
+    clusters: (n,) integers, any values.
+    n_quality, n_diversity: whole numbers ≥ 0 (6,000 and 1,000, *paper*).
+
+    Returns row numbers, int64, in the order of selection: the quality part, then the diversity part. It has fewer than
+    n_quality + n_diversity rows when fewer rows have a score or fewer clusters are uncovered; nothing is filled up.
+    With n_quality ≤ m_quality and n_diversity ≤ m_diversity the smaller selection is a subset of the larger one.
+    O(n log n). Raises DataError for other shapes, dtypes or lengths, or a negative budget.
+    """
+    n_quality, n_diversity = as_budget(n_quality, "n_quality"), as_budget(n_diversity, "n_diversity")
+    order = score_order(scores)
+    clusters = _as_clusters(clusters, len(as_scores(scores)))
+    first = np.sort(np.unique(clusters[order], return_index=True)[1])
+    return np.concatenate([order[:n_quality], order[first[first >= n_quality][:n_diversity]]])
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The n rows to select from; all fields have n entries and only `scores` is always needed.
+
+    scores: (n,) numbers, higher is better, NaN for a row that could not be scored (never selected).
+    clusters: (n,) integers. embeddings: (n, d) numbers. lengths: (n,) numbers, for instance characters.
+    """
+
+    scores: np.ndarray
+    clusters: np.ndarray | None = None
+    embeddings: np.ndarray | None = None
+    lengths: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", as_scores(self.scores))
+        n = len(self.scores)
+        if self.clusters is not None:
+            object.__setattr__(self, "clusters", _as_clusters(self.clusters, n))
+        if self.lengths is not None:
+            object.__setattr__(self, "lengths", as_scores(self.lengths, "lengths"))
+        for name in ("embeddings", "lengths"):
+            value = getattr(self, name)
+            if value is not None and np.shape(value)[:1] != (n,):
+                raise DataError(f"{name} has shape {np.shape(value)} for {n} scores; pass one entry a row")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Selected rows in the order of selection.
+
+    indices: (k,) int64 row numbers. reasons: (k,) strings, "quality" or "diversity". notes: one sentence for each thing
+    that did not go as asked.
+    """
+
+    indices: np.ndarray
+    reasons: np.ndarray
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method: `run(pool, n_quality, n_diversity, seed, **options)` and the `Pool` fields it needs."""
+
+    name: str
+    run: Callable[..., Any]
+    needs: tuple[str, ...]
+
+
+METHODS: dict[str, Method] = {}
+
+
+def register_method(name: str, needs: tuple[str, ...] = ("scores",)) -> Callable[[Callable], Callable]:
+    """Add a selection method under `name`; afterwards `select(name, …)` and `MDaQSelector(method=name)` run it.
+
+    The function takes `(pool, n_quality, n_diversity, seed, **options)` and returns row numbers in the order of
+    selection, or a `Selection` to give reasons and notes of its own. From row numbers alone the reason is "quality" for
+    rows among the top k by score (k the number selected) and "diversity" for the others. `needs` names the fields of
+    `Pool` that must be there: scores, clusters, embeddings, lengths. Registering a name again replaces the method.
+
+        @register_method("shortest", needs=("scores", "lengths"))
+        def shortest(pool, n_quality, n_diversity, seed):
+            return np.argsort(pool.lengths, kind="stable")[: n_quality + n_diversity]
+    """
+    unknown = sorted(set(needs) - set(Pool.__dataclass_fields__))
+    if unknown:
+        raise DataError(f"needs names {listed(unknown)}; a pool has {listed(Pool.__dataclass_fields__)}")
+
+    def add(run: Callable) -> Callable:
+        METHODS[name] = Method(name, run, tuple(needs))
+        return run
+
+    return add
+
+
+def select(
+    method: str, pool: Pool, n_quality: int, n_diversity: int, seed: int = 0, *, fill: bool = False, **options: Any
+) -> Selection:
+    """Select from `pool` by a registered method.
+
+    method: "das" (*paper*), "random", "longest", "quality", "car", "deita", "mmr", or one added by `register_method`.
+        "das" and "car" use the two numbers apart; all others select n_quality + n_diversity rows in their own way.
+    seed: of the methods that draw at random ("random", and "car" when it clusters).
+    fill: top up by score when the method finds fewer rows than asked (False, *paper*); with a note.
+    options: of the method: "deita" threshold=0.9, "mmr" trade_off=0.5, "car" variance=0.95, n_clusters=⌊√(n/2)⌋.
+
+    What is not as asked is told in `notes`: rows without score, fewer rows or uncovered clusters than asked, scores
+    that are all equal. Raises DataError for an unknown method or option, or a pool without a field the method needs.
+    """
+    if method not in METHODS:
+        raise DataError(f"method is {method!r}; known methods are {listed(METHODS)}")
+    n_quality, n_diversity = as_budget(n_quality, "n_quality"), as_budget(n_diversity, "n_diversity")
+    chosen = METHODS[method]
+    missing = [name for name in chosen.needs if getattr(pool, name) is None]
+    if missing:
+        raise DataError(f"method {method!r} needs {listed(chosen.needs)}; the pool lacks {listed(missing)}")
+    order = score_order(pool.scores)
+    notes = _pool_notes(pool, order)
+    if len(order):
+        try:
+            found = chosen.run(pool, n_quality, n_diversity, seed, **options)
+        except TypeError as error:
+            if "unexpected keyword" not in str(error):
+                raise
+            raise DataError(f"method {method!r} does not take these options: {error}") from error
+    else:
+        found = order
+    selection = _checked(method, found, pool, order)
+    notes += selection.notes
+    return _complete(replace(selection, notes=tuple(notes)), order, n_quality + n_diversity, fill)
+
+
+def _pool_notes(pool: Pool, order: np.ndarray) -> list[str]:
+    n, notes = len(order), []
+    if n < len(pool):
+        notes.append(f"{len(pool) - n:,} of {len(pool):,} rows have no score and were not selected")
+    if n > 1 and pool.scores[order[0]] == pool.scores[order[-1]]:
+        notes.append(f"all {n:,} scores are equal, so the score does not discriminate; ties were broken by row number")
+    return notes
+
+
+def _checked(method: str, found: Any, pool: Pool, order: np.ndarray) -> Selection:
+    """A method's answer as a `Selection`; DataError if it selects a row twice, outside the pool or without score."""
+    if not isinstance(found, Selection):
+        indices = np.asarray(found).astype(np.int64)
+        top = np.zeros(len(pool), dtype=bool)
+        top[order[: len(indices)]] = True
+        inside = indices[(indices >= 0) & (indices < len(pool))]
+        reasons = np.where(top[inside], QUALITY, DIVERSITY).astype("<U9")
+        found = Selection(indices, reasons if len(inside) == len(indices) else np.full(len(indices), DIVERSITY))
+    outside = len(found) and not (found.indices.min() >= 0 and found.indices.max() < len(pool))
+    if outside or len(np.unique(found.indices)) < len(found) or np.isnan(pool.scores[found.indices]).any():
+        raise DataError(
+            f"method {method!r} selected a row twice, outside the pool or without a score; "
+            "correct the function that was registered"
+        )
+    return found
+
+
+def _complete(selection: Selection, order: np.ndarray, asked: int, fill: bool) -> Selection:
+    """Report a shortfall, and top up by score if asked to."""
+    short = asked - len(selection)
+    if short <= 0:
+        return selection
+    if len(selection) == len(order):
+        note = f"{asked:,} rows were asked for but only {len(order):,} can be selected; all were"
+        return replace(selection, notes=(*selection.notes, note))
+    if not fill:
+        note = f"selected {len(selection):,} of {asked:,} rows asked for; fill=True tops up by score"
+        return replace(selection, notes=(*selection.notes, note))
+    more = order[~np.isin(order, selection.indices)][:short]
+    notes = [*selection.notes, f"{len(more):,} rows were added by score to fill up"]
+    if len(selection) + len(more) < asked:
+        notes.append(f"{asked:,} rows were asked for but only {len(order):,} can be selected; all were")
+    return Selection(
+        np.concatenate([selection.indices, more]),
+        np.concatenate([selection.reasons, np.full(len(more), QUALITY, dtype="<U9")]),
+        tuple(notes),
+    )
+
+
+@register_method("das", needs=("scores", "clusters"))
+def _das(pool: Pool, n_quality: int, n_diversity: int, seed: int) -> Selection:
+    indices = das_select(pool.scores, pool.clusters, n_quality, n_diversity)
+    return _two_parts(indices, pool, pool.clusters, n_quality, n_diversity)
+
+
+@register_method("car")
+def _car(
+    pool: Pool, n_quality: int, n_diversity: int, seed: int, variance: float = 0.95, n_clusters: int | None = None
+) -> Selection:
+    """CaR (Ge et al. 2024): the `n_quality` best (1,000, *authors' script*) and the best row of each cluster, best
+    clusters first, at most `n_diversity` more.
+
+    A cluster with a row among the best has its own best row there, so this is DAS on CaR's clusters: those of the pool
+    if it has any, else `baselines.car_clusters` of the embeddings of the rows that have a score.
+    """
+    clusters = pool.clusters
+    if clusters is None:
+        if pool.embeddings is None:
+            raise DataError("method 'car' needs clusters or embeddings; the pool has neither")
+        rows = np.flatnonzero(~np.isnan(pool.scores))
+        vectors = baselines.as_vectors(pool.embeddings, rows)
+        clusters = np.zeros(len(pool), dtype=np.int64)
+        vectors = vectors if len(rows) == len(pool) else vectors[rows]
+        clusters[rows] = baselines.car_clusters(vectors, seed, variance, n_clusters)
+    indices = das_select(pool.scores, clusters, n_quality, n_diversity)
+    return _two_parts(indices, pool, clusters, n_quality, n_diversity)
+
+
+def _two_parts(indices: np.ndarray, pool: Pool, clusters: np.ndarray, n_quality: int, n_diversity: int) -> Selection:
+    reasons = np.full(len(indices), DIVERSITY, dtype="<U9")
+    reasons[:n_quality] = QUALITY
+    found = max(0, len(indices) - n_quality)
+    notes = []
+    scorable = int((~np.isnan(pool.scores)).sum())
+    if found < n_diversity and len(indices) < scorable:
+        total = len(np.unique(clusters[~np.isnan(pool.scores)]))
+        notes.append(
+            f"{n_diversity:,} rows of uncovered clusters were asked for but only {found:,} of {total:,} clusters were "
+            f"uncovered; use more clusters, or a smaller n_diversity"
+        )
+    return Selection(indices, reasons, tuple(notes))
+
+
+@register_method("quality")
+def _quality(pool: Pool, n_quality: int, n_diversity: int, seed: int) -> np.ndarray:
+    return baselines.quality_select(pool.scores, n_quality + n_diversity)
+
+
+@register_method("random")
+def _random(pool: Pool, n_quality: int, n_diversity: int, seed: int) -> np.ndarray:
+    return baselines.random_select(pool.scores, n_quality + n_diversity, seed)
+
+
+@register_method("longest", needs=("scores", "lengths"))
+def _longest(pool: Pool, n_quality: int, n_diversity: int, seed: int) -> np.ndarray:
+    return baselines.longest_select(pool.scores, pool.lengths, n_quality + n_diversity)
+
+
+@register_method("deita", needs=("scores", "embeddings"))
+def _deita(pool: Pool, n_quality: int, n_diversity: int, seed: int, threshold: float = 0.9) -> np.ndarray:
+    return baselines.deita_select(pool.scores, pool.embeddings, n_quality + n_diversity, threshold)
+
+
+@register_method("mmr", needs=("scores", "embeddings"))
+def _mmr(pool: Pool, n_quality: int, n_diversity: int, seed: int, trade_off: float = 0.5) -> np.ndarray:
+    return baselines.mmr_select(pool.scores, pool.embeddings, n_quality + n_diversity, trade_off)
+
+
+def _as_clusters(clusters: Any, n: int) -> np.ndarray:
+    array = np.asarray(clusters)
+    if array.shape != (n,):
+        raise DataError(f"clusters has shape {array.shape} for {n} scores; pass a 1-D array, one label a row")
+    if array.dtype.kind not in "iu" and array.size:
+        raise DataError(f"clusters has dtype {array.dtype}; pass integer labels")
+    return array

@@ -40,16 +40,22 @@ class Budgets(StrEnum):
     proportional = "proportional"
 
 
-@app.callback()
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from hf_mlalign import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    """Options of every command."""
 
 
 @app.command()
@@ -137,12 +143,18 @@ def _say(text: str) -> None:
 def main() -> None:
     """Run the command; errors a user can act on end with exit code 2 and no traceback, Ctrl-C with 130."""
     try:
-        app()
+        code = app(standalone_mode=False)
+    except typer.Abort:
+        typer.secho("Interrupted. Run the same command again to go on from here.", err=True)
+        sys.exit(130)
     except DataError as error:
         if "--debug" in sys.argv:
             raise
         typer.secho(f"Error: {error}", fg="red", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.secho("Interrupted. Run the same command again to go on from here.", err=True)
-        sys.exit(130)
+    except Exception as error:
+        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
+            raise
+        error.show()  # a usage error of the command line
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)

@@ -73,3 +73,24 @@ def test_errors_end_with_code_2_and_no_traceback(tmp_path, arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_interrupt_ends_with_130_and_goes_on(tmp_path):
+    load_demo_pool(["de", "fr"]).to_parquet(tmp_path / "pool.parquet")
+    arguments = ["curate", "pool.parquet", "--column-mapping", "prompt=instruction,response=response", "--n-quality", "3"]
+    code = (
+        "import os, signal, hf_mlalign.curate as c; score = c.score_in_shards\n"
+        "def stop(*a, **k): os.kill(os.getpid(), signal.SIGINT); return score(*a, **k)\n"
+        "c.score_in_shards = stop\nfrom hf_mlalign.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 130, done.stderr
+    assert "Run the same command again" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert hf_mlalign(*arguments, cwd=tmp_path).returncode == 0
+
+
+def test_usage_errors_end_with_2():
+    assert hf_mlalign("curate").returncode == 2
+    assert hf_mlalign("curate", "x", "--n-quality", "-3").returncode == 2
+    assert hf_mlalign("nothing").returncode == 2

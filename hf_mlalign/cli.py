@@ -20,6 +20,9 @@ app = typer.Typer(
 )
 
 
+INTERRUPTED = 130
+
+
 class Method(StrEnum):
     """Selection methods."""
 
@@ -144,9 +147,8 @@ def main() -> None:
     """Run the command; errors a user can act on end with exit code 2 and no traceback, Ctrl-C with 130."""
     try:
         code = app(standalone_mode=False)
-    except typer.Abort:
-        typer.secho("Interrupted. Run the same command again to go on from here.", err=True)
-        sys.exit(130)
+    except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
     except DataError as error:
         if "--debug" in sys.argv:
             raise
@@ -157,4 +159,6 @@ def main() -> None:
             raise
         error.show()  # a usage error of the command line
         sys.exit(error.exit_code)
+    if code == INTERRUPTED:
+        typer.secho("Interrupted. Run the same command again to go on from here.", err=True)
     sys.exit(code if isinstance(code, int) else 0)

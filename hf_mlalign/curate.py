@@ -122,11 +122,12 @@ def curate(
     }  # fmt: skip
     selector = MDaQSelector(**options, model=scorer, encoder=model, column_mapping=column_mapping)
     run = _Run(folder, on_step, progress)
+    run.check_output()
+    ds = source if not isinstance(source, (str, Path)) else run.timed("load", load_source, source, split, config)
+    check_dataset(ds)
+    schema = recognise(ds.column_names, column_mapping)
+    text_pair_columns(ds.column_names, ds.features, schema)
     with run.locked():
-        ds = source if not isinstance(source, (str, Path)) else run.timed("load", load_source, source, split, config)
-        check_dataset(ds)
-        schema = recognise(ds.column_names, column_mapping)
-        text_pair_columns(ds.column_names, ds.features, schema)
         on_step(f"Loaded {len(ds):,} pairs; read as {schema.layout} ({listed(schema.text_columns)}).")
         ds, identified = run.timed("identify", _with_language, ds, schema, selector, on_step)
         result = run.select(ds, schema, selector, shard_rows)
@@ -149,22 +150,23 @@ class _Run:
     def __init__(self, folder: Path, on_step: Callable[[str], None], progress: bool):
         self.folder, self.on_step, self.progress, self.seconds = folder, on_step, progress, {}
 
-    def locked(self):
-        from filelock import FileLock, Timeout
-
+    def check_output(self) -> None:
         known = (self.folder / RECORD).is_file() or (self.folder / WORK).is_dir()
         if self.folder.exists() and not self.folder.is_dir():
             raise DataError(f"output: {str(self.folder)!r} is a file. Name a folder.")
         if self.folder.is_dir() and any(self.folder.iterdir()) and not known:
             raise DataError(f"output: {str(self.folder)!r} is not empty and holds no curation. Name another folder.")
+
+    def locked(self):
+        from filelock import FileLock, Timeout
+
         try:
             (self.folder / WORK).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise DataError(f"output: cannot write to {str(self.folder)!r}: {error.strerror}.") from error
-        try:
             return FileLock(self.folder / ".lock", timeout=0).acquire()
         except Timeout:
             raise DataError(f"output: another process is writing to {str(self.folder)!r}. Wait for it.") from None
+        except OSError as error:
+            raise DataError(f"output: cannot write to {str(self.folder)!r}: {error.strerror}.") from error
 
     def timed(self, name: str, function: Callable, *args):
         start = time.perf_counter()

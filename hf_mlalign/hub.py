@@ -7,14 +7,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from hf_mlalign._version import __version__
 from hf_mlalign.errors import DataError
 
-PACKAGES = ("hf_mlalign", "datasets", "faiss-cpu", "numpy", "sentence-transformers", "torch", "transformers")
+PACKAGES = ("datasets", "faiss-cpu", "numpy", "sentence-transformers", "torch", "transformers")
 
 
 def versions() -> dict[str, str]:
     """Versions of this package and of those a selection depends on."""
-    found = {}
+    found = {"hf_mlalign": __version__}
     for name in PACKAGES:
         try:
             found[name] = version(name)

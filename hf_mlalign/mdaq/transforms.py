@@ -118,10 +118,19 @@ class MDaQScorer:
         return self.scorer.embedding_dimension if self.encoder is None else self.encoder.dimension
 
     def _vectors(self, side: str, texts: list[str | None], rows: np.ndarray) -> np.ndarray:
+        return self._memory(side)([texts[i] for i in np.flatnonzero(rows)])
+
+    def _memory(self, side: str) -> VectorMemory:
+        """Remembered vectors: "texts" of the scorer's encoder, the two sides made from them, "embeddings"."""
         if side not in self._memories:
-            encode = self.encoder.encode if side == "embeddings" else getattr(self.scorer, f"encode_{side}")
-            self._memories[side] = VectorMemory(encode, self.memory_bytes // 2)
-        return self._memories[side]([texts[i] for i in np.flatnonzero(rows)])
+            encode = {
+                "texts": lambda texts: self.scorer.encoder.encode(texts),
+                "instructions": lambda texts: self.scorer.encode_instructions(texts, self._memory("texts")(texts)),
+                "responses": lambda texts: self.scorer.encode_responses(texts, self._memory("texts")(texts)),
+                "embeddings": lambda texts: self.encoder.encode(texts),
+            }[side]
+            self._memories[side] = VectorMemory(encode, self.memory_bytes // 3)
+        return self._memories[side]
 
 
 class NullableFloats(list):

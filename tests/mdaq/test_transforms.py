@@ -74,7 +74,7 @@ def test_messages_batched_or_not():
 
 def test_no_text_is_encoded_twice():
     scorer = LengthScorer()
-    ds = Dataset.from_dict({"prompt": ["q", "q", "r"] * 40, "response": [f"x{i % 30}" for i in range(120)]})
+    ds = Dataset.from_dict({"prompt": ["q", "x1", "r"] * 40, "response": [f"x{i % 30}" for i in range(120)]})
     ds.map(MDaQScorer(scorer, embeddings=True), batched=True, batch_size=7, load_from_cache_file=False)
     assert sorted(scorer.seen) == sorted(["q", "r", *{f"x{i}" for i in range(30)}])
 

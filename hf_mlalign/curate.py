@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_mlalign._version import versions
 from hf_mlalign.columns import Schema, recognise, text_pair_columns
 from hf_mlalign.errors import DataError, listed
-from hf_mlalign.hub import markdown_table, push_folder, render_card, versions
+from hf_mlalign.hub import markdown_table, push_folder, render_card
 from hf_mlalign.languages import LanguageIdentifier, language_name
 from hf_mlalign.mdaq.selector import ALL, MDaQSelector, SelectionResult
 from hf_mlalign.mdaq.shards import SHARD_ROWS, score_in_shards

@@ -3,26 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hf_mlalign._version import __version__
 from hf_mlalign.errors import DataError
-
-PACKAGES = ("datasets", "faiss-cpu", "numpy", "sentence-transformers", "torch", "transformers")
-
-
-def versions() -> dict[str, str]:
-    """Versions of this package and of those a selection depends on."""
-    found = {"hf_mlalign": __version__}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
 
 def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> str:
     """A dataset card from a template of this package.

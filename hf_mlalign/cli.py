@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from hf_mlalign import cli_pairs
+from hf_mlalign.cli_options import column_pairs, say, split_codes
 from hf_mlalign.errors import DataError
 
 app = typer.Typer(
@@ -68,7 +70,7 @@ def demo(
     """Run the main job on the pool that ships with the package: offline, in seconds."""
     from hf_mlalign.demo import run_demo
 
-    run_demo(output, _say)
+    run_demo(output, say)
 
 
 @app.command()
@@ -104,8 +106,8 @@ def curate(
         output,
         split=split,
         config=config,
-        column_mapping=_pairs(column_mapping),
-        languages=languages.split(",") if languages else None,
+        column_mapping=column_pairs(column_mapping),
+        languages=split_codes(languages),
         per_language=per_language,
         n_quality=n_quality,
         n_diversity=n_diversity,
@@ -118,7 +120,7 @@ def curate(
         seed=seed,
         push_to_hub=push_to_hub,
         private=private,
-        on_step=_say,
+        on_step=say,
     )
     _report(curation)
 
@@ -127,20 +129,12 @@ def _report(curation) -> None:
     from hf_mlalign.display import print_selection
 
     print_selection(curation.result)
-    _say(f"Saved to {curation.folder}: data/, README.md (card), scores.parquet, curation.json.")
+    say(f"Saved to {curation.folder}: data/, README.md (card), scores.parquet, curation.json.")
 
 
-def _pairs(text: str | None) -> dict[str, str] | None:
-    if not text:
-        return None
-    parts = [part.split("=") for part in text.split(",")]
-    if any(len(part) != 2 or not all(part) for part in parts):
-        raise DataError(f"--column-mapping: {text!r} is not of the form column=role,column=role.")
-    return {column.strip(): role.strip() for column, role in parts}
-
-
-def _say(text: str) -> None:
-    typer.echo(text)
+app.command()(cli_pairs.sample)
+app.command("build-pairs")(cli_pairs.build_pairs)
+app.command()(cli_pairs.lint)
 
 
 def main() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from hf_mlalign.cmalign.result import PairResult
     from hf_mlalign.mdaq.selector import SelectionResult
 
 
 def print_selection(result: SelectionResult) -> None:
     """Print the per-language table of a selection and everything that did not go as asked."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(header_style="bold", box=None, pad_edge=False)
@@ -29,11 +31,37 @@ def print_selection(result: SelectionResult) -> None:
             f"{row['clusters_covered']:,} of {row['clusters']:,}",
             style="bold" if last else None,
         )
+    _print(table, result.notes)
+
+
+def print_pairs(result: PairResult) -> None:
+    """Print the per-language table of a build of preference pairs, what was dropped, and the notes."""
+    from rich.table import Table
+
+    frame = result.per_language()
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    table.add_column("language")
+    for name in frame.columns:
+        table.add_column(name.replace("_", " "), justify="right")
+    for language, row in frame.iterrows():
+        table.add_row(language, *map(_number, row), style="bold" if language == "all" else None)
+    _print(table, result.notes)
+
+
+def _number(value: float) -> str:
+    if value != value:
+        return "–"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3f}"
+
+
+def _print(table: Table, notes: list[str], most: int = 20) -> None:
+    from rich.console import Console
+
     console = Console(width=None if Console().is_terminal else 120)
     console.print()
     console.print(table)
     console.print()
-    for note in result.notes[:20]:
+    for note in notes[:most]:
         console.print(f"  note: {note}", highlight=False)
-    if len(result.notes) > 20:
-        console.print(f"  … and {len(result.notes) - 20} more notes (in curation.json)", highlight=False)
+    if len(notes) > most:
+        console.print(f"  … and {len(notes) - most} more notes (in the saved record)", highlight=False)

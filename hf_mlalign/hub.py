@@ -8,6 +8,7 @@ from typing import Any
 
 from hf_mlalign.errors import DataError
 
+
 def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> str:
     """A dataset card from a template of this package.
 

@@ -39,16 +39,18 @@ def normalise(code: str) -> str | None:
 
 def check_languages(codes: Iterable[str], where: str = "languages") -> list[str]:
     """ISO 639-1 codes of `codes`, or a `DataError` that names the first unknown one, its row and its neighbours."""
-    out = []
-    for i, code in enumerate(codes):
-        known = normalise(code) if isinstance(code, str) else None
-        if known is None:
-            raise DataError(
-                f"{where}, row {i}: unknown language {code!r}{_did_you_mean(code)}. Use ISO 639-1 codes such as "
-                f"{listed(MDAQ_LANGUAGES[:5])}, or English names."
-            )
-        out.append(known)
-    return out
+    return [known_code(code, f"{where}, row {i}") for i, code in enumerate(codes)]
+
+
+def known_code(code: str, where: str) -> str:
+    """ISO 639-1 code of one language; a `DataError` that begins with `where` if it is unknown."""
+    known = normalise(code) if isinstance(code, str) else None
+    if known is None:
+        raise DataError(
+            f"{where}: unknown language {code!r}{_did_you_mean(code)}. Use ISO 639-1 codes such as "
+            f"{listed(MDAQ_LANGUAGES[:5])}, or English names."
+        )
+    return known
 
 
 def language_name(code: str, in_language: str = "en") -> str:

@@ -41,19 +41,41 @@ def run_demo(output: str | Path, say: Callable[[str], None] = print) -> Curation
     print_selection(curation.result)
     _tell_grades(pool, curation, say)
     _tell_examples(pool, curation, say)
-    say(f"\nDone in {time.perf_counter() - start:.1f} s. Where things are:")
+    _tell_pairs(pool, Path(output), say)
+    say(f"\nDone in {time.perf_counter() - start:.0f} s. Where things are, below {output}:")
     for name, what in FILES.items():
-        say(f"   {folder / name}  {what}")
+        say(f"   {name:24s} {what}")
     say("\nOn your own data:  hf-mlalign curate your_data.jsonl --output curated")
     say(f'In Python:         load_dataset("{folder}", "de", split="train")')
     return curation
 
 
+def _tell_pairs(pool, output: Path, say) -> None:
+    from hf_mlalign.demo.alignment import pairs_from_pool, quiet, tune
+
+    say("\n4. Preference pairs: the most self-consistent English answer is the reference; in every other language the")
+    say("   answer most consistent with it is chosen, the least consistent one rejected.")
+    with quiet():
+        pairs = pairs_from_pool(pool, output / "pairs", say)
+    say(
+        f"\n5. DPO for a few steps on {len(pairs['train'])} pairs, with a tiny Llama that has random weights and has never"
+    )
+    say("   seen text: it shows that the road works, not what DPO can do.")
+    outcome = tune(pairs, output / "dpo")
+    say(f"   {outcome.parameters / 1e6:.1f} M parameters, {outcome.steps} steps. Pairs whose chosen answer gained more than "
+        "its rejected one (reward accuracy):")  # fmt: skip
+    for split, name in (("train", "pairs it was tuned on"), ("test", "prompts it never saw")):
+        before, after = outcome.before[split], outcome.after[split]
+        say(f"      {name:22s} {before:.0%} before (untuned model = reference: no gain at all), {after:.0%} after")
+
+
 FILES = {
-    "data/": "the curated set, one Parquet file a language",
-    "README.md": "its card: what was selected, how, with which parameters",
-    "scores.parquet": "every pair of the pool with score, cluster and reason",
-    "curation.json": "parameters, versions, counts and timings",
+    "curated/data/": "the curated set, one Parquet file a language",
+    "curated/README.md": "its card: what was selected, how, with which parameters",
+    "curated/scores.parquet": "every pair of the pool with score, cluster and reason",
+    "curated/curation.json": "parameters, versions, counts and timings",
+    "pairs/": "preference pairs for trl.DPOTrainer, with their reasons (pairs.json: counts)",
+    "dpo/tuned/": "the tuned model; dpo/untuned/ the one before, dpo/curve.json its curve",
 }
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 CLASSES = (
-    "separator", "newline", "space", "other_space", "digit", "upper", "lower", "comma", "period", "colon", "semicolon",
-    "question", "exclamation", "quote", "open", "close", "star", "backtick", "dash", "bullet", "hash", "angle", "symbol",
-    "latin_other", "greek", "cyrillic", "hebrew", "arabic", "devanagari", "bengali", "tamil", "telugu", "thai", "hangul",
-    "kana", "han", "other_letter", "mark",
+    "separator", "newline", "space", "other_space", "digit", "upper", "lower", "comma", "period", "colon",
+    "semicolon", "question", "exclamation", "quote", "open", "close", "star", "backtick", "dash", "bullet", "hash",
+    "angle", "symbol", "latin_other", "greek", "cyrillic", "hebrew", "arabic", "devanagari", "bengali", "tamil",
+    "telugu", "thai", "hangul", "kana", "han", "other_letter", "mark",
 )  # fmt: skip
 _CLASS = {name: i for i, name in enumerate(CLASSES)}
 SCRIPTS = (
@@ -34,21 +35,21 @@ LOG_COUNTS = (
     "colon", "semicolon", "question", "exclamation", "quote", "open", "star", "backtick", "bullet", "hash", "angle",
 )  # fmt: skip
 SHARES = ("digit", "upper", "comma", "period", "space", "dash", "symbol")
-_LINES = (
+_LAYOUT = (
     "log_characters", "log_lines", "log_paragraphs", "log_single_newlines", "log_bulleted", "log_numbered",
     "log_colon_lines", "log_trailing_spaces", "log_double_spaces", "starts_upper", "starts_lower", "starts_digit",
     "starts_bullet", "ends_period", "ends_other_mark", "ends_letter", "first_line_colon", "log_first_line",
-    "log_last_line", "log_mean_line", "paragraph_ratio", "listed_ratio", "spaced_list", "outer_whitespace",
+    "log_last_line", "log_mean_line", "paragraph_ratio", "listed_ratio", "spaced_list", "log_bold", "log_open_breaks",
+    "log_sentences", "log_mean_sentence", "list_then_text", "text_then_list", "spaced_bullets", "spaced_numbers",
 )  # fmt: skip
+_WORDS = ("log_words", "log_mean_word", "unique_words", "outer_whitespace")
 FEATURES = (
-    *_LINES,
+    *_LAYOUT,
     *(f"log_{name}" for name in LOG_COUNTS),
     *(f"share_{name}" for name in SHARES),
     *(f"script_{name}" for name, _ in SCRIPTS),
+    *_WORDS,
 )
-
-
-_OUTER = FEATURES.index("outer_whitespace")
 _CHUNK = 128
 
 
@@ -60,12 +61,12 @@ def surface_features(texts: Sequence[str]) -> np.ndarray:
     """
     out = np.zeros((len(texts), len(FEATURES)), np.float32)
     texts = list(texts)
-    stripped = [text.strip().replace("\0", " ") for text in texts]
+    stripped = [text.replace("\0", " ").strip() for text in texts]
     kept = [i for i, text in enumerate(stripped) if text]
     for begin in range(0, len(kept), _CHUNK):
         chunk = kept[begin : begin + _CHUNK]
-        out[chunk] = _features([stripped[i] for i in chunk])
-        out[chunk, _OUTER] = [len(texts[i]) != len(stripped[i]) for i in chunk]
+        out[chunk, : -len(_WORDS)] = _features([stripped[i] for i in chunk])
+        out[chunk, -len(_WORDS) :] = _word_features([stripped[i] for i in chunk], [texts[i] for i in chunk])
     return out
 
 
@@ -82,12 +83,13 @@ def _table() -> np.ndarray:
     """Class of each code point of the basic plane, and of all others at the last index; (65537,) uint8."""
     table = np.full(0x10001, _CLASS["symbol"], np.uint8)
     for code in range(0x10000):
-        category = unicodedata.category(chr(code))
+        character, category = chr(code), unicodedata.category(chr(code))
         if category[0] == "L":
             name = {"Lu": "upper", "Ll": "lower"}.get(category, "latin_other") if code < 0x370 else "other_letter"
+        elif character.isspace():
+            name = "other_space"
         else:
-            name = {"M": "mark", "Z": "other_space", "C": "other_space"}.get(category[0], "symbol")
-            name = "digit" if category == "Nd" else name
+            name = {"Nd": "digit", "Mn": "mark", "Mc": "mark", "Me": "mark", "Cf": "mark"}.get(category, "symbol")
         table[code] = _CLASS[name]
     for name, low, high in _RANGES:
         block = table[low : high + 1]
@@ -129,12 +131,13 @@ def _members(names: tuple[str, ...]) -> np.ndarray:
 
 
 def _features(texts: Sequence[str]) -> np.ndarray:
+    """All features but those of `_WORDS`, of stripped, non-empty texts."""
     n = len(texts)
     classes, owner = _classify(texts)
     counts = _histogram(classes, owner, n)
     total = np.fromiter((len(t) for t in texts), np.float64, n)
     columns = [
-        *_line_features(classes, owner, total),
+        *_Layout.read(classes, owner, total).features(),
         *(np.log1p(counts[:, _CLASS[name]]) for name in LOG_COUNTS),
         *(counts[:, _CLASS[name]] / total for name in SHARES),
         *_shares_of_scripts(counts).T,
@@ -142,54 +145,98 @@ def _features(texts: Sequence[str]) -> np.ndarray:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def _line_features(classes: np.ndarray, owner: np.ndarray, total: np.ndarray) -> list[np.ndarray]:
-    """The features of `_LINES`, each (n,); spaces and tabs at the ends of lines are skipped where a line is read."""
-    n = len(total)
-
-    def count(mask: np.ndarray, of: np.ndarray = owner) -> np.ndarray:
-        return np.bincount(of[mask], minlength=n).astype(np.float64)
-
-    newline, space = classes == _CLASS["newline"], classes == _CLASS["space"]
-    trailing = count(space[:-1] & newline[1:], owner[:-1])
-    double = count(space[:-1] & space[1:], owner[:-1])
-    solid = ~(space | (classes == _CLASS["other_space"]))
-    classes, owner = classes[solid], owner[solid]
-    newline = classes == _CLASS["newline"]
-    boundary = newline | (classes == _CLASS["separator"])
-    before = np.concatenate([[True], boundary[:-1]])
-    after = np.concatenate([boundary[1:], [True]])
-    opens, closes = before & ~boundary, after & ~boundary
-    following = np.concatenate([classes[1:], [0]])
-    second = np.concatenate([classes[2:], [0, 0]])
-    bulleted = np.flatnonzero(opens & _is(classes, "dash", "bullet", "star"))
-    bulleted = bulleted[~_is(following[bulleted], "star", "dash")]
-    marks = ("period", "close", "comma", "colon")
-    numbered = np.flatnonzero(opens & (classes == _CLASS["digit"]))
-    two = following[numbered] == _CLASS["digit"]
-    numbered = numbered[_is(np.where(two, second[numbered], following[numbered]), *marks)]
-    lines, bullets, numbers = np.maximum(count(opens, owner), 1), count(bulleted, owner), count(numbered, owner)
-    breaks = count(newline & np.concatenate([[False], newline[:-1]]), owner)
-    newlines = count(newline, owner)
-    first, last = _first_and_last_line(opens, closes, boundary, owner, n)
-    start, end, head = classes[first[0]], classes[last[1]], classes[first[1]]
-    colon_lines = count(closes & (classes == _CLASS["colon"]), owner)
-    listed = bullets + numbers
-    return [
-        np.log1p(total), np.log1p(lines), np.log1p(breaks), np.log1p(np.maximum(newlines - 2 * breaks, 0)),
-        np.log1p(bullets), np.log1p(numbers), np.log1p(colon_lines), np.log1p(trailing), np.log1p(double),
-        _is(start, "upper"), _is(start, "lower"), _is(start, "digit"), _is(start, "dash", "bullet", "star"),
-        _is(end, "period", "question", "exclamation"), _is(end, "quote", "close", "backtick", "star", "colon"),
-        end >= _CLASS["latin_other"], (lines > 1) & (head == _CLASS["colon"]),
-        np.log1p(first[1] - first[0]), np.log1p(last[1] - last[0]), np.log1p(total / lines),
-        np.minimum(breaks / lines, 1), np.minimum(listed / lines, 1), (listed > 1) & (breaks >= listed - 1),
-        np.zeros(n),
-    ]  # fmt: skip
+def _word_features(stripped: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    """log_words, log_mean_word, unique_words (share of distinct words) and outer_whitespace, (n, 4)."""
+    rows = []
+    for text, whole in zip(stripped, texts, strict=True):
+        words = text.lower().split()
+        n = max(len(words), 1)
+        rows.append((np.log1p(n), np.log1p(len(text) / n), len(set(words)) / n, len(whole) != len(text)))
+    return np.array(rows)
 
 
-def _first_and_last_line(opens, closes, boundary, owner, n):
-    """Positions (start, end) of each text's first and last line; both (n,) integer arrays in a pair."""
-    starts, ends = np.flatnonzero(opens), np.flatnonzero(closes)
-    texts = owner[starts]
-    low = np.searchsorted(texts, np.arange(n), side="left")
-    high = np.searchsorted(texts, np.arange(n), side="right") - 1
-    return (starts[low], ends[low]), (starts[high], ends[high])
+@dataclass
+class _Layout:
+    """Where the lines of n texts begin and end. Spaces and tabs are taken out first; arrays over characters otherwise.
+
+    `opens`, `closes`: first and last character of a line. `first`, `last`: positions (start, end) of each text's first
+    and last line. `bullets`, `numbers`, `breaks`, `lines`: counts a text (of empty lines: breaks).
+    """
+
+    classes: np.ndarray
+    owner: np.ndarray
+    total: np.ndarray
+    trailing: np.ndarray
+    double: np.ndarray
+
+    @classmethod
+    def read(cls, classes: np.ndarray, owner: np.ndarray, total: np.ndarray) -> _Layout:
+        n = len(total)
+        newline, space = classes == _CLASS["newline"], classes == _CLASS["space"]
+        trailing = np.bincount(owner[:-1][space[:-1] & newline[1:]], minlength=n)
+        double = np.bincount(owner[:-1][space[:-1] & space[1:]], minlength=n)
+        solid = ~(space | (classes == _CLASS["other_space"]))
+        return cls(classes[solid], owner[solid], total, trailing, double)
+
+    def __post_init__(self) -> None:
+        classes = self.classes
+        self.newline = classes == _CLASS["newline"]
+        boundary = self.newline | (classes == _CLASS["separator"])
+        self.opens = np.concatenate([[True], boundary[:-1]]) & ~boundary
+        self.closes = np.concatenate([boundary[1:], [True]]) & ~boundary
+        self.lines = np.maximum(self.count(self.opens), 1)
+        self.breaks = self.count(self.newline & np.concatenate([[False], self.newline[:-1]]))
+        self.bullets, self.numbers = self._list_items()
+        starts, ends = np.flatnonzero(self.opens), np.flatnonzero(self.closes)
+        texts = self.owner[starts]
+        low = np.searchsorted(texts, np.arange(len(self.total)), side="left")
+        high = np.searchsorted(texts, np.arange(len(self.total)), side="right") - 1
+        self.first, self.last = (starts[low], ends[low]), (starts[high], ends[high])
+
+    def count(self, mask: np.ndarray) -> np.ndarray:
+        """How many characters of each text the mask (or positions) marks, (n,) float64."""
+        return np.bincount(self.owner[mask], minlength=len(self.total)).astype(np.float64)
+
+    def _list_items(self) -> tuple[np.ndarray, np.ndarray]:
+        following = np.concatenate([self.classes[1:], [0, 0]])
+        bullets = np.flatnonzero(self.opens & _is(self.classes, "dash", "bullet", "star"))
+        bullets = bullets[~_is(following[bullets], "star", "dash")]
+        numbers = np.flatnonzero(self.opens & (self.classes == _CLASS["digit"]))
+        two = following[numbers] == _CLASS["digit"]
+        mark = np.where(two, following[numbers + 1], following[numbers])
+        return self.count(bullets), self.count(numbers[_is(mark, "period", "close", "comma", "colon")])
+
+    def features(self) -> list[np.ndarray]:
+        """The features of `_LAYOUT`, each (n,)."""
+        return [*self._line_features(), *self._list_features()]
+
+    def _line_features(self) -> list[np.ndarray]:
+        (first, first_end), (last, last_end) = self.first, self.last
+        start, head, end = self.classes[first], self.classes[first_end], self.classes[last_end]
+        single = np.maximum(self.count(self.newline) - 2 * self.breaks, 0)
+        colons = self.count(self.closes & (self.classes == _CLASS["colon"]))
+        counts = (
+            self.total, self.lines, self.breaks, single, self.bullets, self.numbers, colons, self.trailing, self.double,
+        )  # fmt: skip
+        return [
+            *map(np.log1p, counts),
+            _is(start, "upper"), _is(start, "lower"), _is(start, "digit"), _is(start, "dash", "bullet", "star"),
+            _is(end, "period", "question", "exclamation"), _is(end, "quote", "close", "backtick", "star", "colon"),
+            end >= _CLASS["latin_other"], (self.lines > 1) & (head == _CLASS["colon"]),
+            np.log1p(first_end - first), np.log1p(last_end - last), np.log1p(self.total / self.lines),
+        ]  # fmt: skip
+
+    def _list_features(self) -> list[np.ndarray]:
+        star, newline, listed = self.classes == _CLASS["star"], self.newline, self.bullets + self.numbers
+        bold = self.count(np.flatnonzero(star[:-1] & star[1:])) / 2
+        open_breaks = self.count(np.flatnonzero(newline[:-2] & newline[1:-1] & newline[2:]))
+        stops = self.count(_is(self.classes, "period", "question", "exclamation"))
+        item = _is(self.classes, "dash", "bullet", "star", "digit")
+        return [
+            np.minimum(self.breaks / self.lines, 1), np.minimum(listed / self.lines, 1),
+            (listed > 1) & (self.breaks >= listed - 1), np.log1p(bold), np.log1p(open_breaks),
+            np.log1p(stops), np.log1p(self.total / (stops + 1)),
+            (listed > 1) & ~item[self.last[0]], (listed > 1) & ~item[self.first[0]],
+            (self.bullets > 1) & (self.breaks >= self.bullets - 1),
+            (self.numbers > 1) & (self.breaks >= self.numbers - 1),
+        ]  # fmt: skip

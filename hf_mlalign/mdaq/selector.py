@@ -11,7 +11,7 @@ import numpy as np
 from hf_mlalign._version import __version__
 from hf_mlalign.columns import LANGUAGE_COLUMNS, Schema, recognise, text_pair_columns
 from hf_mlalign.errors import DataError, listed
-from hf_mlalign.languages import check_languages, normalise
+from hf_mlalign.languages import check_languages, known_code
 from hf_mlalign.mdaq.budgets import allocate
 from hf_mlalign.mdaq.clustering import cluster_by_language
 from hf_mlalign.mdaq.selection import METHODS, Pool, select
@@ -310,14 +310,12 @@ class MDaQSelector:
         if codes.null_count:
             row = int(np.flatnonzero(codes.is_null().to_numpy(zero_copy_only=False))[0])
             raise DataError(f"Column {column!r}, row {row}: no language. Fill it in or drop such rows.")
-        numbers_ = codes.indices.to_numpy()
+        rows = codes.indices.to_numpy()
         known = []
         for i, value in enumerate(codes.dictionary.to_pylist()):
-            code = normalise(value) if isinstance(value, str) else None
-            if code is None:
-                check_languages([value], f"Column {column!r}, row {int(np.argmax(numbers_ == i))}")
+            code = known_code(value, f"Column {column!r}, row {int(np.argmax(rows == i))}")
             known.append(code if not self.languages or code in self.languages else "")
-        return np.asarray(known, dtype="<U8")[numbers_]
+        return np.asarray(known, dtype="<U8")[rows]
 
     def _language_column(self, columns: Sequence[str]) -> str | None:
         mapped = [c for c, role in (self.column_mapping or {}).items() if role == "language"]

@@ -1,0 +1,1 @@
+"""CM-Align and its relatives: from samples in many languages to preference pairs and a DPO-aligned model."""

@@ -1,0 +1,215 @@
+"""How well samples agree: within one prompt and language, and across languages with a reference.
+
+All functions work on flat arrays with integer group codes, in blocks that fit the processor's cache; no loop runs over
+prompts or pairs. Results do not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hf_mlalign.errors import DataError
+
+BLOCK = 2048
+MEAN_ROWS = 4_000
+
+
+def self_consistency(
+    embeddings: Any, groups: Any, means: np.ndarray | None = None, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """Mean cosine of each sample with its siblings (CM-Align, step 1), from one product of each group with itself.
+
+    Args:
+        embeddings: (n, d) numbers; need not be unit vectors. A zero vector has cosine 0 with all others.
+        groups: (n,) integers, equal for samples of one prompt and language.
+        means: (d,) vector that is subtracted first (see `language_means`).
+        rows: (n,) rows of `embeddings` the n samples have (default: all, in order).
+    Returns:
+        (n,) float32 in [−1, 1]; NaN for a sample without siblings.
+    Raises:
+        DataError: other shapes, NaN or infinity in `embeddings`.
+    """
+    vectors = as_vectors(embeddings)
+    n = len(vectors) if rows is None else len(rows)
+    groups = as_codes(groups, n, "groups")
+    out = np.full(n, np.nan, np.float32)
+    if not n:
+        return out
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    sizes = np.diff(starts, append=len(order))
+    with one_blas_thread():
+        for size in np.unique(sizes):
+            first, step = starts[sizes == size], max(1, BLOCK // int(size))
+            for begin in range(0, len(first), step):
+                members = order[first[begin : begin + step, None] + np.arange(size)]
+                block = vectors[members if rows is None else rows[members]]
+                out[members] = _mean_cosines(block if means is None else block - means)
+    return out
+
+
+def _mean_cosines(block: np.ndarray) -> np.ndarray:
+    """(g, m) mean cosines of the rows of a (g, m, d) block with the other m − 1 rows of their group."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        gram = np.matmul(block, block.transpose(0, 2, 1))
+    norms = np.sqrt(np.einsum("gmm->gm", gram))
+    _check_finite(norms)
+    if block.shape[1] == 1:
+        return np.full(norms.shape, np.nan, np.float32)
+    scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+    total = np.einsum("gij,gi,gj->gi", gram, scale, scale) - (norms > 0)
+    return np.clip(total / (block.shape[1] - 1), -1, 1)
+
+
+def cross_consistency(
+    embeddings: Any,
+    references: Any,
+    prompts: Any,
+    *,
+    rows: np.ndarray | None = None,
+    languages: np.ndarray | None = None,
+    means: np.ndarray | None = None,
+) -> np.ndarray:
+    """Cosine of each sample with the reference of its prompt (CM-Align, step 2).
+
+    Args:
+        embeddings: (m, d) numbers.
+        references: (P, d) numbers, one reference a prompt; a row of NaN where a prompt has none.
+        prompts: (n,) integers in [0, P).
+        rows: (n,) rows of `embeddings` the n samples have (default: n = m, in order).
+        languages, means: (n,) integers in [0, L) and (L, d) means to subtract from the samples first; the references
+            must be centred already.
+    Returns:
+        (n,) float32 in [−1, 1]; NaN where a prompt has no reference.
+    """
+    vectors, references = as_vectors(embeddings), np.asarray(references, np.float32)
+    n = len(vectors) if rows is None else len(rows)
+    prompts = as_codes(prompts, n, "prompts")
+    if references.ndim != 2 or references.shape[1] != vectors.shape[1]:
+        raise DataError(f"references has shape {references.shape}; pass (prompts, {vectors.shape[1]})")
+    units = unit_rows(references)
+    per_prompt = _regular(prompts, len(references))
+    pattern = _pattern(languages, means, per_prompt)
+    out = np.empty(n, np.float32)
+    step = BLOCK if per_prompt is None else max(1, BLOCK // per_prompt) * per_prompt
+    buffer = np.empty((min(step, n), vectors.shape[1]), np.float32)
+    for start in range(0, n, step):
+        part = slice(start, min(start + step, n))
+        block = vectors[part] if rows is None else np.take(vectors, rows[part], axis=0, out=buffer[: part.stop - start])
+        if pattern is not None:
+            shape = (-1, *pattern.shape)
+            np.subtract(block.reshape(shape), pattern, out=buffer[: len(block)].reshape(shape))
+            block = buffer[: len(block)]
+        elif means is not None:
+            block = np.subtract(block, means[languages[part]], out=buffer[: len(block)])
+        out[part] = _cosines(block, units, prompts[part], per_prompt)
+    return out
+
+
+def _pattern(languages: np.ndarray | None, means: np.ndarray | None, per_prompt: int | None) -> np.ndarray | None:
+    """(samples a prompt, d) means to subtract, if all prompts have the same sequence of languages."""
+    if means is None or per_prompt is None:
+        return None
+    same = (languages.reshape(-1, per_prompt) == languages[:per_prompt]).all()
+    return means[languages[:per_prompt]] if same else None
+
+
+def _cosines(block: np.ndarray, units: np.ndarray, prompts: np.ndarray, per_prompt: int | None) -> np.ndarray:
+    if per_prompt is None:
+        dots = np.einsum("nd,nd->n", block, units[prompts])
+    else:
+        cube = block.reshape(-1, per_prompt, block.shape[1])
+        dots = np.einsum("pnd,pd->pn", cube, units[prompts[0] : prompts[0] + len(cube)]).ravel()
+    norms = np.sqrt(np.einsum("nd,nd->n", block, block))
+    _check_finite(norms)
+    np.divide(dots, norms, out=dots, where=norms > 0)
+    return np.clip(dots, -1, 1)
+
+
+def _check_finite(norms: np.ndarray) -> None:
+    if not np.isfinite(norms).all():
+        raise DataError("embeddings has NaN or infinity; give finite numbers for every sample, or drop its row")
+
+
+def language_means(embeddings: Any, languages: Any, n_languages: int, rows: np.ndarray | None = None) -> np.ndarray:
+    """(L, d) float32 mean vector of each language, from at most 4,000 evenly spaced samples of each (*ours*)."""
+    vectors = as_vectors(embeddings)
+    languages = as_codes(languages, len(vectors) if rows is None else len(rows), "languages")
+    means = np.zeros((n_languages, vectors.shape[1]), np.float32)
+    for code in range(n_languages):
+        found = np.flatnonzero(languages == code)
+        found = found[:: max(1, len(found) // MEAN_ROWS)][:MEAN_ROWS]
+        if len(found):
+            means[code] = vectors[found if rows is None else rows[found]].mean(axis=0, dtype=np.float64)
+    return means
+
+
+def agreement(answers: Any, prompts: Any, voters: Any) -> np.ndarray:
+    """Share of the voters of a prompt that give a sample's answer.
+
+    Args:
+        answers: (n,) integer codes, −1 for a sample without answer (which agrees with nobody and is no voter).
+        prompts: (n,) integers.
+        voters: (n,) bool: the samples whose answers count, e.g. the English ones.
+    Returns:
+        (n,) float64 in [0, 1]; NaN where a prompt has no voter with an answer. The share is of all voters, also those
+        without an answer.
+    """
+    answers = as_codes(answers, len(answers), "answers", least=-1)
+    prompts = as_codes(prompts, len(answers), "prompts")
+    voters = np.asarray(voters, bool)
+    n_prompts = int(prompts.max(initial=-1)) + 1
+    width = int(answers.max(initial=-1)) + 1
+    keys, counts = np.unique(
+        prompts[voters & (answers >= 0)].astype(np.int64) * width + answers[voters & (answers >= 0)], return_counts=True
+    )
+    wanted = prompts.astype(np.int64) * width + answers
+    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+    hit = (answers >= 0) & (keys[place] == wanted) if len(keys) else np.zeros(len(answers), bool)
+    votes = np.where(hit, counts[place], 0) if len(keys) else np.zeros(len(answers))
+    total = np.bincount(prompts[voters], minlength=n_prompts)[prompts]
+    answered = np.bincount(prompts[voters & (answers >= 0)], minlength=n_prompts)[prompts]
+    return np.divide(votes, total, out=np.full(len(answers), np.nan), where=answered > 0)
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1; zero rows stay zero."""
+    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    return vectors / np.where(norms == 0, 1, norms)
+
+
+def as_vectors(embeddings: Any) -> np.ndarray:
+    """`embeddings` as an (n, d) float32 array, without a copy if it is one."""
+    array = np.asarray(embeddings)
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise DataError(f"embeddings has shape {array.shape} and dtype {array.dtype}; pass a 2-D array of numbers")
+    return array.astype(np.float32, copy=False)
+
+
+def one_blas_thread():
+    """Context in which numpy's matrix products use one thread, so that their bits do not depend on the machine."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+def as_codes(codes: Any, n: int, name: str, least: int = 0) -> np.ndarray:
+    """`codes` as (n,) integers of at least `least`; DataError otherwise."""
+    array = np.asarray(codes)
+    if array.shape != (n,) or (array.size and array.dtype.kind not in "iu"):
+        raise DataError(f"{name} has shape {array.shape} and dtype {array.dtype}; pass {n} integers")
+    if array.size and array.min() < least:
+        raise DataError(f"{name} has the value {array.min()}; the smallest allowed is {least}")
+    return array
+
+
+def _regular(prompts: np.ndarray, n_prompts: int) -> int | None:
+    """Samples a prompt if `prompts` is 0…0 1…1 2…2 … with equally many of each, else `None`."""
+    if not n_prompts or not len(prompts) or len(prompts) % n_prompts:
+        return None
+    size = len(prompts) // n_prompts
+    same = (prompts.reshape(n_prompts, size) == np.arange(n_prompts, dtype=prompts.dtype)[:, None]).all()
+    return size if same and size <= BLOCK else None

@@ -1,0 +1,256 @@
+"""Rewards: how good is each sample? One protocol; CM-Align's own rewards and the cheap baselines.
+
+A reward is anything callable that takes `Samples` and returns (n,) numbers, higher is better, NaN for a sample it
+cannot judge. It may have a method `rank_references(samples, rows) -> (ranks, consistency)`, two (k,) arrays for the k
+English samples `rows`: the top-ranked one of each prompt becomes the reference (default: the most central one). With
+`needs_reference = False` prompts without English samples are kept, too, and without `rank_references` none is chosen.
+`uses_answers = True` lets the builder drop pairs that give the same final answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from hf_mlalign.cmalign.consistency import agreement, cross_consistency, language_means, self_consistency
+from hf_mlalign.cmalign.samples import Samples
+from hf_mlalign.errors import DataError, listed
+
+
+@runtime_checkable
+class Reward(Protocol):
+    """A function or object that scores samples."""
+
+    def __call__(self, samples: Samples) -> np.ndarray: ...
+
+
+REWARDS: dict[str, Callable[..., Reward]] = {}
+
+
+def register_reward(name: str) -> Callable[[Callable], Callable]:
+    """Add a reward under `name`: a class (called with the builder's `reward_options`) or a plain function of samples.
+
+        @register_reward("brevity")
+        def brevity(samples):
+            return -samples.lengths
+
+    A function that takes more than one argument is called with `reward_options` as keywords.
+    """
+
+    def add(reward: Callable) -> Callable:
+        if isinstance(reward, type):
+            REWARDS[name] = reward
+        else:
+            REWARDS[name] = lambda **options: _Function(reward, options)
+        return reward
+
+    return add
+
+
+def load_reward(reward: str | Reward | Callable, **options: Any) -> Reward:
+    """The reward called `reward`, made with `options`; an object that can be called is returned as it is.
+
+    Raises:
+        DataError: unknown name, options the reward does not take, or an object that cannot be called.
+    """
+    if isinstance(reward, str):
+        if reward in ("translation", "implicit", "hidden_state"):
+            import hf_mlalign.cmalign.rewards_models  # noqa: F401  (registers the three)
+        if reward not in REWARDS:
+            known = sorted({*REWARDS, "translation", "implicit", "hidden_state"})
+            raise DataError(f"reward: unknown {reward!r}. Known: {listed(known)}; or pass your own function.")
+        try:
+            return REWARDS[reward](**options)
+        except TypeError as error:
+            if "argument" not in str(error):
+                raise
+            raise DataError(f"reward {reward!r} does not take these options: {error}") from error
+    if isinstance(reward, type) or not callable(reward):
+        raise DataError(f"reward: {reward!r} cannot be called with samples. Pass a name, a function or an instance.")
+    if options:
+        raise DataError(f"reward_options ({listed(options)}) go with the name of a reward, not with an object.")
+    return reward
+
+
+class _Function:
+    """A plain function with options as a reward."""
+
+    def __init__(self, function: Callable, options: dict[str, Any]):
+        self.function, self.options = function, options
+        self.needs_reference = getattr(function, "needs_reference", True)
+
+    def __call__(self, samples: Samples) -> np.ndarray:
+        return self.function(samples, **self.options)
+
+
+def score_samples(reward: Reward, samples: Samples) -> np.ndarray:
+    """(n,) float64 scores of `reward`; NaN and infinite ones become NaN, which the builder counts as not scored.
+
+    Raises:
+        DataError: the reward returned another shape or something that is not numbers.
+    """
+    name = name_of(reward)
+    scores = np.asarray(reward(samples))
+    if scores.shape != (len(samples),):
+        raise DataError(
+            f"reward {name}: returned shape {scores.shape} for {len(samples):,} samples. Return a 1-D array with one "
+            "number a sample, in the order of samples.texts."
+        )
+    if scores.dtype.kind not in "fiub":
+        raise DataError(f"reward {name}: returned {scores.dtype}, not numbers. Return floats, NaN where unknown.")
+    scores = scores.astype(np.float64)
+    return np.where(np.isfinite(scores), scores, np.nan)
+
+
+def name_of(reward: Any) -> str:
+    """The name of a reward for messages and records."""
+    return getattr(reward, "name", None) or getattr(reward, "__name__", type(reward).__name__)
+
+
+def central_references(samples: Samples, rows: np.ndarray, centre: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Rank English samples by their mean cosine to their siblings (CM-Align, step 1); a lone sample ranks 0."""
+    table, place = samples.vector_table
+    place = rows if place is None else place[rows]
+    means = language_means(table, np.zeros(len(rows), np.int32), 1, place)[0] if centre else None
+    consistency = self_consistency(table, samples.prompt[rows], means, place)
+    return np.nan_to_num(consistency, nan=0.0), consistency
+
+
+@register_reward("embedding")
+class EmbeddingReward:
+    """Cosine of each sample's vector with the vector of the English reference (CM-Align, *paper*).
+
+    Args:
+        centre: subtract each language's mean vector first (*ours*), which removes what a vector says about its
+            language rather than its content.
+    """
+
+    name, needs_reference = "embedding", True
+
+    def __init__(self, centre: bool = True):
+        self.centre = centre
+
+    def rank_references(self, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return central_references(samples, rows, self.centre)
+
+    def __call__(self, samples: Samples) -> np.ndarray:
+        table, rows = samples.vector_table
+        means = language_means(table, samples.language, len(samples.languages), rows) if self.centre else None
+        references = np.full((samples.n_prompts, table.shape[1]), np.nan, np.float32)
+        has = np.flatnonzero(samples.reference >= 0)
+        references[has] = samples.vectors_of(samples.reference[has])
+        if means is not None:
+            references[has] -= means[samples.english]
+        return cross_consistency(table, references, samples.prompt, rows=rows, languages=samples.language, means=means)
+
+
+@register_reward("answer")
+class AnswerReward:
+    """Agreement of final answers: ½·[same answer as the reference] + ½·(share of English samples with this answer).
+
+    The reference is the most central English sample among those with the most frequent answer. Samples without an
+    answer get 0; prompts of which fewer than half of the English samples have an answer get NaN. The second half
+    (*ours*) tells a rejected answer that some English samples gave from one that none gave. Range [0, 1].
+
+    Args:
+        centre: see `EmbeddingReward`, for the choice of the reference among samples of one answer.
+    """
+
+    name, needs_reference, uses_answers = "answer", True, True
+
+    def __init__(self, centre: bool = True):
+        self.centre = centre
+
+    def rank_references(self, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ranks, consistency = central_references(samples, rows, self.centre)
+        share = _english_share(samples)[rows]
+        return np.nan_to_num(share) * 4 + ranks, np.where(np.isnan(share), consistency, share)
+
+    def __call__(self, samples: Samples) -> np.ndarray:
+        share = _english_share(samples)
+        reference = samples.reference_rows
+        same = (samples.answers == samples.answers[reference]) & (samples.answers >= 0) & (reference >= 0)
+        known = (reference >= 0) & (samples.answers[reference] >= 0) & ~np.isnan(share)
+        return np.where(known, 0.5 * same + 0.5 * share, np.nan)
+
+
+@register_reward("auto")
+class AutoReward(AnswerReward):
+    """`answer`, ties broken by the answer's share in the sample's own language, then by the cosine of `embedding`;
+    `embedding` alone where the English samples have no answers (*ours*).
+
+    Where there are answers, score = (answer + 0.1·own share + w·(1 + cosine)/2) / (1.1 + w), with w = 0.04 / number of
+    English samples: neither tie-breaker outweighs one vote of the term before it as long as the numbers of samples are
+    alike. Range [0, 1]; elsewhere (1 + cosine)/2.
+    """
+
+    name = "auto"
+
+    def __call__(self, samples: Samples) -> np.ndarray:
+        answer = super().__call__(samples)
+        own = np.nan_to_num(agreement(samples.answers, samples.group, samples.usable))
+        closeness = (1 + EmbeddingReward(self.centre)(samples).astype(np.float64)) / 2
+        english = np.bincount(samples.prompt[samples.is_english], minlength=samples.n_prompts)[samples.prompt]
+        weight = 0.04 / np.maximum(english, 1)
+        return np.where(np.isnan(answer), closeness, (answer + 0.1 * own + weight * closeness) / (1.1 + weight))
+
+
+def _english_share(samples: Samples) -> np.ndarray:
+    """(n,) share of the prompt's English samples with the sample's answer; NaN where fewer than half have an answer."""
+    share = agreement(samples.answers, samples.prompt, samples.is_english & samples.usable)
+    return np.where(samples.answered[samples.prompt], share, np.nan)
+
+
+@register_reward("vote")
+class VoteReward:
+    """CALM: share of all languages' samples of the prompt that give this answer; NaN where no sample has one."""
+
+    name, needs_reference, uses_answers = "vote", False, True
+
+    def rank_references(self, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        share = self(samples)[rows]
+        return np.nan_to_num(share), share
+
+    def __call__(self, samples: Samples) -> np.ndarray:
+        return agreement(samples.answers, samples.prompt, samples.usable)
+
+
+@register_reward("first_english")
+class FirstEnglishReward(EmbeddingReward):
+    """`embedding` with the first English sample as reference instead of a chosen one (a control)."""
+
+    name = "first_english"
+
+    def rank_references(self, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return -samples.sample[rows].astype(np.float64), np.full(len(rows), np.nan)
+
+
+@register_reward("length")
+class LengthReward:
+    """Characters of the response (a control: the longer the better)."""
+
+    name, needs_reference = "length", False
+
+    def rank_references(self, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return samples.lengths[rows].astype(np.float64), np.full(len(rows), np.nan)
+
+    def __call__(self, samples: Samples) -> np.ndarray:
+        return samples.lengths
+
+
+@register_reward("random")
+class RandomReward:
+    """Uniform random numbers in [0, 1) from `seed` (a control); references are random, too."""
+
+    name, needs_reference = "random", False
+
+    def __init__(self, seed: int = 0):
+        self.seed = seed
+
+    def rank_references(self, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.random.default_rng([self.seed, 1]).random(len(samples))[rows], np.full(len(rows), np.nan)
+
+    def __call__(self, samples: Samples) -> np.ndarray:
+        return np.random.default_rng([self.seed, 0]).random(len(samples))

@@ -1,0 +1,350 @@
+"""The sampled responses of many prompts in many languages as flat, sorted arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hf_mlalign.cmalign.answers import answer_codes, extract_answers
+from hf_mlalign.cmalign.arrow import (
+    arrow_column,
+    choose_column,
+    codes_of,
+    flatten_lists,
+    is_list,
+    is_messages,
+    is_text,
+    language_codes,
+    last_contents,
+    matrix,
+)
+from hf_mlalign.errors import DataError, listed
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+ROLES: dict[str, tuple[str, ...]] = {
+    "prompt_id": ("prompt_id", "id"),
+    "language": ("language", "lang", "language_code", "locale"),
+    "prompt": ("prompt", "instruction", "question"),
+    "response": ("response", "completion", "output"),
+    "responses": ("responses", "samples", "candidates"),
+    "sample": ("sample_id", "sample", "sample_index"),
+    "model": ("model",),
+    "finish_reason": ("finish_reason",),
+    "embedding": ("embedding",),
+}
+"""Role → column names that are recognised, in this order."""
+
+
+class Samples:
+    """n responses, sorted by prompt, language and sample; what a reward sees.
+
+    Attributes:
+        prompt: (n,) int32, number of the prompt in [0, P), the same in all languages.
+        language: (n,) int32 codes; `languages[code]` is the ISO 639-1 code, `english` the code of English or −1.
+        group: (n,) int32, number of the (prompt, language) pair, ascending.
+        sample: (n,) int32, the sample's index within its group (or the integer of the sample column).
+        reference: (P,) int64, the row of each prompt's reference, −1 where there is none.
+        usable: (n,) bool, False for samples that a guard took out (empty, wrong language, …).
+        wanted: (n,) bool, True for samples of languages that make pairs; a reward may give NaN to the others.
+    """
+
+    def __init__(
+        self,
+        prompt: np.ndarray,
+        language: np.ndarray,
+        languages: list[str],
+        responses: pa.Array,
+        prompts: pa.Array,
+        *,
+        prompt_ids: pa.Array,
+        prompt_rows: np.ndarray | None = None,
+        sample: np.ndarray | None = None,
+        truncated: np.ndarray | None = None,
+        vectors: np.ndarray | None = None,
+        encode: Callable[[list[str]], np.ndarray] | None = None,
+        answer_kind: str = "auto",
+    ):
+        order = _order(prompt, language, len(languages), sample)
+        self.order = order
+        self.prompt, self.language = _take(prompt, order), _take(language, order)
+        self.languages, self.english = languages, languages.index("en") if "en" in languages else -1
+        self.prompt_ids, self.prompts = prompt_ids, prompts
+        self.prompt_rows = _take(np.arange(len(prompt)) if prompt_rows is None else prompt_rows, order)
+        self.responses = responses if order is None else responses.take(pa.array(order))
+        self.truncated = None if truncated is None else _take(truncated, order)
+        change = (np.diff(self.prompt, prepend=-1) != 0) | (np.diff(self.language, prepend=-1) != 0)
+        self.starts = np.flatnonzero(change)
+        self.sizes = np.diff(self.starts, append=len(prompt))
+        self.group = np.repeat(np.arange(len(self.starts), dtype=np.int32), self.sizes)
+        own = np.arange(len(prompt), dtype=np.int32) - np.repeat(self.starts, self.sizes).astype(np.int32)
+        self.sample = own if sample is None else _take(sample, order)
+        self.reference = np.full(len(prompt_ids), -1, np.int64)
+        self.reference_consistency = np.full(len(prompt_ids), np.nan)
+        self.usable, self.wanted = np.ones(len(prompt), bool), np.ones(len(prompt), bool)
+        self._vectors, self._encode, self._answer_kind = vectors, encode, answer_kind
+
+    def __len__(self) -> int:
+        return len(self.prompt)
+
+    @property
+    def n_prompts(self) -> int:
+        return len(self.prompt_ids)
+
+    @cached_property
+    def texts(self) -> list[str]:
+        """The n responses; "" for a missing one."""
+        return [text or "" for text in self.responses.to_pylist()]
+
+    @cached_property
+    def prompt_texts(self) -> list[str]:
+        """The prompt of each of the n responses, in its language (the last message of a multi-turn prompt)."""
+        return self.prompt_texts_of(np.arange(len(self)))
+
+    def prompt_texts_of(self, rows: np.ndarray) -> list[str]:
+        """The prompts of the samples with these numbers."""
+        return self._group_prompts.take(pa.array(self.group[rows])).to_pylist()
+
+    @cached_property
+    def _group_prompts(self) -> pa.Array:
+        """(G,) texts; of the prompt of each group's first row."""
+        first = self.prompts.take(pa.array(self.prompt_rows[self.starts]))
+        return last_contents(first, "prompt")
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(n,) int64 characters of each response."""
+        return pc.fill_null(pc.utf8_length(self.responses), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+
+    @cached_property
+    def answers(self) -> np.ndarray:
+        """(n,) int32 codes of the final answers (see `answers.extract_answers`), −1 where none was found."""
+        names = [self.languages[code] for code in self.language.tolist()]
+        return answer_codes(extract_answers(self.texts, names, self.prompt_texts, self._answer_kind))
+
+    @property
+    def answered(self) -> np.ndarray:
+        """(P,) bool: at least half of the prompt's usable English samples have a final answer (of all its usable
+        samples where none is English): the question is one with a final answer."""
+        english, found = self.is_english & self.usable, self.answers >= 0
+        count = [np.bincount(self.prompt[mask], minlength=self.n_prompts)
+                 for mask in (english, english & found, self.usable, self.usable & found)]  # fmt: skip
+        return np.where(count[0] > 0, 2 * count[1] >= count[0], (count[2] > 0) & (2 * count[3] >= count[2]))
+
+    @property
+    def is_english(self) -> np.ndarray:
+        """(n,) bool."""
+        return self.language == self.english
+
+    @property
+    def reference_rows(self) -> np.ndarray:
+        """(n,) int64: the row of the reference of each sample's prompt, −1 where there is none."""
+        return self.reference[self.prompt]
+
+    @property
+    def reference_texts(self) -> list[str]:
+        """The reference response of each of the n samples; "" where there is none."""
+        rows = self.reference_rows
+        return [self.texts[row] if row >= 0 else "" for row in rows.tolist()]
+
+    @cached_property
+    def vector_table(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """(m, d) float32 vectors and the (n,) rows the samples have in it (`None`: row i is sample i's).
+
+        Given vectors are used as they are; else each distinct text is encoded once.
+        """
+        if self._vectors is not None:
+            return self._vectors, self.order
+        if self._encode is None:
+            raise DataError("model: this reward needs embeddings. Pass model=<encoder> or embeddings=<(n, d) array>.")
+        codes, distinct = codes_of(pc.fill_null(self.responses, ""), "response")
+        return np.asarray(self._encode(distinct.to_pylist()), np.float32), codes
+
+    @property
+    def embeddings(self) -> np.ndarray:
+        """(n, d) float32 vectors of the samples, in their order."""
+        vectors, rows = self.vector_table
+        return vectors if rows is None else vectors[rows]
+
+    def vectors_of(self, samples: np.ndarray) -> np.ndarray:
+        """(k, d) vectors of the samples with these numbers."""
+        vectors, rows = self.vector_table
+        return vectors[samples if rows is None else rows[samples]]
+
+
+def read_samples(
+    ds: Dataset,
+    column_mapping: Mapping[str, str] | None = None,
+    *,
+    embeddings: Any = None,
+    encode: Callable[[list[str]], np.ndarray] | None = None,
+    answer_kind: str = "auto",
+) -> Samples:
+    """Read `ds` (one row a sample, or one row a prompt with a list of responses) into `Samples`.
+
+    Args:
+        ds: columns prompt_id, language, prompt, and response or responses; `ROLES` has the names that are recognised.
+        column_mapping: your column → role.
+        embeddings: (n, d) vectors of the samples in the order of `ds` (of the flattened lists); wins over a column
+            "embedding" of `ds`.
+        encode: function from n texts to (n, d) vectors, used when no vectors are given.
+    Raises:
+        DataError: missing, doubly present or wrongly typed columns, missing ids or languages, duplicate sample ids.
+    """
+    check_dataset(ds)
+    roles = find_roles(ds.column_names, column_mapping)
+    responses, counts = _responses(ds, roles)
+    repeat = (lambda values: values) if counts is None else (lambda values: np.repeat(values, counts))
+    prompt, prompt_ids = codes_of(arrow_column(ds, roles["prompt_id"]), roles["prompt_id"])
+    language, names = language_codes(arrow_column(ds, roles["language"]), roles["language"])
+    prompts = arrow_column(ds, roles["prompt"])
+    if not (is_text(prompts.type) or is_messages(prompts.type)):
+        raise DataError(f"Column {roles['prompt']!r} holds {prompts.type}, neither texts nor role/content messages.")
+    if prompts.null_count:
+        row = int(np.flatnonzero(prompts.is_null().to_numpy(zero_copy_only=False))[0])
+        raise DataError(f"Column {roles['prompt']!r}, row {row}: missing. Fill it in or drop such rows.")
+    rows = None if counts is None else np.repeat(np.arange(len(ds)), counts)
+    sample = None
+    if "sample" in roles and counts is None:
+        sample = _sample_numbers(ds, roles, (prompt, language, prompt_ids, names))
+    return Samples(
+        repeat(prompt), repeat(language), names, responses, prompts, prompt_ids=prompt_ids, prompt_rows=rows,
+        sample=sample, truncated=_truncated(ds, roles.get("finish_reason"), counts, len(responses)),
+        vectors=_given_vectors(ds, roles.get("embedding"), counts, embeddings, len(responses)), encode=encode,
+        answer_kind=answer_kind,
+    )  # fmt: skip
+
+
+def find_roles(columns: list[str], column_mapping: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Role → column; DataError if a needed one is missing, a role is unknown or both response forms are there."""
+    mapping = dict(column_mapping or {})
+    unknown = [role for role in mapping.values() if role not in ROLES]
+    if unknown:
+        raise DataError(f"column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(ROLES)}.")
+    found = {role: choose_column(columns, names, role, mapping) for role, names in ROLES.items()}
+    roles = {role: column for role, column in found.items() if column}
+    if "response" in roles and "responses" in roles:
+        explicit = [role for role in ("response", "responses") if role in mapping.values()]
+        if len(explicit) != 1:
+            raise DataError(
+                f"Both {roles['response']!r} (one row a sample) and {roles['responses']!r} (lists) are there. "
+                'Say which one to read with column_mapping, e.g. {"responses": "responses"}.'
+            )
+        roles.pop("responses" if explicit[0] == "response" else "response")
+    missing = [role for role in ("prompt_id", "language", "prompt") if role not in roles]
+    if not {"response", "responses"} & roles.keys():
+        missing.append("response (or responses)")
+    if missing:
+        raise DataError(
+            f"No column for {listed(missing)} among those found: {listed(columns)}. "
+            'Map yours with column_mapping, e.g. {"question_id": "prompt_id", "answer": "response"}.'
+        )
+    return roles
+
+
+def check_dataset(ds: Any) -> None:
+    """Raise a `DataError` unless `ds` is one non-empty map-style `Dataset`."""
+    import datasets
+
+    if isinstance(ds, datasets.DatasetDict):
+        raise DataError(f"Expected one split, got a DatasetDict with {listed(ds)}. Choose one, e.g. ds['train'].")
+    if not isinstance(ds, datasets.Dataset):
+        raise DataError(f"Expected a datasets.Dataset, got {type(ds).__name__}. Load without streaming=True.")
+    if not len(ds):
+        raise DataError("The dataset is empty: there are no samples to compare. Check the split and filters.")
+
+
+def _responses(ds: Dataset, roles: dict[str, str]) -> tuple[pa.Array, np.ndarray | None]:
+    column = roles.get("response") or roles["responses"]
+    values = arrow_column(ds, column)
+    counts = None
+    if "responses" in roles:
+        values, counts = flatten_lists(values, column)
+        if pa.types.is_struct(values.type):
+            raise DataError(f"Column {column!r} holds one message list a row; map it to the role response instead.")
+    elif is_list(values.type) and not is_messages(values.type):
+        raise DataError(f"Column {column!r} holds {values.type}; map it to the role responses if these are samples.")
+    return last_contents(values, column), counts
+
+
+def _sample_numbers(ds: Dataset, roles: dict[str, str], keys: tuple) -> np.ndarray | None:
+    """(n,) int32 numbers of a sample column, if they are whole numbers that differ within each prompt and language.
+
+    Raises:
+        DataError: a sample is there twice; samples of different models (column "model") may have the same number.
+    """
+    values = arrow_column(ds, roles["sample"])
+    numbers, distinct = codes_of(values, roles["sample"])
+    prompt, language, prompt_ids, names = keys
+    group = prompt.astype(np.int64) * len(names) + language
+    again = _repeats(group * len(distinct) + numbers)
+    if len(again) and "model" in roles:
+        models, model_names = codes_of(pc.fill_null(arrow_column(ds, roles["model"]), ""), roles["model"])
+        again = _repeats((group * len(model_names) + models) * len(distinct) + numbers)
+        if not len(again):
+            return None
+    if len(again):
+        row = int(again.min())
+        raise DataError(
+            f"Column {roles['sample']!r}, row {row}: sample {distinct[numbers[row]].as_py()!r} of prompt "
+            f"{prompt_ids[prompt[row]].as_py()!r} in {names[language[row]]!r} was there before "
+            f"({len(again):,} such rows). Drop duplicates, or give every sample an id of its own."
+        )
+    if pa.types.is_integer(values.type) and pc.max(values).as_py() < 2**31 and pc.min(values).as_py() >= 0:
+        return values.to_numpy().astype(np.int32)
+    return None
+
+
+def _repeats(keys: np.ndarray) -> np.ndarray:
+    """Numbers of the rows whose key stands in an earlier row."""
+    order = np.argsort(keys, kind="stable")
+    return order[1:][np.diff(keys[order]) == 0]
+
+
+def _truncated(ds, column, counts, n: int) -> np.ndarray | None:
+    """(n,) bool: the finish reason says that the sample reached the length limit."""
+    if column is None:
+        return None
+    values = arrow_column(ds, column)
+    if counts is not None:
+        values, own = flatten_lists(values, column)
+        if not np.array_equal(own, counts):
+            raise DataError(f"Column {column!r}, row {int(np.argmax(own != counts))}: one entry a response is needed.")
+    if not is_text(values.type):
+        return None
+    return pc.fill_null(pc.equal(values, "length"), False).to_numpy(zero_copy_only=False)
+
+
+def _given_vectors(ds, column, counts, embeddings: Any, n: int) -> np.ndarray | None:
+    if embeddings is not None:
+        array = np.asarray(embeddings)
+        if array.ndim != 2 or len(array) != n:
+            raise DataError(f"embeddings has shape {array.shape} for {n:,} samples; pass one row a sample")
+        return array.astype(np.float32, copy=False)
+    if column is None:
+        return None
+    values = arrow_column(ds, column)
+    if counts is not None:
+        values, own = flatten_lists(values, column)
+        if not np.array_equal(own, counts):
+            raise DataError(f"Column {column!r}, row {int(np.argmax(own != counts))}: one vector a response is needed.")
+    return matrix(values, column)
+
+
+def _order(prompt, language, n_languages: int, sample) -> np.ndarray | None:
+    """Stable order by prompt, language and sample number; `None` if the rows are in that order already."""
+    key = prompt.astype(np.int64) * n_languages + language
+    if sample is not None:
+        rank = np.lexsort((sample, key))
+        return None if (rank[1:] > rank[:-1]).all() else rank
+    return None if (key[1:] >= key[:-1]).all() else np.argsort(key, kind="stable")
+
+
+def _take(values: np.ndarray, order: np.ndarray | None) -> np.ndarray:
+    return values if order is None else values[order]

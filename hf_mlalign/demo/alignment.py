@@ -1,0 +1,144 @@
+"""The demo's second half: preference pairs from the pool's candidates, and DPO on a tiny model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hf_mlalign.encoders import BUNDLED
+from hf_mlalign.languages import language_name
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+TEST_SIZE = 0.25
+STEPS = 40
+TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '</s>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
+)
+
+
+@dataclass
+class DPOOutcome:
+    """Reward accuracy in [0, 1] on training and held-out prompts before and after, and the model's folder."""
+
+    before: dict[str, float]
+    after: dict[str, float]
+    folder: Path
+    steps: int
+    parameters: int
+
+
+def pairs_from_pool(pool: Dataset, folder: Path, say: Callable[[str], None]) -> DatasetDict:
+    """Build pairs from the pool's candidates, save them, and tell whether the author's grades agree."""
+    from hf_mlalign.cmalign.source import build_pairs_from_source
+    from hf_mlalign.display import print_pairs
+
+    built = build_pairs_from_source(pool, folder, test_size=TEST_SIZE, overwrite=True)
+    print_pairs(built.result)
+    grades = {(r["prompt_id"], r["language"], r["sample"]): r["grade"] for r in pool.select_columns(
+        ["prompt_id", "language", "sample", "grade"])}  # fmt: skip
+    means = {}
+    for side in ("chosen", "rejected"):
+        means[side] = np.mean([
+            grades[row["prompt_id"], row["language"], row[f"candidate_{side}"]]
+            for part in built.pairs.values() for row in part
+        ])  # fmt: skip
+    say(f"   Mean grade by their author: chosen {means['chosen']:.2f}, rejected {means['rejected']:.2f} (of 0–3).")
+    row = built.pairs["train"][0]
+    say(f"   For example ({language_name(row['language'])}): {_last(row['prompt'])}")
+    say(f"      chosen   {_last(row['chosen'])}\n      rejected {_last(row['rejected'])}")
+    return built.pairs
+
+
+def _last(messages: list[dict], limit: int = 90) -> str:
+    text = " ".join(messages[-1]["content"].split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def tiny_causal_lm(seed: int = 0):
+    """A two-layer Llama with random weights over the bundled tokenizer's vocabulary, and that tokenizer with a chat
+    template: (model, tokenizer). It has never seen text; it shows that the road works, not what DPO can do."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(BUNDLED / "encoder" / "tokenizer.json"), pad_token="<pad>", unk_token="<unk>",
+        eos_token="</s>", bos_token="<s>",
+    )  # fmt: skip
+    tokenizer.chat_template = TEMPLATE
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id,
+    )  # fmt: skip
+    return LlamaForCausalLM(config), tokenizer
+
+
+def tune(pairs: DatasetDict, folder: Path, steps: int = STEPS, seed: int = 0) -> DPOOutcome:
+    """DPO for a few steps on the tiny model; saves it to `folder` with its curve (`curve.json`)."""
+    from transformers.trainer_callback import PrinterCallback
+
+    from hf_mlalign.cmalign.trainer import CMAlignTrainer
+    from hf_mlalign.cmalign.trainer_config import CMAlignConfig
+
+    shutil.rmtree(folder, ignore_errors=True)
+    with quiet():
+        model, tokenizer = tiny_causal_lm(seed)
+        reference, _ = tiny_causal_lm(seed)
+        model.save_pretrained(folder / "untuned")
+        tokenizer.save_pretrained(folder / "untuned")
+        config = CMAlignConfig(
+            output_dir=str(folder / "tuned"), max_steps=steps, per_device_train_batch_size=8,
+            per_device_eval_batch_size=16, learning_rate=2e-3, lr_scheduler_type="cosine", bf16=False, use_cpu=True,
+            gradient_checkpointing=False, max_length=160, logging_steps=5, report_to=[], save_strategy="no", seed=seed,
+            disable_tqdm=True, consistency_weight=0.1,
+        )  # fmt: skip
+        train = pairs["train"].shuffle(seed=seed)
+        splits = {"train": train.select(range(min(64, len(train)))), "test": pairs["test"]}
+        trainer = CMAlignTrainer(model, reference, config, train_dataset=train, eval_dataset=splits,
+                                 processing_class=tokenizer)  # fmt: skip
+        trainer.remove_callback(PrinterCallback)
+        before = _accuracies(trainer.evaluate())
+        trainer.train()
+        after = _accuracies(trainer.evaluate())
+        trainer.save_model()
+        (folder / "curve.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
+    return DPOOutcome(before, after, folder, steps, model.num_parameters())
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the libraries' progress bars, warnings and log lines, which would drown the story."""
+    import datasets
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    datasets_bars = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+        if datasets_bars:
+            datasets.enable_progress_bars()
+
+
+def _accuracies(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: metrics[f"eval_{name}_rewards/accuracies"] for name in ("train", "test")}

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from common import interleaved, made_up_texts, report
 from datasets import Dataset, disable_progress_bars
-from hf_mlalign.mdaq.quality import QualityScorer
 from sentence_transformers import SentenceTransformer
 
 from hf_mlalign.encoders import BUNDLED
+from hf_mlalign.mdaq.quality import QualityScorer
 from hf_mlalign.mdaq.transforms import MDaQScorer
 
 

@@ -5,10 +5,15 @@ from importlib import import_module
 from hf_mlalign._version import __version__
 
 _LAZY = {
+    "CMAlignConfig": "hf_mlalign.cmalign.trainer_config",
+    "CMAlignPreferenceBuilder": "hf_mlalign.cmalign.pairs",
+    "CMAlignTrainer": "hf_mlalign.cmalign.trainer",
     "MDaQScorer": "hf_mlalign.mdaq.transforms",
     "MDaQSelector": "hf_mlalign.mdaq.selector",
     "QualityScorer": "hf_mlalign.mdaq.quality",
+    "ResponseSampler": "hf_mlalign.cmalign.sampling",
     "das_select": "hf_mlalign.mdaq.selection",
+    "lint_preferences": "hf_mlalign.cmalign.lint",
     "load_encoder": "hf_mlalign.encoders",
     "mdaq_score": "hf_mlalign.mdaq.transforms",
 }

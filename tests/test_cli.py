@@ -77,7 +77,8 @@ def test_errors_end_with_code_2_and_no_traceback(tmp_path, arguments, message):
 
 def test_interrupt_ends_with_130_and_goes_on(tmp_path):
     load_demo_pool(["de", "fr"]).to_parquet(tmp_path / "pool.parquet")
-    arguments = ["curate", "pool.parquet", "--column-mapping", "prompt=instruction,response=response", "--n-quality", "3"]
+    mapping = "prompt=instruction,response=response"
+    arguments = ["curate", "pool.parquet", "--column-mapping", mapping, "--n-quality", "3"]
     code = (
         "import os, signal, hf_mlalign.curate as c; score = c.score_in_shards\n"
         "def stop(*a, **k): os.kill(os.getpid(), signal.SIGINT); return score(*a, **k)\n"

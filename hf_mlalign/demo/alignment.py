@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,17 +66,14 @@ def _last(messages: list[dict], limit: int = 90) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def tiny_causal_lm(seed: int = 0):
-    """A two-layer Llama with random weights over the bundled tokenizer's vocabulary, and that tokenizer with a chat
-    template: (model, tokenizer). It has never seen text; it shows that the road works, not what DPO can do."""
+def tiny_causal_lm(texts: Iterable[str], seed: int = 0):
+    """A two-layer Llama with random weights, and its tokenizer: the bundled one, cut to the pieces that occur in
+    `texts` (which leaves their segmentation as it is), with a chat template. It has never seen text; it shows that the
+    road works, not what DPO can do."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
 
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_file=str(BUNDLED / "encoder" / "tokenizer.json"), pad_token="<pad>", unk_token="<unk>",
-        eos_token="</s>", bos_token="<s>",
-    )  # fmt: skip
-    tokenizer.chat_template = TEMPLATE
+    tokenizer = _cut_tokenizer(texts)
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=2,
@@ -83,6 +81,32 @@ def tiny_causal_lm(seed: int = 0):
         pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id,
     )  # fmt: skip
     return LlamaForCausalLM(config), tokenizer
+
+
+def _cut_tokenizer(texts: Iterable[str]):
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    path = BUNDLED / "encoder" / "tokenizer.json"
+    used = {i for encoding in Tokenizer.from_file(str(path)).encode_batch(list(texts)) for i in encoding.ids}
+    used |= set(Tokenizer.from_file(str(path)).encode("user:assistant:system:").ids)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    vocabulary = content["model"]["vocab"]
+    unknown = content["model"]["unk_id"]
+    kept = sorted(used | {0, unknown})
+    content["model"] |= {"vocab": [vocabulary[i] for i in kept], "unk_id": kept.index(unknown)}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(content)), pad_token="<pad>", unk_token="<unk>",
+        eos_token="</s>", bos_token="<s>",
+    )  # fmt: skip
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def _texts(pairs: DatasetDict) -> list[str]:
+    columns = ("prompt", "chosen", "rejected", "reference_prompt", "reference")
+    return [turn["content"] for part in pairs.values() for column in columns for turns in part[column]
+            for turn in turns or ()]  # fmt: skip
 
 
 def tune(pairs: DatasetDict, folder: Path, steps: int = STEPS, seed: int = 0) -> DPOOutcome:
@@ -94,8 +118,8 @@ def tune(pairs: DatasetDict, folder: Path, steps: int = STEPS, seed: int = 0) ->
 
     shutil.rmtree(folder, ignore_errors=True)
     with quiet():
-        model, tokenizer = tiny_causal_lm(seed)
-        reference, _ = tiny_causal_lm(seed)
+        model, tokenizer = tiny_causal_lm(_texts(pairs), seed)
+        reference = copy.deepcopy(model)
         model.save_pretrained(folder / "untuned")
         tokenizer.save_pretrained(folder / "untuned")
         config = CMAlignConfig(
@@ -109,9 +133,9 @@ def tune(pairs: DatasetDict, folder: Path, steps: int = STEPS, seed: int = 0) ->
         trainer = CMAlignTrainer(model, reference, config, train_dataset=train, eval_dataset=splits,
                                  processing_class=tokenizer)  # fmt: skip
         trainer.remove_callback(PrinterCallback)
-        before = _accuracies(trainer.evaluate())
+        before = _accuracies(trainer)
         trainer.train()
-        after = _accuracies(trainer.evaluate())
+        after = _accuracies(trainer)
         trainer.save_model()
         (folder / "curve.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
     return DPOOutcome(before, after, folder, steps, model.num_parameters())
@@ -140,5 +164,5 @@ def quiet() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _accuracies(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: metrics[f"eval_{name}_rewards/accuracies"] for name in ("train", "test")}
+def _accuracies(trainer) -> dict[str, float]:
+    return {name: trainer.evaluate(part)["eval_rewards/accuracies"] for name, part in trainer.eval_dataset.items()}

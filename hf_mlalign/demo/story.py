@@ -57,13 +57,11 @@ def _tell_pairs(pool, output: Path, say) -> None:
     say("   answer most consistent with it is chosen, the least consistent one rejected.")
     with quiet():
         pairs = pairs_from_pool(pool, output / "pairs", say)
-    say(
-        f"\n5. DPO for a few steps on {len(pairs['train'])} pairs, with a tiny Llama that has random weights and has never"
-    )
-    say("   seen text: it shows that the road works, not what DPO can do.")
+    say(f"\n5. DPO for a few steps on {len(pairs['train'])} pairs, with a tiny Llama that has random weights and has")
+    say("   never seen text: it shows that the road works, not what DPO can do.")
     outcome = tune(pairs, output / "dpo")
-    say(f"   {outcome.parameters / 1e6:.1f} M parameters, {outcome.steps} steps. Pairs whose chosen answer gained more than "
-        "its rejected one (reward accuracy):")  # fmt: skip
+    say(f"   {outcome.parameters / 1e6:.1f} M parameters, {outcome.steps} steps. Reward accuracy (share of pairs")
+    say("   whose chosen answer gained more than its rejected one):")
     for split, name in (("train", "pairs it was tuned on"), ("test", "prompts it never saw")):
         before, after = outcome.before[split], outcome.after[split]
         say(f"      {name:22s} {before:.0%} before (untuned model = reference: no gain at all), {after:.0%} after")

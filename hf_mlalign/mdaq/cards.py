@@ -20,12 +20,12 @@ def scaling_card(configs: list[dict[str, Any]], counts: pd.DataFrame) -> str:
     pivot = counts.pivot_table(index=["method", "size"], columns="language", values="rows", aggfunc="sum")
     heads = ["method", "size", *pivot.columns]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    rows = zip(pivot.index, pivot.to_numpy())
-    lines += ["| " + " | ".join(map(str, (*index, *row))) + " |" for index, row in rows]
+    for index, row in zip(pivot.index, pivot.to_numpy()):
+        lines.append("| " + " | ".join(map(str, (*index, *row))) + " |")
     table = "\n".join(lines)
     return (
         f"---\n{block}---\n\n# Nested subsets for a scale curve\n\n"
         "Configuration `<method>-<size>` is the subset of that size a language; each holds all smaller ones of its\n"
-        "method. `<method>-<size>-<language>` is one language of it. Train one model on each, judge them, and pass the\n"
+        "method. `<method>-<size>-<language>` is one language of it. Train one model on each, judge them, pass the\n"
         f"win rates to `hf_mlalign.mdaq.scaling.scale_curve`.\n\n{table}\n"
     )

@@ -1,0 +1,215 @@
+"""What a sampler asks: the requests of a prompt set, with the language instruction, and the protocol of a backend."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from hf_mlalign.cmalign.arrow import choose_column
+from hf_mlalign.columns import clean_text
+from hf_mlalign.errors import DataError, listed
+from hf_mlalign.languages import check_languages, language_name
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+PROMPT_ROLES: dict[str, tuple[str, ...]] = {
+    "prompt_id": ("prompt_id", "id"),
+    "language": ("language", "lang", "language_code", "locale"),
+    "prompt": ("prompt", "instruction", "question"),
+}
+"""Role → column names that are recognised, in this order."""
+INSTRUCTIONS = Path(__file__).with_name("answer_in_language.json")
+
+Message = dict[str, str]
+Key = tuple[str | int, str, int]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an answer is drawn.
+
+    Args:
+        temperature: of the softmax; 0 takes the likeliest token.
+        top_p: smallest set of tokens with at least this probability, in (0, 1].
+        max_tokens: longest answer in tokens.
+    """
+
+    temperature: float = 0.9
+    top_p: float = 1.0
+    max_tokens: int = 1024
+
+    def __post_init__(self):
+        if not self.temperature >= 0:
+            raise DataError(f"temperature: {self.temperature} is negative. Use 0 (greedy) or more.")
+        if not 0 < self.top_p <= 1:
+            raise DataError(f"top_p: {self.top_p} is outside (0, 1].")
+        if self.max_tokens < 1:
+            raise DataError(f"max_tokens: {self.max_tokens} leaves no room for an answer. Use 1 or more.")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One answer to be drawn: the chat messages, the seed, and a digest of the messages."""
+
+    prompt_id: str | int
+    language: str
+    sample: int
+    messages: tuple[Message, ...]
+    seed: int
+    digest: str
+
+    @property
+    def key(self) -> Key:
+        return self.prompt_id, self.language, self.sample
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished answer; `finish_reason` is "stop", or "length" when `max_tokens` cut it."""
+
+    text: str
+    finish_reason: str
+    model: str
+
+
+OnAnswer = Callable[[Request, Answer], None]
+OnFailure = Callable[[Request, str], None]
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """Whatever can draw answers.
+
+    `run` calls `on_answer` once for each request as soon as it is answered (from any thread, in any order), or
+    `on_failure` with a reason when that request cannot be answered; it raises `DataError` when none can.
+    """
+
+    model: str
+
+    def describe(self) -> Mapping[str, Any]:
+        """What identifies the answers of this backend: answers of two descriptions are never mixed."""
+
+    def run(
+        self, requests: Sequence[Request], settings: Settings, on_answer: OnAnswer, on_failure: OnFailure
+    ) -> None: ...
+
+
+@dataclass(frozen=True)
+class PromptTable:
+    """The n rows of a prompt set: ids, ISO 639-1 codes, and prompts as they were given (texts or message lists)."""
+
+    ids: list[str | int]
+    languages: list[str]
+    prompts: list[str | list[Message]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def read_prompts(ds: Dataset, column_mapping: Mapping[str, str] | None = None) -> PromptTable:
+    """Read prompt_id, language and prompt; see `PROMPT_ROLES` for the names that are recognised.
+
+    Raises:
+        DataError: missing columns or values, unknown languages, or a prompt id that is there twice in one language.
+    """
+    import datasets
+
+    if not isinstance(ds, datasets.Dataset):
+        raise DataError(f"Expected one split as a datasets.Dataset, got {type(ds).__name__}. Choose a split.")
+    mapping = dict(column_mapping or {})
+    unknown = [role for role in mapping.values() if role not in PROMPT_ROLES]
+    if unknown:
+        raise DataError(f"column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(PROMPT_ROLES)}.")
+    roles = {role: choose_column(ds.column_names, names, role, mapping) for role, names in PROMPT_ROLES.items()}
+    missing = [role for role, column in roles.items() if column is None]
+    if missing:
+        raise DataError(
+            f"No column for {listed(missing)} among those found: {listed(ds.column_names)}. The same prompt needs the "
+            'same prompt_id in every language. Map your columns with column_mapping, e.g. {"question_id": "prompt_id"}.'
+        )
+    ids = [_id(value, roles["prompt_id"], row) for row, value in enumerate(ds[roles["prompt_id"]])]
+    languages = check_languages(ds[roles["language"]], f"Column {roles['language']!r}")
+    prompts = [_prompt(value, roles["prompt"], row) for row, value in enumerate(ds[roles["prompt"]])]
+    _check_unique(ids, languages, roles["prompt_id"])
+    return PromptTable(ids, languages, prompts)
+
+
+def build_requests(
+    table: PromptTable, n: int, seed: int, system_prompt: str | None, answer_in_language: bool
+) -> list[Request]:
+    """The n requests of each prompt, in the order of the table; each has a seed of its own."""
+    requests = []
+    for prompt_id, language, prompt in zip(table.ids, table.languages, table.prompts, strict=True):
+        messages = to_messages(prompt, language, system_prompt, answer_in_language)
+        digest = hashlib.sha256(json.dumps(messages, ensure_ascii=False).encode()).hexdigest()[:16]
+        requests += [
+            Request(prompt_id, language, k, messages, request_seed(seed, prompt_id, language, k), digest)
+            for k in range(n)
+        ]
+    return requests
+
+
+def to_messages(
+    prompt: str | list[Message], language: str, system_prompt: str | None = None, answer_in_language: bool = True
+) -> tuple[Message, ...]:
+    """Chat messages of a prompt: the system prompt first, the language instruction at the end of the last turn."""
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(turn) for turn in prompt]
+    if answer_in_language:
+        turns[-1]["content"] = f"{turns[-1]['content']}\n\n{language_instruction(language)}"
+    if system_prompt:
+        turns.insert(0, {"role": "system", "content": system_prompt})
+    return tuple({"role": t["role"], "content": clean_text(t["content"])} for t in turns)
+
+
+def language_instruction(language: str) -> str:
+    """ "Answer in <language>" in that language itself; in English for a language without a translation."""
+    return _instructions().get(language) or f"Answer in {language_name(language)}."
+
+
+@lru_cache(maxsize=1)
+def _instructions() -> dict[str, str]:
+    return json.loads(INSTRUCTIONS.read_text(encoding="utf-8"))
+
+
+def request_seed(seed: int, prompt_id: str | int, language: str, sample: int) -> int:
+    """Seed in [0, 2³¹) of one answer; it depends on nothing but these four values."""
+    text = json.dumps([seed, prompt_id, language, sample], ensure_ascii=False)
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1
+
+
+def _id(value: Any, column: str, row: int) -> str | int:
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        raise DataError(f"Column {column!r}, row {row}: {value!r} is no id. Use texts or whole numbers.")
+    return value
+
+
+def _prompt(value: Any, column: str, row: int) -> str | list[Message]:
+    if isinstance(value, str) and value.strip():
+        return value
+    if isinstance(value, list) and value and all(isinstance(turn, Mapping) for turn in value):
+        turns = [{"role": turn.get("role"), "content": turn.get("content")} for turn in value]
+        if all(isinstance(t["role"], str) and isinstance(t["content"], str) for t in turns):
+            if turns[-1]["role"] != "user":
+                raise DataError(f"Column {column!r}, row {row}: the last message must be the user's. Cut the rest off.")
+            return turns
+    raise DataError(
+        f"Column {column!r}, row {row}: expected a text or role/content messages, found {str(value)[:60]!r}. "
+        "Drop empty prompts."
+    )
+
+
+def _check_unique(ids: list, languages: list[str], column: str) -> None:
+    first: dict[tuple, int] = {}
+    for row, key in enumerate(zip(ids, languages, strict=True)):
+        if key in first:
+            raise DataError(
+                f"Column {column!r}, row {row}: prompt {key[0]!r} in {key[1]!r} is already in row {first[key]}. "
+                "Drop duplicates or give every prompt an id of its own."
+            )
+        first[key] = row

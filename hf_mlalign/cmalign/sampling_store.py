@@ -1,0 +1,155 @@
+"""Finished answers on disk: one line each, written at once, safe against a kill at any moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hf_mlalign.cmalign.sampling_requests import Answer, Key, Request
+from hf_mlalign.columns import clean_text
+from hf_mlalign.errors import DataError, listed
+
+RECORD = "sampling.json"
+ANSWERS = "answers.jsonl"
+
+
+class AnswerStore:
+    """Answers of one sampling run, in memory and, with a folder, on disk.
+
+    Every answer is appended to `answers.jsonl` by a single write as soon as it is there. A last line that a killed
+    process left unfinished is cut off; its answer is asked for again. `sampling.json` holds the parameters.
+
+    Args:
+        folder: folder of the run; `None` keeps answers in memory only.
+        parameters: what must be equal for answers to be mixed (plain JSON values).
+    Raises:
+        DataError: the folder is a file, holds something else, or holds answers drawn with other parameters.
+    """
+
+    def __init__(self, folder: str | Path | None, parameters: Mapping[str, Any]):
+        self.folder = None if folder is None else Path(folder)
+        self.parameters = json.loads(json.dumps(dict(parameters)))
+        self.answers: dict[Key, Answer] = {}
+        self._digests: dict[Key, str] = {}
+        self._lock, self._descriptor = threading.Lock(), None
+        if self.folder is not None:
+            self._check_folder()
+
+    @contextmanager
+    def open(self) -> Iterator[AnswerStore]:
+        """Lock the folder, read what is there, and keep it open for `add`."""
+        if self.folder is None:
+            yield self
+            return
+        with self._locked():
+            self._check_parameters()
+            self._read()
+            self._descriptor = os.open(self.folder / ANSWERS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                yield self
+            finally:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+    def has(self, request: Request) -> bool:
+        """Whether this request is answered.
+
+        Raises:
+            DataError: it is, but for another prompt text.
+        """
+        found = self._digests.get(request.key)
+        if found is not None and found != request.digest:
+            raise DataError(
+                f"output: {str(self.folder)!r} holds answers to another text of prompt {request.prompt_id!r} in "
+                f"{request.language!r}. Name another folder, or give the changed prompt a new prompt_id."
+            )
+        return found is not None
+
+    def add(self, request: Request, answer: Answer) -> None:
+        """Keep an answer and append it to the file; may be called from any thread."""
+        answer = Answer(clean_text(answer.text), answer.finish_reason, answer.model)
+        line = {
+            "prompt_id": request.prompt_id, "language": request.language, "sample": request.sample,
+            "response": answer.text, "finish_reason": answer.finish_reason, "model": answer.model,
+            "request": request.digest,
+        }  # fmt: skip
+        data = (json.dumps(line, ensure_ascii=False) + "\n").encode()
+        with self._lock:
+            if self._descriptor is not None:
+                _write_all(self._descriptor, data)
+            self.answers[request.key], self._digests[request.key] = answer, request.digest
+
+    def _check_folder(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise DataError(f"output: {str(self.folder)!r} is a file. Name a folder.")
+        others = [p.name for p in self.folder.iterdir()] if self.folder.is_dir() else []
+        if set(others) - {".lock", f".{RECORD}.partial"} and RECORD not in others:
+            raise DataError(f"output: {str(self.folder)!r} is not empty and holds no samples. Name another folder.")
+
+    def _locked(self):
+        from filelock import FileLock, Timeout
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return FileLock(self.folder / ".lock", timeout=0).acquire()
+        except Timeout:
+            raise DataError(f"output: another process is writing to {str(self.folder)!r}. Wait for it.") from None
+        except OSError as error:
+            raise DataError(f"output: cannot write to {str(self.folder)!r}: {error.strerror}.") from error
+
+    def _check_parameters(self) -> None:
+        path = self.folder / RECORD
+        if not path.is_file():
+            write_whole(path, json.dumps(self.parameters, indent=1, ensure_ascii=False) + "\n")
+            return
+        try:
+            old = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"output: {str(path)!r} cannot be read: {error}. Name another folder.") from error
+        changed = [k for k in {**old, **self.parameters} if old.get(k) != self.parameters.get(k)]
+        if changed:
+            shown = (f"{k} was {old.get(k)!r}, now {self.parameters.get(k)!r}" for k in changed)
+            raise DataError(
+                f"output: {str(self.folder)!r} holds answers drawn with other parameters ({listed(shown)}). "
+                "Use the same parameters or another folder; answers of two settings are not mixed."
+            )
+
+    def _read(self) -> None:
+        path = self.folder / ANSWERS
+        if not path.is_file():
+            return
+        good = 0
+        with open(path, "rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.endswith(b"\n"):
+                    break
+                self._keep(line, path, number)
+                good += len(line)
+        if good < path.stat().st_size:
+            os.truncate(path, good)
+
+    def _keep(self, line: bytes, path: Path, number: int) -> None:
+        try:
+            row = json.loads(line)
+            key = row["prompt_id"], row["language"], row["sample"]
+            self.answers[key] = Answer(row["response"], row["finish_reason"], row["model"])
+            self._digests[key] = row["request"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"output: {str(path)!r}, line {number} is damaged. Remove this line.") from error
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees either the old or the whole new content."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,32 @@
+"""Several processes under a launcher, none of which outlives the test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+
+
+def run_group(arguments: list[str], folder: Path, timeout: float = 300.0) -> None:
+    """Run `python -m …` in `folder`, offline, with one thread; fails with the end of its error output.
+
+    After `timeout` seconds the command and its children are killed.
+    """
+    environment = {
+        **os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONPATH": str(REPO), "HF_HOME": str(folder / "home"),
+    }  # fmt: skip
+    child = subprocess.Popen(
+        [sys.executable, "-m", *arguments], env=environment, cwd=folder, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        errors = child.communicate(timeout=timeout)[1]
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        raise
+    assert child.returncode == 0, errors[-3000:]

@@ -89,9 +89,9 @@ class SentenceEncoder:
     @property
     def model(self) -> SentenceTransformer:
         """The SentenceTransformer itself."""
+        limit_threads_in_child()
         if self._model is None:
             self._model = self._load()
-        limit_threads_in_child()
         return self._model
 
     def _load(self) -> SentenceTransformer:

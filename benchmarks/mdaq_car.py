@@ -4,7 +4,7 @@
 
 CaR (Ge et al. 2024) as its description has it, on the same scores and embeddings: scikit-learn PCA keeping 95 % of the
 variance, KMeans with k = ⌊√(n/2)⌋, the 1,000 best rows, then the best row of each cluster unless it is in the list
-already (a scan of a list of records). Ours: the method "car" on the same pool, and DAS with the same budget.
+already (a scan of a list of records). Ours: the method "car" on the same pool, and DAS taking as many rows in all.
 """
 
 import argparse
@@ -53,10 +53,11 @@ def main() -> None:
     start = time.perf_counter()
     selection = select("car", Pool(scores, embeddings=vectors), options.top, k)
     sides["method car"] = (time.perf_counter() - start, selection.indices, None)
+    more = len(theirs) - options.top
     start = time.perf_counter()
-    clusters = cluster(vectors, n_clusters=k).labels
-    selection = select("das", Pool(scores, clusters=clusters), options.top, k)
-    sides["method das"] = (time.perf_counter() - start, selection.indices, clusters)
+    clusters = cluster(vectors, n_quality=options.top, n_diversity=more).labels
+    selection = select("das", Pool(scores, clusters=clusters), options.top, more)
+    sides["method das, as many rows"] = (time.perf_counter() - start, selection.indices, clusters)
     judge = cluster(vectors, n_clusters=1000, seed=7).labels  # clusters neither side chose by
     for name, (seconds, rows, own) in sides.items():
         report("against CaR", side=name, rows=options.rows, seconds=round(seconds, 3),

@@ -15,9 +15,11 @@ import numpy as np
 
 from hf_mlalign._version import versions
 from hf_mlalign.columns import Schema, recognise, text_pair_columns
+from hf_mlalign.display import quiet
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.hub import markdown_table, push_folder, render_card
 from hf_mlalign.languages import LanguageIdentifier, language_name
+from hf_mlalign.mdaq.revisions import has_revisions, pool_revisions, revised_share
 from hf_mlalign.mdaq.selector import ALL, MDaQSelector, SelectionResult
 from hf_mlalign.mdaq.shards import SHARD_ROWS, score_in_shards
 from hf_mlalign.mdaq.tables import check_dataset
@@ -126,6 +128,10 @@ def curate(
     run.check_output()
     ds = source if not isinstance(source, (str, Path)) else run.timed("load", load_source, source, split, config)
     check_dataset(ds)
+    pooled = column_mapping is None and has_revisions(ds.column_names)
+    if pooled:
+        ds = pool_revisions(ds)
+        on_step("Found raw and revised responses: pooled them, one row each.")
     schema = recognise(ds.column_names, column_mapping)
     text_pair_columns(ds.column_names, ds.features, schema)
     with run.locked():
@@ -138,6 +144,9 @@ def curate(
             "columns": schema.text_columns, "identified": identified, "scorer": _shown(scorer), "model": _shown(model),
         }  # fmt: skip
         _document(folder, result, {**options, "shard_rows": shard_rows}, facts, run.seconds, push_to_hub)
+        if pooled:
+            share = revised_share(ds, result).set_index("language").loc["all"]
+            on_step(f"Revised responses: {share['pool']:.1%} of the pool, {share['selected']:.1%} of the selected.")
         shutil.rmtree(folder / WORK, ignore_errors=True)
     curation = Curation(curated, result, folder, run.seconds)
     if push_to_hub:
@@ -240,8 +249,9 @@ def _save(folder: Path, ds: Dataset, selector: MDaQSelector, result: SelectionRe
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     chosen = result.languages[result.selected]
-    for name in [n for n in result.budgets if (chosen == n).any()]:
-        curated.select(np.flatnonzero(chosen == name)).to_parquet(str(partial / f"{name}.parquet"))
+    with quiet():
+        for name in [n for n in result.budgets if (chosen == n).any()]:
+            curated.select(np.flatnonzero(chosen == name)).to_parquet(str(partial / f"{name}.parquet"))
     shutil.rmtree(data, ignore_errors=True)
     os.replace(partial, data)
     scores = pa.table(

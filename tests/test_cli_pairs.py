@@ -44,12 +44,15 @@ def test_pairs_and_lint(tmp_path):
     [
         (["build-pairs", "pool.parquet", "--reward", "best"], "best"),
         (["build-pairs", "pool.parquet", "--policy", "best"], "best"),
-        (["build-pairs", "pool.parquet"], "No pair is left"),
-        (["sample", "pool.parquet", "--model", "/no/such/model"], "/no/such/model"),
+        (["build-pairs", "pool.parquet"], "there are none (languages found: de)"),
+        (["sample", "pool.parquet", "--model", "tiny"], "prompt 'p01' in 'de' is already in row 0"),
+        (["sample", "prompts.parquet", "--model", "/no/such/model"], "/no/such/model"),
     ],
 )
 def test_errors_end_with_2(tmp_path, arguments, message):
-    load_demo_pool(["de"]).to_parquet(tmp_path / "pool.parquet")
+    pool = load_demo_pool(["de"])
+    pool.to_parquet(tmp_path / "pool.parquet")
+    pool.filter(lambda row: row["sample"] == 0).to_parquet(tmp_path / "prompts.parquet")
     done = hf_mlalign(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr

@@ -5,15 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hf_mlalign.display import quiet
 from hf_mlalign.encoders import BUNDLED
 from hf_mlalign.languages import language_name
 
@@ -139,29 +138,6 @@ def tune(pairs: DatasetDict, folder: Path, steps: int = STEPS, seed: int = 0) ->
         trainer.save_model()
         (folder / "curve.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
     return DPOOutcome(before, after, folder, steps, model.num_parameters())
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the libraries' progress bars, warnings and log lines, which would drown the story."""
-    import datasets
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    datasets_bars = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-        if datasets_bars:
-            datasets.enable_progress_bars()
 
 
 def _accuracies(trainer) -> dict[str, float]:

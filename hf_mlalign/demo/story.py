@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_mlalign.curate import Curation, curate
 from hf_mlalign.demo.pool_data import load_demo_pool
-from hf_mlalign.display import print_selection
+from hf_mlalign.display import print_selection, quiet
 from hf_mlalign.languages import language_name
 
 N_QUALITY, N_DIVERSITY = 24, 4
@@ -51,7 +51,7 @@ def run_demo(output: str | Path, say: Callable[[str], None] = print) -> Curation
 
 
 def _tell_pairs(pool, output: Path, say) -> None:
-    from hf_mlalign.demo.alignment import pairs_from_pool, quiet, tune
+    from hf_mlalign.demo.alignment import pairs_from_pool, tune
 
     say("\n4. Preference pairs: the most self-consistent English answer is the reference; in every other language the")
     say("   answer most consistent with it is chosen, the least consistent one rejected.")

@@ -1,0 +1,55 @@
+"""Experts' revisions (CoachLM, MIDB) as a pool: raw and revised responses side by side, one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from datasets import Dataset
+
+    from hf_mlalign.mdaq.selector import SelectionResult
+
+COLUMNS = ("raw_instruction", "raw_response", "revised_response")
+KIND = "revision"
+
+
+def has_revisions(columns: Iterable[str]) -> bool:
+    """Whether a dataset holds raw and revised responses in columns of their own."""
+    return set(COLUMNS) <= set(columns)
+
+
+def pool_revisions(ds: Dataset) -> Dataset:
+    """Two rows for each sample: the raw instruction (and `raw_input`) with the raw and with the revised response.
+
+    A revision that changed nothing gives no second row. Columns: instruction, input, response, `revision` ("raw" or
+    "revised"), and those of `ds` that are neither raw nor revised texts (id, language, …).
+    """
+    from datasets import concatenate_datasets
+
+    dropped = [c for c in ds.column_names if c.startswith(("raw_", "revised_"))]
+    names = {"raw_instruction": "instruction", **({"raw_input": "input"} if "raw_input" in dropped else {})}
+    parts = []
+    for kind in ("raw", "revised"):
+        part = ds if kind == "raw" else ds.filter(_changed, input_columns=list(COLUMNS[1:]), desc="Pooling revisions")
+        part = part.rename_columns({**names, f"{kind}_response": "response"})
+        part = part.remove_columns([c for c in dropped if c in part.column_names])
+        parts.append(part.add_column(KIND, [kind] * len(part)))
+    return concatenate_datasets(parts)
+
+
+def _changed(raw: str | None, revised: str | None) -> bool:
+    return raw != revised
+
+
+def revised_share(pool: Dataset, result: SelectionResult) -> pd.DataFrame:
+    """Per language and for "all": share of revised responses, in [0, 1], in the pool and among the selected."""
+    import pandas as pd
+
+    frame = pd.DataFrame({"language": result.languages, "revised": [kind == "revised" for kind in pool[KIND]],
+                          "selected": result.reasons != ""})  # fmt: skip
+    both = pd.concat([frame, frame.assign(language="all")])
+    pooled = both.groupby("language")["revised"].mean()
+    chosen = both[both["selected"]].groupby("language")["revised"].mean()
+    return pd.DataFrame({"pool": pooled, "selected": chosen}).reset_index()

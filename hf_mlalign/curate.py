@@ -138,7 +138,8 @@ def curate(
         on_step(f"Loaded {len(ds):,} pairs; read as {schema.layout} ({listed(schema.text_columns)}).")
         ds, identified = run.timed("identify", _with_language, ds, schema, selector, on_step)
         result = run.select(ds, schema, selector, shard_rows)
-        curated = run.timed("save", _save, folder, ds, selector, result)
+        with quiet():
+            curated = run.timed("save", _save, folder, ds, selector, result)
         facts = {
             "source": str(source) if isinstance(source, (str, Path)) else "a Dataset in memory", "split": split,
             "columns": schema.text_columns, "identified": identified, "scorer": _shown(scorer), "model": _shown(model),
@@ -192,7 +193,7 @@ class _Run:
         seconds = self.seconds["score"]
         self.on_step(
             f"Scored {int((~np.isnan(scores)).sum()):,} of {len(ds):,} pairs in {seconds:.1f} s "
-            f"({len(ds) / max(seconds, 1e-9):,.0f} pairs/s)."
+            f"({len(ds) / max(seconds, 1e-9):,.0f} pairs/s, the model's loading included)."
         )
         lengths = selector.read_lengths(ds, schema)
         result = self.timed("select", selector.select_from, scores, languages, vectors, None, lengths)
@@ -249,9 +250,8 @@ def _save(folder: Path, ds: Dataset, selector: MDaQSelector, result: SelectionRe
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     chosen = result.languages[result.selected]
-    with quiet():
-        for name in [n for n in result.budgets if (chosen == n).any()]:
-            curated.select(np.flatnonzero(chosen == name)).to_parquet(str(partial / f"{name}.parquet"))
+    for name in [n for n in result.budgets if (chosen == n).any()]:
+        curated.select(np.flatnonzero(chosen == name)).to_parquet(str(partial / f"{name}.parquet"))
     shutil.rmtree(data, ignore_errors=True)
     os.replace(partial, data)
     scores = pa.table(

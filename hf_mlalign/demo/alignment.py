@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 TEST_SIZE = 0.25
-STEPS = 40
+STEPS = 30
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '</s>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
@@ -124,11 +124,11 @@ def tune(pairs: DatasetDict, folder: Path, steps: int = STEPS, seed: int = 0) ->
         config = CMAlignConfig(
             output_dir=str(folder / "tuned"), max_steps=steps, per_device_train_batch_size=8,
             per_device_eval_batch_size=16, learning_rate=2e-3, lr_scheduler_type="cosine", bf16=False, use_cpu=True,
-            gradient_checkpointing=False, max_length=160, logging_steps=5, report_to=[], save_strategy="no", seed=seed,
+            gradient_checkpointing=False, max_length=128, logging_steps=5, report_to=[], save_strategy="no", seed=seed,
             disable_tqdm=True, consistency_weight=0.1,
         )  # fmt: skip
         train = pairs["train"].shuffle(seed=seed)
-        splits = {"train": train.select(range(min(64, len(train)))), "test": pairs["test"]}
+        splits = {"train": train.select(range(min(48, len(train)))), "test": pairs["test"]}
         trainer = CMAlignTrainer(model, reference, config, train_dataset=train, eval_dataset=splits,
                                  processing_class=tokenizer)  # fmt: skip
         trainer.remove_callback(PrinterCallback)

@@ -33,9 +33,8 @@ def run_demo(output: str | Path, say: Callable[[str], None] = print) -> Curation
     say("2. Curating: score every pair, cluster the prompts, and per language take the best "
         f"{N_QUALITY} pairs plus up to {N_DIVERSITY} from topics not yet covered.")  # fmt: skip
     folder = Path(output) / "curated"
-    mapping = {"prompt": "instruction", "response": "response"}
     curation = curate(
-        pool, folder, column_mapping=mapping, n_quality=N_QUALITY, n_diversity=N_DIVERSITY,
+        pool, folder,  n_quality=N_QUALITY, n_diversity=N_DIVERSITY,
         on_step=lambda text: say(f"   {text}"), progress=False,
     )  # fmt: skip
     print_selection(curation.result)

@@ -67,7 +67,7 @@ def _options(
 def demo(
     output: Annotated[Path, typer.Option(help="Folder to write.")] = Path("mlalign-demo"),
 ) -> None:
-    """Run the main job on the pool that ships with the package: offline, in seconds."""
+    """Curate, build pairs and tune a tiny model on the pool that ships with the package: offline, in minutes."""
     from hf_mlalign.demo import run_demo
 
     run_demo(output, say)
@@ -94,7 +94,7 @@ def curate(
     fill: Annotated[bool, typer.Option(help="Top up by quality where clusters run out.")] = False,
     model: Annotated[str | None, typer.Option(help="Encoder for the clusters (default: bundled).")] = None,
     scorer: Annotated[str | None, typer.Option(help="Quality Scoring Model (default: bundled).")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of clustering and of random selection.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of clustering and of random selection.")] = 0,
     push_to_hub: Annotated[str | None, typer.Option(help="Upload to this dataset repository (user/name).")] = None,
     private: Annotated[bool, typer.Option(help="Make the repository private.")] = True,
 ) -> None:

@@ -21,7 +21,7 @@ LAYOUTS: dict[str, dict[str, str]] = {
     "messages": {"messages": "messages"},
     "conversations": {"messages": "conversations"},
 }
-LANGUAGE_COLUMNS = ("language", "lang", "language_code", "locale")
+LANGUAGE_COLUMNS = ("language_code", "lang_code", "language", "lang", "locale")
 _USER_ROLES = ("user", "human", "prompter")
 _ASSISTANT_ROLES = ("assistant", "gpt", "model", "bot")
 
@@ -116,7 +116,10 @@ def recognise(columns: Iterable[str], column_mapping: Mapping[str, str] | None =
             f"The columns found ({listed(columns)}) fit several layouts: {listed(fits)}. "
             "Choose one with column_mapping={column: role}."
         )
-    return Schema(fits[0], **LAYOUTS[fits[0]], language=language, id=row_id)
+    roles = dict(LAYOUTS[fits[0]])
+    if roles.get("instruction") == "instruction" and "input" in columns:
+        roles.setdefault("input", "input")
+    return Schema(fits[0], **roles, language=language, id=row_id)
 
 
 def _from_mapping(columns: list[str], mapping: dict[str, str], language, row_id) -> Schema:
@@ -134,6 +137,8 @@ def _from_mapping(columns: list[str], mapping: dict[str, str], language, row_id)
     if "messages" not in roles and not {"instruction", "response"} <= roles.keys():
         roles = {**recognise(columns).__dict__, **roles}  # a mapping of, say, only the language column
         roles.pop("layout")
+    if {"instruction", "response"} & set(mapping.values()) and "messages" not in mapping.values():
+        roles.pop("messages", None)
     roles.setdefault("language", language)
     roles.setdefault("id", row_id)
     return Schema("column_mapping", **roles)
@@ -157,6 +162,23 @@ def text_pair_columns(columns: Iterable[str], features: Mapping[str, Any] | None
                 f"Column {column!r} holds {feature.dtype} from row 0 on, not text. "
                 f"Convert it with ds.cast_column({column!r}, Value('string')) or map another column to its role."
             )
+
+
+def readable(ds, schema: Schema):
+    """`ds` with text columns that hold nothing but nulls (which CSV readers type as numbers) turned into text columns.
+
+    Raises:
+        DataError: as `text_pair_columns`.
+    """
+    from datasets import Value
+
+    for column in schema.text_columns:
+        feature = ds.features.get(column) if ds.features else None
+        other_type = isinstance(feature, Value) and "string" not in feature.dtype and len(ds)
+        if other_type and ds.data.column(column).null_count == ds.data.num_rows:
+            ds = ds.cast_column(column, Value("string"))
+    text_pair_columns(ds.column_names, ds.features, schema)
+    return ds
 
 
 def clean_text(text: str) -> str:
@@ -211,5 +233,5 @@ def _split_turns(value: Any, column: str, row: int) -> tuple[str | None, str | N
     last = max((i for i, (role, _) in enumerate(turns) if role == "assistant"), default=None)
     if last is None:
         return "\n\n".join(t for role, t in turns if role == "user" and t) or None, None
-    context = [t for role, t in turns[:last] if role in ("user", "assistant") and t]
+    context = [t for _, t in turns[:last] if t]
     return "\n\n".join(context) or None, turns[last][1]

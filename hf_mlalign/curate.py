@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_mlalign._version import versions
-from hf_mlalign.columns import Schema, recognise, text_pair_columns
+from hf_mlalign.columns import Schema, readable, recognise
 from hf_mlalign.display import quiet
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.hub import markdown_table, push_folder, render_card
 from hf_mlalign.languages import LanguageIdentifier, language_name
 from hf_mlalign.mdaq.revisions import has_revisions, pool_revisions, revised_share
-from hf_mlalign.mdaq.selector import ALL, MDaQSelector, SelectionResult
+from hf_mlalign.mdaq.selector import ALL, IDENTIFIED, UNKNOWN, MDaQSelector, SelectionResult
 from hf_mlalign.mdaq.shards import SHARD_ROWS, score_in_shards
 from hf_mlalign.mdaq.tables import check_dataset
 from hf_mlalign.mdaq.transforms import MDaQScorer
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 RECORD = "curation.json"
+SURE = 0.5
+"""Least probability of an identified language (*ours*)."""
+RARE = 0.01
+"""Identified languages with a smaller share of the pool are left out unless they are asked for (*ours*)."""
 WORK = ".work"
 TABLE_COLUMNS = {
     "language": "language",
@@ -133,15 +138,17 @@ def curate(
         ds = pool_revisions(ds)
         on_step("Found raw and revised responses: pooled them, one row each.")
     schema = recognise(ds.column_names, column_mapping)
-    text_pair_columns(ds.column_names, ds.features, schema)
+    ds = readable(ds, schema)
     with run.locked():
         on_step(f"Loaded {len(ds):,} pairs; read as {schema.layout} ({listed(schema.text_columns)}).")
         ds, identified = run.timed("identify", _with_language, ds, schema, selector, on_step)
         result = run.select(ds, schema, selector, shard_rows)
+        if not len(result.selected):
+            raise DataError(f"Nothing was selected. {' '.join(result.notes) or 'Both budgets are 0.'}")
         with quiet():
             curated = run.timed("save", _save, folder, ds, selector, result)
         facts = {
-            "source": str(source) if isinstance(source, (str, Path)) else "a Dataset in memory", "split": split,
+            "source": _source_name(source), "split": split, "config": config, "column_mapping": column_mapping,
             "columns": schema.text_columns, "identified": identified, "scorer": _shown(scorer), "model": _shown(model),
         }  # fmt: skip
         _document(folder, result, {**options, "shard_rows": shard_rows}, facts, run.seconds, push_to_hub)
@@ -214,29 +221,33 @@ def _with_language(ds: Dataset, schema: Schema, selector: MDaQSelector, on_step)
     """`ds`, with a `language` column identified from the texts where it has none."""
     if schema.language or not selector.per_language:
         return ds, False
-    codes = selector.languages
-    identifier = LanguageIdentifier()
-    if codes and set(codes) - set(identifier.DEFAULT):
-        identifier = LanguageIdentifier(sorted({*codes, *identifier.DEFAULT}))
-    on_step("No language column: identifying each pair's language from its response.")
-    ds = ds.map(_Identify(schema, identifier), batched=True, desc="Identifying languages")
-    if not codes:
-        selector.languages = sorted(set(ds.unique("language")) - {"und"})
+    identifier = LanguageIdentifier(sorted({*(selector.languages or ()), *LanguageIdentifier.DEFAULT}))
+    ds = ds.map(_Identify(schema, identifier), batched=True, with_indices=True, desc="Identifying languages")
+    counts = Counter(ds[IDENTIFIED])
+    if not selector.languages:
+        least = max(2, len(ds) * RARE)
+        selector.languages = sorted(code for code, n in counts.items() if code != UNKNOWN and n >= least)
+    if not selector.languages:
+        raise DataError("No language column, and no language could be identified. Map a column to the role language.")
+    found = ", ".join(f"{code} {n:,}" for code, n in counts.most_common())
+    on_step(f"No language column: identified languages of the pairs: {found}.")
+    on_step(f"Keeping {listed(selector.languages)}; --languages chooses others (identified among 24 by default).")
     return ds, True
 
 
 class _Identify:
-    """Adds `language`, identified from response and instruction; "und" where there is no text."""
+    """Adds `identified_language`, from response and instruction; "und" where there is no text or it is not clear."""
 
     def __init__(self, schema: Schema, identifier: LanguageIdentifier):
         self.schema, self.identifier = schema, identifier
 
-    def __call__(self, batch: Mapping[str, Sequence]) -> dict[str, list[str]]:
-        instructions, responses = self.schema.read(batch)
+    def __call__(self, batch: Mapping[str, Sequence], indices: Sequence[int]) -> dict[str, list[str]]:
+        instructions, responses = self.schema.read(batch, indices)
         texts = [
             r if r and len(r) > 20 else f"{i or ''} {r or ''}" for i, r in zip(instructions, responses, strict=True)
         ]
-        return {"language": [code or "und" for code, _ in self.identifier.identify(texts)]}
+        found = self.identifier.identify(texts)
+        return {IDENTIFIED: [code if code and sure >= SURE else UNKNOWN for code, sure in found]}
 
 
 def _save(folder: Path, ds: Dataset, selector: MDaQSelector, result: SelectionResult) -> Dataset:
@@ -245,6 +256,8 @@ def _save(folder: Path, ds: Dataset, selector: MDaQSelector, result: SelectionRe
 
     selector.result_ = result
     curated = selector.select(ds)
+    if IDENTIFIED in curated.column_names:
+        curated = curated.rename_column(IDENTIFIED, "language")
     data = folder / "data"
     partial = folder / WORK / "data"
     shutil.rmtree(partial, ignore_errors=True)
@@ -283,7 +296,8 @@ def _document(folder, result: SelectionResult, options, facts, seconds, repo_id)
         table=markdown_table(table, TABLE_COLUMNS),
         notes=result.notes,
         parameters=_parameters({**options, "scorer": facts["scorer"], "model": facts["model"]}),
-        source=f"`{Path(facts['source']).name if os.sep in facts['source'] else facts['source']}`",
+        source=f"`{facts['source']}`"
+        + "".join(f", {k} `{facts[k]}`" for k in ("config", "split", "column_mapping") if facts[k]),
         columns=listed(facts["columns"]),
         identified=facts["identified"],
     )
@@ -318,7 +332,17 @@ def _metadata(languages: list[str], size: int) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else str(getattr(value, "name", type(value).__name__))
+    if value is None or isinstance(value, (str, Path)):
+        return None if value is None else str(value)
+    return str(getattr(value, "name", None) or type(value).__name__)
+
+
+def _source_name(source: Any) -> str:
+    """What card and record call the source; of a local path only the last part, since they may be published."""
+    if not isinstance(source, (str, Path)):
+        return "a Dataset in memory"
+    local = Path(source).exists() or "*" in str(source)
+    return Path(source).name if local else str(source)
 
 
 def _plain(value: Any) -> Any:

@@ -46,14 +46,26 @@ def push_folder(folder: str | Path, repo_id: str, *, private: bool = True, token
         DataError: the Hub cannot be reached, refuses the token, or the name is not valid.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HFValidationError
 
     api = HfApi(token=token)
     try:
         address = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
         api.upload_folder(
-            repo_id=repo_id, repo_type="dataset", folder_path=str(folder), ignore_patterns=[".*", "scores.parquet"]
+            repo_id=repo_id,
+            repo_type="dataset",
+            folder_path=str(folder),
+            ignore_patterns=[".*", "scores.parquet"],
+            delete_patterns="data/*.parquet",
         )
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, ConnectionError, OSError) as error:
+    except (HFValidationError, *_connection_errors()) as error:
         raise DataError(f"push_to_hub: {repo_id!r} was not uploaded: {' '.join(str(error).split())[:300]}") from error
     return str(address)
+
+
+def _connection_errors() -> tuple[type[Exception], ...]:
+    """What the client raises when the Hub refuses or cannot be reached, whatever HTTP library it is built on."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    transport = tuple(c for c in HfHubHTTPError.__mro__ if c.__module__.split(".")[0].startswith(("httpx", "requests")))
+    return (*transport[-1:], HfHubHTTPError, OSError)

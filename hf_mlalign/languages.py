@@ -125,7 +125,10 @@ def _english_by_code() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def _english_names() -> dict[str, str]:
     names = {name.lower(): code for code, name in _english_by_code().items()}
-    return {**names, "tagalog": "tl", "filipino": "tl", "farsi": "fa", "mandarin": "zh", "norwegian": "no"}
+    return {**names, "tagalog": "tl", "filipino": "tl", "farsi": "fa", "mandarin": "zh", "norwegian": "no",
+            "standard arabic": "ar", "simplified chinese": "zh", "traditional chinese": "zh", "standard malay": "ms",
+            "iranian persian": "fa", "panjabi": "pa", "haitian": "ht", "central khmer": "km",
+            "plateau malagasy": "mg", "northern uzbek": "uz"}  # fmt: skip
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hf_mlalign.errors import DataError, listed
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict
 
 FILE_TYPES = {
     ".parquet": "parquet",
@@ -33,23 +33,32 @@ def load_source(source: str | Path, split: str | None = None, config: str | None
     Raises:
         DataError: nothing is there, it cannot be read (the file is named), or the split must be chosen.
     """
+    return _one_split(_load(source, split, config), split)
+
+
+def _load(source: str | Path, split: str | None, config: str | None):
     import datasets
 
     path = Path(source)
     try:
         if path.is_dir() and ((path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()):
-            loaded = datasets.load_from_disk(str(path))
+            return datasets.load_from_disk(str(path))
         elif path.is_file() or any(ch in str(source) for ch in "*?["):
-            loaded = _load_files(str(source), split)
+            return _load_files(str(source), split)
         elif path.is_dir() or _looks_like_repo(str(source)):
-            loaded = datasets.load_dataset(str(source), config, split=split if split and "[" in split else None)
-        else:
-            raise DataError(f"source: no file or folder {str(source)!r}, and it is no Hub dataset id (user/name).")
+            return datasets.load_dataset(str(source), config, split=split if split and "[" in split else None)
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"source: cannot read {str(source)!r}: {_reason(error)}") from error
-    return _one_split(loaded, split)
+    raise DataError(f"source: no file or folder {str(source)!r}, and it is no Hub dataset id (user/name).")
+
+
+def load_splits(source: str | Path, config: str | None = None) -> Dataset | DatasetDict:
+    """All splits of a source: a `DatasetDict` where there are several, else a `Dataset`. Arguments and errors as
+    `load_source`."""
+    loaded = _load(source, None, config)
+    return next(iter(loaded.values())) if isinstance(loaded, dict) and len(loaded) == 1 else loaded
 
 
 def _load_files(source: str, split: str | None):
@@ -79,7 +88,11 @@ def _looks_like_repo(source: str) -> bool:
 def _one_split(loaded, split: str | None) -> Dataset:
     import datasets
 
+    if split and "[" in split and loaded.__class__ is not datasets.Dataset:
+        raise DataError(f"split: {split!r} cannot be sliced here. Name a whole split: {listed(loaded)}.")
     if not isinstance(loaded, datasets.DatasetDict):
+        if split and loaded.split is None and split != "train":
+            raise DataError(f"split: {split!r} asked for, but this is one Dataset without splits. Leave --split out.")
         return loaded
     wanted = split or ("train" if "train" in loaded else next(iter(loaded)) if len(loaded) == 1 else None)
     if wanted is None or wanted not in loaded:

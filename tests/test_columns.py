@@ -109,3 +109,27 @@ def test_clean_text_is_always_encodable_and_keeps_good_text(text):
 
 def test_clean_text_replaces_lone_surrogates_only():
     assert clean_text("a\ud800b\ud83d\ude00") == "a\ufffdb😀"
+
+
+def test_input_counts_in_every_instruction_layout():
+    from hf_mlalign import mdaq_score
+
+    assert recognise(["instruction", "input", "response", "revision"]).input == "input"
+    batch = {
+        "instruction": ["Summarise."] * 2,
+        "input": ["Cats sleep.", "Quantum field theory"],
+        "response": ["A text."] * 2,
+    }
+    one, other = mdaq_score(batch)["quality_score"]
+    assert one != other
+
+
+def test_a_column_of_nulls_is_no_obstacle():
+    from datasets import Dataset
+
+    from hf_mlalign.columns import readable
+
+    ds = Dataset.from_dict({"instruction": ["a"], "input": [None], "output": ["b"]})
+    ds = ds.cast_column("input", Value("float64"))
+    schema = recognise(ds.column_names)
+    assert schema.read(readable(ds, schema)[:]) == (["a"], ["b"])

@@ -154,3 +154,18 @@ def test_revised_responses_are_preferred(shared_data, tmp_path):
     assert shares.mean() > 0.8
     assert shares.min() > 0.65
     assert any(line.startswith("Revised responses: 4") for line in lines)
+
+
+def test_unclear_languages_are_left_out_and_told(pool, tmp_path):
+    texts = pool.select_columns(["prompt", "response"]).to_list()
+    texts += [{"prompt": "12 + 5 =", "response": "17"}, {"prompt": None, "response": None}]
+    lines: list[str] = []
+    done = curate(Dataset.from_list(texts), tmp_path / "out", n_quality=5, n_diversity=1, on_step=lines.append)
+    assert set(done.dataset["language"]) == {"de", "en", "sw"}
+    assert any("und" in line for line in lines)
+    assert any("left out" in note for note in done.result.notes)
+
+
+def test_nothing_selected_is_an_error(pool, tmp_path):
+    with pytest.raises(DataError, match="Nothing was selected.*no rows in ja"):
+        curate(pool, tmp_path / "out", languages=["ja"])

@@ -14,6 +14,7 @@ import numpy as np
 
 from hf_mlalign.display import quiet
 from hf_mlalign.encoders import BUNDLED
+from hf_mlalign.errors import DataError
 from hf_mlalign.languages import language_name
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 TEST_SIZE = 0.25
 STEPS = 30
+CURVE = "curve.json"
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '</s>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
@@ -108,6 +110,12 @@ def _texts(pairs: DatasetDict) -> list[str]:
             for turn in turns or ()]  # fmt: skip
 
 
+def check_dpo_folder(folder: Path) -> None:
+    """DataError if `folder` holds anything but an earlier run of `tune`, which the next one replaces."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / CURVE).is_file():
+        raise DataError(f"output: {str(folder)!r} holds something else. Name another folder.")
+
+
 def tune(pairs: DatasetDict, folder: Path, steps: int = STEPS, seed: int = 0) -> DPOOutcome:
     """DPO for a few steps on the tiny model; saves it to `folder` with its curve (`curve.json`)."""
     from transformers.trainer_callback import PrinterCallback
@@ -115,7 +123,10 @@ def tune(pairs: DatasetDict, folder: Path, steps: int = STEPS, seed: int = 0) ->
     from hf_mlalign.cmalign.trainer import CMAlignTrainer
     from hf_mlalign.cmalign.trainer_config import CMAlignConfig
 
+    check_dpo_folder(folder)
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / CURVE).write_text("[]", encoding="utf-8")
     with quiet():
         model, tokenizer = tiny_causal_lm(_texts(pairs), seed)
         reference = copy.deepcopy(model)
@@ -136,7 +147,7 @@ def tune(pairs: DatasetDict, folder: Path, steps: int = STEPS, seed: int = 0) ->
         trainer.train()
         after = _accuracies(trainer)
         trainer.save_model()
-        (folder / "curve.json").write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
+        (folder / CURVE).write_text(json.dumps(trainer.state.log_history, indent=1), encoding="utf-8")
     return DPOOutcome(before, after, folder, steps, model.num_parameters())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hf_mlalign.curate import Curation, curate
+from hf_mlalign.demo.alignment import check_dpo_folder
 from hf_mlalign.demo.pool_data import load_demo_pool
 from hf_mlalign.display import print_selection, quiet
 from hf_mlalign.languages import language_name
@@ -18,12 +19,13 @@ N_QUALITY, N_DIVERSITY = 24, 4
 
 
 def run_demo(output: str | Path, say: Callable[[str], None] = print) -> Curation:
-    """Curate the demo pool into `output`/curated and tell what happens; needs no network.
+    """Curate the demo pool, build pairs from it, tune a tiny model, and tell what happens; needs no network.
 
     Args:
         output: folder to write.
         say: gets each line of the story.
     """
+    check_dpo_folder(Path(output) / "dpo")
     start = time.perf_counter()
     pool = load_demo_pool()
     codes = list(dict.fromkeys(pool["language"]))

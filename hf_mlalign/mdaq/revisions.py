@@ -49,6 +49,7 @@ def revised_share(pool: Dataset, result: SelectionResult) -> pd.DataFrame:
 
     frame = pd.DataFrame({"language": result.languages, "revised": [kind == "revised" for kind in pool[KIND]],
                           "selected": result.reasons != ""})  # fmt: skip
+    frame = frame[frame["language"] != ""]
     both = pd.concat([frame, frame.assign(language="all")])
     pooled = both.groupby("language")["revised"].mean()
     chosen = both[both["selected"]].groupby("language")["revised"].mean()

@@ -116,7 +116,7 @@ def nested_subsets(
     results: dict[str, dict[int, SelectionResult]] = {}
     for method in methods:
         for size in sizes:
-            selector = MDaQSelector(*split_size(size), method=method, fill=True, **selector_options)
+            selector = MDaQSelector(*split_size(size), method=method, **{**selector_options, "fill": True})
             results.setdefault(method, {})[size] = selector.select_from(**arrays)
     rows = {method: {size: r.selected for size, r in by_size.items()} for method, by_size in results.items()}
     for method, by_size in rows.items():
@@ -228,10 +228,11 @@ def scale_curve(results: pd.DataFrame | Iterable[Mapping[str, Any]]) -> ScaleCur
     twice = np.flatnonzero(table.duplicated(["method", "language", "size"]).to_numpy())
     if len(twice):
         raise DataError(f"results: record {twice[0]} repeats a method, language and size. Average repeated runs first.")
+    table = table[table["language"] != "macro"]
     languages = table.groupby(["method", "size"])["language"].transform("nunique")
     complete = languages == table.groupby("method")["language"].transform("nunique")
     macro = (
-        table[complete & (table["language"] != "macro")].groupby(["method", "size"], as_index=False)["win_rate"].mean()
+        table[complete].groupby(["method", "size"], as_index=False)["win_rate"].mean()
     )
     keep = [c for c in (*RESULT_COLUMNS, "standard_error") if c in table.columns]
     merged = pd.concat([table[keep], macro.assign(language="macro")], ignore_index=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from hf_mlalign._version import __version__
-from hf_mlalign.columns import LANGUAGE_COLUMNS, Schema, recognise, text_pair_columns
+from hf_mlalign.columns import LANGUAGE_COLUMNS, Schema, readable, recognise
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.languages import check_languages, known_code
 from hf_mlalign.mdaq.budgets import allocate
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 CLUSTER_COLUMN = "cluster"
+IDENTIFIED = "identified_language"
+"""Column of identified languages; `UNKNOWN` there means that no language could be told."""
+UNKNOWN = "und"
 ALL = "all"
 """Name of the one group when languages are not told apart."""
 
@@ -62,7 +66,7 @@ class SelectionResult:
         """
         rows = [self._summary(name, self.languages == name) for name in self.budgets]
         if len(rows) != 1:
-            rows.append(self._summary(ALL, np.ones(len(self.scores), dtype=bool)))
+            rows.append(self._summary(ALL, self.languages != ""))
         import pandas as pd
 
         return pd.DataFrame(rows)
@@ -143,12 +147,15 @@ class MDaQSelector:
             per_language,
             budgets,
         )
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise DataError(f"seed: {seed!r} is no whole number of at least 0.")
         self.method, self.n_clusters, self.model, self.seed, self.fill = method, n_clusters, model, seed, fill
         self.encoder = encoder
         self.column_mapping = dict(column_mapping) if column_mapping else None
         self.languages = check_languages(languages, "languages") if languages else None
         self.num_proc, self.batch_size, self.method_options = num_proc, batch_size, method_options
         self.result_: SelectionResult | None = None
+        self._fitted_on: str | None = None
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_version": __version__}
@@ -165,6 +172,7 @@ class MDaQSelector:
         """
         arrays = self.prepare(ds)
         self.result_ = self.select_from(**arrays)
+        self._fitted_on = ds._fingerprint
         return self
 
     def prepare(self, ds: Dataset) -> dict[str, np.ndarray | None]:
@@ -191,6 +199,11 @@ class MDaQSelector:
         if self.result_ is None:
             self.fit(ds)
         result = self._result_for(len(ds))
+        if self._fitted_on not in (None, ds._fingerprint):
+            raise DataError(
+                "This selector was fitted on another dataset (or on its rows in another order). Fit a new one, or pass "
+                "the dataset it was fitted on."
+            )
         chosen = result.selected
         out = ds.select(chosen)
         return add_columns(
@@ -228,7 +241,9 @@ class MDaQSelector:
         lengths: np.ndarray | None = None,
     ) -> SelectionResult:
         """Select from arrays of n rows: what `fit` does once all is computed. Unwanted rows have the language ""."""
-        counts = {name: int((languages == name).sum()) for name in sorted(set(languages.tolist()) - {""})}
+        scorable = ~np.isnan(scores)
+        names = sorted(set(languages.tolist()) - {""})
+        counts = {name: int(((languages == name) & scorable).sum()) for name in names}
         shares, notes = allocate(counts, self.n_quality, self.n_diversity, self.budgets)
         result = SelectionResult(
             method=self.method,
@@ -242,7 +257,10 @@ class MDaQSelector:
         )
         dropped = int((languages == "").sum())
         if dropped:
-            result.notes.append(f"{dropped:,} rows in other languages were left out")
+            result.notes.append(f"{dropped:,} rows in other or unknown languages were left out")
+        absent = sorted(set(self.languages or ()) - set(names))
+        if absent:
+            result.notes.append(f"no rows in {listed(absent)}")
         self._assign_clusters(result, embeddings, clusters)
         for name, (n_quality, n_diversity) in shares.items():
             rows = np.flatnonzero(languages == name)
@@ -253,7 +271,7 @@ class MDaQSelector:
     def _assign_clusters(self, result: SelectionResult, embeddings, clusters) -> None:
         """Fill `result.clusters`: as given, or by k-means within each language over the rows that have a score."""
         if clusters is not None:
-            result.clusters[:] = clusters
+            result.clusters[:] = _clean_clusters(clusters, result.scores)
             return
         rows = np.flatnonzero(~np.isnan(result.scores) & (result.languages != ""))
         if embeddings is None or not len(rows):
@@ -286,6 +304,8 @@ class MDaQSelector:
             lengths=None if lengths is None else lengths[scorable],
         )
         options = {**self.method_options, **({"fill": True} if self.fill else {})}
+        if self.method == "car" and own_clusters and self.n_clusters:
+            options.setdefault("n_clusters", self.n_clusters)
         chosen = select(self.method, pool, n_quality, n_diversity, seed=self.seed, **options)
         result.reasons[scorable[chosen.indices]] = chosen.reasons
         result.notes.extend(f"{name}: {note}" for note in chosen.notes)
@@ -299,21 +319,28 @@ class MDaQSelector:
             DataError: no language column although `languages` is given, or an unknown language.
         """
         column = self._language_column(ds.column_names)
+        if not self.per_language and (self.languages or isinstance(self.budgets, Mapping)):
+            raise DataError("languages and budgets by language need per_language=True. Leave them out or turn it on.")
         if column is None or not self.per_language:
             if self.languages or isinstance(self.budgets, Mapping):
                 raise DataError(
                     f"languages: there is no language column among {listed(ds.column_names)}. Map one with "
-                    'column_mapping={"<column>": "language"}, and leave per_language on.'
+                    'column_mapping={"<column>": "language"}.'
                 )
             return np.full(len(ds), ALL, dtype="<U8")
-        codes = arrow_column(ds, column).combine_chunks().dictionary_encode()
+        feature = ds.features[column]
+        values = arrow_column(ds, column).combine_chunks()
+        if hasattr(feature, "int2str"):  # ClassLabel
+            values = pa.array([None if v is None else feature.int2str(v) for v in values.to_pylist()])
+        codes = values.dictionary_encode()
         if codes.null_count:
             row = int(np.flatnonzero(codes.is_null().to_numpy(zero_copy_only=False))[0])
             raise DataError(f"Column {column!r}, row {row}: no language. Fill it in or drop such rows.")
         rows = codes.indices.to_numpy()
         known = []
         for i, value in enumerate(codes.dictionary.to_pylist()):
-            code = known_code(value, f"Column {column!r}, row {int(np.argmax(rows == i))}")
+            unknown = value == UNKNOWN and column == IDENTIFIED
+            code = "" if unknown else known_code(value, f"Column {column!r}, row {int(np.argmax(rows == i))}")
             known.append(code if not self.languages or code in self.languages else "")
         return np.asarray(known, dtype="<U8")[rows]
 
@@ -321,7 +348,7 @@ class MDaQSelector:
         mapped = [c for c, role in (self.column_mapping or {}).items() if role == "language"]
         if mapped and mapped[0] in columns:
             return mapped[0]
-        return next((c for c in LANGUAGE_COLUMNS if c in columns), None)
+        return next((c for c in (*LANGUAGE_COLUMNS, IDENTIFIED) if c in columns), None)
 
     def _needs_scoring(self, ds: Dataset) -> bool:
         has, needs = set(ds.column_names), METHODS[self.method].needs
@@ -330,12 +357,11 @@ class MDaQSelector:
 
     def _schema(self, ds: Dataset) -> Schema:
         schema = recognise(ds.column_names, self.column_mapping)
-        text_pair_columns(ds.column_names, ds.features, schema)
         return schema
 
     def _with_scores(self, ds: Dataset, schema: Schema) -> Dataset:
         scorer = MDaQScorer(self.model, schema.mapping, embeddings=True, encoder=self.encoder)
-        texts = ds.select_columns(list(schema.text_columns))
+        texts = readable(ds.select_columns(list(schema.text_columns)), schema)
         scored = texts.map(
             scorer,
             batched=True,
@@ -362,6 +388,21 @@ class MDaQSelector:
                 "Fit a new one, or pass the dataset it was fitted on."
             )
         return self.result_
+
+
+def _clean_clusters(clusters: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Given cluster ids as int32 numbered from 0; −1 where a row without score has none."""
+    values = np.asarray(clusters, dtype=np.float64) if np.asarray(clusters).dtype.kind == "f" else np.asarray(clusters)
+    bad = ~np.isfinite(values) | (values < 0) | (values != np.floor(values))
+    worst = np.flatnonzero(bad & ~np.isnan(scores))
+    if len(worst):
+        raise DataError(
+            f"Column {CLUSTER_COLUMN!r}, row {worst[0]}: {values[worst[0]]} is no whole number ≥ 0. Correct it, "
+            "or drop the column to have clusters computed."
+        )
+    out = np.full(len(values), -1, dtype=np.int32)
+    out[~bad] = np.unique(values[~bad], return_inverse=True)[1]
+    return out
 
 
 def _take(embeddings: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -26,7 +26,8 @@ class MDaQScorer:
     a second run, also in a new process, finds the datasets cache. No text is encoded twice within a map call (within
     one process, as long as its vector is remembered, see `memory_bytes`).
 
-    A row whose instruction or response is missing, empty or blank gets a null score.
+    A row whose instruction or response is missing, empty or blank gets a null score. (Unbatched `map` cannot tell the
+    type of a column whose first 1,000 scores are null: pass `features=scorer.features(ds.features)` then.)
 
     Args:
         model: `None` for the bundled Quality Scoring Model, a name or folder for `QualityScorer.load`, or a
@@ -154,7 +155,10 @@ def _is_batch(examples: Mapping[str, Any], schema: Schema) -> bool:
     if any(v is None or isinstance(v, str) for v in values):
         return False
     if all(isinstance(v, (list, tuple, np.ndarray)) for v in values):
-        return not any(len(v) and isinstance(v[0], Mapping) for v in values)
+        empty_conversation = any(not len(v) for v in values) and any(
+            value is None or isinstance(value, (str, int, float)) for value in dict(examples).values()
+        )
+        return not empty_conversation and not any(len(v) and isinstance(v[0], Mapping) for v in values)
     kinds = ", ".join(f"{c}: {type(v).__name__}" for c, v in zip(schema.text_columns, values, strict=True))
     raise DataError(f"Expected texts or lists of texts in {kinds}. Convert the columns to strings.")
 

@@ -90,7 +90,7 @@ def test_budgets_and_languages(pool):
     assert given.select(pool)["prompt"][:] == ["p0", "p1", "p3", "p7"]
     some = MDaQSelector(1, 0, languages=["German"])
     assert some.select(pool)["prompt"][:] == ["p0"]
-    assert any("4 rows in other languages were left out" in note for note in some.result_.notes)
+    assert any("4 rows in other or unknown languages were left out" in note for note in some.result_.notes)
     assert MDaQSelector(2, 0, per_language=False).select(pool)["prompt"][:] == ["p0", "p1"]
 
 
@@ -158,3 +158,51 @@ def test_unknown_language_in_the_data_names_column_and_row(pool):
     ds = pool.remove_columns("language").add_column("lang", ["de", None, *["de"] * 6])
     with pytest.raises(DataError, match="Column 'lang', row 1: no language"):
         MDaQSelector(1, 0).select(ds)
+
+
+def test_given_clusters_are_checked_and_renumbered(pool):
+    ds = pool.remove_columns("cluster").add_column("cluster", [2**40 + 5, 8, 6, 9, 2**40 + 5, 8, 7, 4])
+    selector = MDaQSelector(2, 1)
+    assert selector.select(ds)["prompt"][:] == ["p0", "p1", "p2", "p3", "p6", "p7"]
+    noisy = pool.remove_columns("cluster").add_column("cluster", [5, 8, -1, 9, 5, 8, 7, 4])
+    with pytest.raises(DataError, match="Column 'cluster', row 2: -1 is no whole number"):
+        MDaQSelector(2, 1).select(noisy)
+
+
+def test_another_order_of_the_rows_is_refused(pool):
+    selector = MDaQSelector(2, 1).fit(pool)
+    with pytest.raises(DataError, match="fitted on another dataset"):
+        selector.select(pool.shuffle(seed=1))
+
+
+def test_totals_go_to_rows_that_can_be_selected(pool):
+    ds = pool.remove_columns("quality_score").add_column("quality_score", [None, 0.9] * 4)
+    selector = MDaQSelector(4, 0, budgets="total")
+    assert selector.select(ds)["language"][:] == ["ja"] * 4
+
+
+def test_left_out_languages_do_not_count_in_the_total_row(pool):
+    selector = MDaQSelector(1, 0, languages=["de", "sw"])
+    selector.select(pool)
+    assert selector.result_.per_language()["pool"].tolist() == [4]
+    assert "no rows in sw" in selector.result_.notes
+
+
+def test_class_labels_and_long_names_as_languages(pool):
+    from datasets import ClassLabel
+
+    ds = pool.cast_column("language", ClassLabel(names=["de", "ja"]))
+    assert MDaQSelector(2, 1).select(ds)["prompt"][:] == ["p0", "p1", "p2", "p3", "p6", "p7"]
+    aya = pool.remove_columns("language").add_column("language", ["Standard Arabic", "Japanese"] * 4)
+    assert set(MDaQSelector(2, 1).fit(aya).result_.languages) == {"ar", "ja"}
+
+
+def test_car_takes_the_number_of_clusters():
+    rng = np.random.default_rng(0)
+    ds = Dataset.from_dict({
+        "prompt": [f"p{i}" for i in range(60)], "response": ["r"] * 60, "quality_score": rng.random(60).tolist(),
+        "embedding": rng.normal(size=(60, 4)).tolist(),
+    })  # fmt: skip
+    few, many = (len(MDaQSelector(2, 40, method="car", n_clusters=k).select(ds)) for k in (3, 30))
+    assert few <= 5
+    assert many > 15

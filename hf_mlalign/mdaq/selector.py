@@ -16,7 +16,7 @@ from hf_mlalign.languages import check_languages, known_code
 from hf_mlalign.mdaq.budgets import allocate
 from hf_mlalign.mdaq.clustering import cluster_by_language
 from hf_mlalign.mdaq.selection import METHODS, Pool, select
-from hf_mlalign.mdaq.tables import add_columns, arrow_column, check_dataset, matrix, numbers
+from hf_mlalign.mdaq.tables import add_columns, arrow_column, check_dataset, clean_clusters, matrix, numbers
 from hf_mlalign.mdaq.transforms import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer, NullableFloats
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class MDaQSelector:
     def _assign_clusters(self, result: SelectionResult, embeddings, clusters) -> None:
         """Fill `result.clusters`: as given, or by k-means within each language over the rows that have a score."""
         if clusters is not None:
-            result.clusters[:] = _clean_clusters(clusters, result.scores)
+            result.clusters[:] = clean_clusters(clusters, result.scores)
             return
         rows = np.flatnonzero(~np.isnan(result.scores) & (result.languages != ""))
         if embeddings is None or not len(rows):
@@ -388,21 +388,6 @@ class MDaQSelector:
                 "Fit a new one, or pass the dataset it was fitted on."
             )
         return self.result_
-
-
-def _clean_clusters(clusters: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Given cluster ids as int32 numbered from 0; −1 where a row without score has none."""
-    values = np.asarray(clusters, dtype=np.float64) if np.asarray(clusters).dtype.kind == "f" else np.asarray(clusters)
-    bad = ~np.isfinite(values) | (values < 0) | (values != np.floor(values))
-    worst = np.flatnonzero(bad & ~np.isnan(scores))
-    if len(worst):
-        raise DataError(
-            f"Column {CLUSTER_COLUMN!r}, row {worst[0]}: {values[worst[0]]} is no whole number ≥ 0. Correct it, "
-            "or drop the column to have clusters computed."
-        )
-    out = np.full(len(values), -1, dtype=np.int32)
-    out[~bad] = np.unique(values[~bad], return_inverse=True)[1]
-    return out
 
 
 def _take(embeddings: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -101,3 +101,18 @@ def add_columns(ds: Dataset, columns: Mapping[str, Any]) -> Dataset:
             values = pa.array(values, from_pandas=True)  # NaN becomes null
         ds = ds.add_column(name, values)
     return ds
+
+
+def clean_clusters(clusters: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Given cluster ids as int32 numbered from 0; −1 where a row without score has none."""
+    values = np.asarray(clusters, dtype=np.float64) if np.asarray(clusters).dtype.kind == "f" else np.asarray(clusters)
+    bad = ~np.isfinite(values) | (values < 0) | (values != np.floor(values))
+    worst = np.flatnonzero(bad & ~np.isnan(scores))
+    if len(worst):
+        raise DataError(
+            f"Column 'cluster', row {worst[0]}: {values[worst[0]]} is no whole number ≥ 0. Correct it, "
+            "or drop the column to have clusters computed."
+        )
+    out = np.full(len(values), -1, dtype=np.int32)
+    out[~bad] = np.unique(values[~bad], return_inverse=True)[1]
+    return out

@@ -48,6 +48,7 @@ def measure(prompts: int, samples: int, loop_prompts: int) -> str:
 
 
 def _measure(prompts: int, samples: int, loop_prompts: int) -> str:
+    loop_prompts = min(loop_prompts, prompts)
     ds, vectors = make(prompts, samples)
     cube = vectors.reshape(prompts, len(LANGUAGES), samples, DIMENSION)
     builder = CMAlignPreferenceBuilder("embedding", require_language=False)

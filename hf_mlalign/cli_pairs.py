@@ -61,12 +61,18 @@ def build_pairs(
     ] = "auto",
     policy: Annotated[str, typer.Option(help="best_worst, all_pairs, best_random, random_pair.")] = "best_worst",
     model: Annotated[str | None, typer.Option(help="Encoder (default: bundled).")] = None,
-    reward_model: Annotated[str | None, typer.Option(help="Model of translation or hidden_state.")] = None,
+    reward_model: Annotated[
+        str | None, typer.Option(help="Model of translation, implicit (after DPO) or hidden_state.")
+    ] = None,
+    reward_reference_model: Annotated[str | None, typer.Option(help="Model before DPO, of implicit.")] = None,
     min_margin: Annotated[float, typer.Option(min=0.0, help="Smallest difference of scores.")] = 0.0,
     max_length_ratio: Annotated[float | None, typer.Option(help="Largest ratio of lengths.")] = 10.0,
     require_language: Annotated[bool, typer.Option(help="Drop answers in another language.")] = True,
     include_english: Annotated[bool, typer.Option(help="Pairs for English, too.")] = False,
     min_reference_consistency: Annotated[float | None, typer.Option(help="Drop weaker references.")] = None,
+    drop_same_answer: Annotated[
+        bool, typer.Option("--drop-same-answer/--keep-same-answer", help="Drop pairs with one final answer.")
+    ] = True,
     test_size: Annotated[float, typer.Option(help="Share of the prompts for a test split.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the split and the random policies.")] = 0,
     output_format: Annotated[str, typer.Option(help="conversational or standard.")] = "conversational",
@@ -79,9 +85,11 @@ def build_pairs(
     from hf_mlalign.cmalign.source import build_pairs_from_source
     from hf_mlalign.display import print_pairs
 
+    models = {"model": reward_model, "reference_model": reward_reference_model}
     built = build_pairs_from_source(
         source, output, split=split, config=config, overwrite=overwrite, reward=reward, policy=policy, model=model,
-        reward_options={"model": reward_model} if reward_model else None, min_margin=min_margin,
+        reward_options={name: value for name, value in models.items() if value}, min_margin=min_margin,
+        drop_same_answer=drop_same_answer,
         max_length_ratio=max_length_ratio, require_language=require_language, include_english=include_english,
         min_reference_consistency=min_reference_consistency, test_size=test_size, seed=seed,
         output_format=output_format, column_mapping=column_pairs(column_mapping),
@@ -92,11 +100,11 @@ def build_pairs(
 
 def lint(
     source: Annotated[str, typer.Argument(help="Preference pairs: a local file or folder, or a Hub dataset.")],
-    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only this split (default: all).")] = None,
     config: Annotated[str | None, typer.Option(help="Configuration of the source.")] = None,
 ) -> None:
-    """Warn of the known traps in a preference dataset."""
+    """Warn of the known traps in a preference dataset, leaks between its splits among them."""
     from hf_mlalign.cmalign.lint import lint_preferences
-    from hf_mlalign.sources import load_source
+    from hf_mlalign.sources import load_source, load_splits
 
-    say(str(lint_preferences(load_source(source, split, config))))
+    say(str(lint_preferences(load_source(source, split, config) if split else load_splits(source, config))))

@@ -5,7 +5,11 @@ import json
 import pytest
 from datasets import Dataset, load_dataset
 
+from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
+from hf_mlalign.cmalign.policies import best_worst
+from hf_mlalign.cmalign.source import build_pairs_from_source
 from hf_mlalign.demo import load_demo_pool
+from hf_mlalign.errors import DataError
 from tests.servers import ChatServer
 from tests.test_cli import hf_mlalign
 
@@ -57,3 +61,77 @@ def test_errors_end_with_2(tmp_path, arguments, message):
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_lint_sees_leaks_between_the_splits_of_a_folder(tmp_path):
+    rows = {"prompt": ["Wie geht es?"], "chosen": ["Gut, danke."], "rejected": ["Ganz schlecht."]}
+    for split in ("train", "test"):
+        Dataset.from_dict(rows).to_parquet(tmp_path / "leaky" / f"{split}.parquet")
+    done = hf_mlalign("lint", "leaky", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "split-leak" in done.stdout
+    assert "split-leak" not in hf_mlalign("lint", "leaky", "--split", "train", cwd=tmp_path).stdout
+
+
+def test_options_reach_the_builder(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from hf_mlalign.cli import app
+    from hf_mlalign.cmalign import source
+
+    seen = {}
+
+    def build(*paths, **options):
+        seen.update(options)
+        raise DataError("enough")
+
+    monkeypatch.setattr(source, "build_pairs_from_source", build)
+    CliRunner().invoke(app, ["build-pairs", "x", "--reward", "implicit", "--reward-model", "a",
+                             "--reward-reference-model", "b", "--keep-same-answer"])  # fmt: skip
+    assert seen["reward_options"] == {"model": "a", "reference_model": "b"}
+    assert seen["drop_same_answer"] is False
+
+
+def test_records_name_what_decides_the_pairs(tmp_path):
+    class Best:
+        def __call__(self, scores, keys):
+            return best_worst(scores, keys)
+
+    pool = load_demo_pool(["en", "de"]).rename_column("language", "lang_code")
+    made = [
+        build_pairs_from_source(pool, tmp_path / str(i), reward="random", policy=Best(), seed=3,
+                                column_mapping={"lang_code": "language"})
+        for i in range(2)
+    ]  # fmt: skip
+    options = json.loads((tmp_path / "0" / "pairs.json").read_text())["options"]
+    assert (options["policy"], options["model"], options["seed"]) == ("Best", None, 3)
+    assert options["reward_options"] == {"seed": 3}
+    assert options["column_mapping"] == {"lang_code": "language"}
+    assert len({built.pairs["train"]._fingerprint for built in made}) == 1
+
+
+def test_an_interrupted_write_can_be_overwritten(tmp_path, monkeypatch):
+    pool = load_demo_pool(["en", "de"])
+    with monkeypatch.context() as patch:
+        patch.setattr(Dataset, "to_parquet", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build_pairs_from_source(pool, tmp_path / "pairs", reward="length")
+    with pytest.raises(DataError, match="is not empty"):
+        build_pairs_from_source(pool, tmp_path / "pairs", reward="length")
+    built = build_pairs_from_source(pool, tmp_path / "pairs", reward="length", overwrite=True)
+    assert len(load_dataset(str(built.folder), split="train")) == len(built.pairs["train"])
+
+
+def test_input_refused_before_anything_is_scored():
+    def never(samples):
+        raise AssertionError
+
+    with pytest.raises(DataError, match="seed is -1"):
+        CMAlignPreferenceBuilder(seed=-1)
+    with pytest.raises(DataError, match="only English samples; set include_english=True"):
+        CMAlignPreferenceBuilder(never).build(load_demo_pool(["en"]))
+    pool = load_demo_pool(["en", "de"])
+    turns = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "3"}]
+    pool = pool.remove_columns("prompt").add_column("prompt", [turns] * len(pool))
+    with pytest.raises(DataError, match='have no "standard" form'):
+        CMAlignPreferenceBuilder(never, output_format="standard").build(pool)

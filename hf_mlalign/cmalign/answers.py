@@ -31,7 +31,10 @@ _LEADING = re.compile(rf"^{_OPENING}*([{_LABELS}])(?:{_CLOSING}|\s*$)")
 _MENTION = re.compile(rf"(?<![{_LATIN}])([{_LABELS}])(?=[.．)）:：、\]】])")
 _OPTION_LINE = re.compile(rf"^[ \t]*[(（\[【]?([{_LABELS}])[.．)）:：、\]】 ][ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
-_HASHES = re.compile(r"####\s*([^\n]+)")
+_HASHES = re.compile(r"(?m)^####[ \t]*([^\n]+?)\s*\Z")
+_UNIT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*[^\W\d][^{}]*\}\s*(?:\^\s*\{?\d\}?)?")
+_FORMULA = re.compile(r"(?<!m)\^(?!\s*\{?\s*\\circ)|\\sqrt|\d\s*\\[dt]?frac")
+_LOWER_LABEL = re.compile(rf"^{_OPENING}*([a-j])(?:{_CLOSING}+(?=\s|$)|\s*$)")
 _REACH = 80
 
 
@@ -111,6 +114,8 @@ def _one(text: str | None, language: str | None, prompt: str | None, kind: str) 
         return None
     options = _options(prompt) if prompt and kind != "number" else NO_OPTIONS
     boxed = _BOXED.findall(text) or ([] if options.items else _HASHES.findall(text))
+    if boxed and not options.items and kind != "choice" and _FORMULA.search(_UNIT.sub("", boxed[-1])):
+        return None
     found = _in_box(boxed[-1], language, options, kind) if boxed else None
     if found is not None:
         return found
@@ -122,20 +127,20 @@ def _one(text: str | None, language: str | None, prompt: str | None, kind: str) 
 
 
 def _in_box(content: str, language: str | None, options: Options, kind: str) -> str | None:
-    content = re.sub(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}", r"\1", content)
-    content = re.sub(r"\\d?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"\1/\2", content).replace("\\!", "")
+    content = re.sub(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}", r"\1", content).replace("{,}", ",")
+    content = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"\1/\2", content).replace("\\!", "")
     letter = _LEADING.match(content.strip())
     if letter and kind != "number":
         return _allowed(letter.group(1), options)
     if options.items or kind == "choice":
-        return None
+        return _lower_letter(content.strip(), options)
     return parse_number(content.replace("$", "").replace("\\", ""), language)
 
 
 def _choice(text: str, options: Options) -> str | None:
     for end in _marks(text):
         line = _first_line(text[end : end + _REACH])
-        found = _letter_in(line, options) or _option_text(line, options)
+        found = _letter_in(line, options) or _lower_letter(line, options) or _option_text(line, options)
         if found:
             return found
     leading = _LEADING.match(text)
@@ -200,6 +205,15 @@ def _letter_in(line: str, options: Options) -> str | None:
         if letter and not _is_word(line, match, letter):
             return letter
     return None
+
+
+def _lower_letter(line: str, options: Options) -> str | None:
+    """The lower-case label that a line is or begins with ("b", "is (c)."), if the options are Latin letters."""
+    if not options.items or options.series != LETTERS:
+        return None
+    explicit = _EXPLICIT.match(line)
+    match = _LOWER_LABEL.match(line) or (_LOWER_LABEL.match(line[explicit.end() :]) if explicit else None)
+    return _allowed(match.group(1).upper(), options) if match else None
 
 
 def _is_word(line: str, match: re.Match, letter: str) -> bool:

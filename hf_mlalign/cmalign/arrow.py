@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hf_mlalign.errors import DataError, listed
-from hf_mlalign.languages import check_languages, normalise
+from hf_mlalign.languages import known_code, normalise
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,8 +47,10 @@ def codes_of(values: pa.Array, column: str) -> tuple[np.ndarray, pa.Array]:
     """(n,) int32 codes and the distinct values, in order of first appearance.
 
     Raises:
-        DataError: a missing value (first row named).
+        DataError: lists or structs, or a missing value (first row named).
     """
+    if pa.types.is_nested(values.type):
+        raise DataError(f"Column {column!r}, row 0: holds {values.type}. Give one text or whole number a row.")
     if values.null_count:
         row = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
         raise DataError(f"Column {column!r}, row {row}: missing. Fill it in or drop such rows.")
@@ -64,16 +66,9 @@ def language_codes(values: pa.Array, column: str) -> tuple[np.ndarray, list[str]
     for i, value in enumerate(distinct.to_pylist()):
         code = normalise(value) if isinstance(value, str) else None
         if code is None:
-            _unknown_language(value, column, int(np.argmax(numbers == i)))
+            code = known_code(value, f"Column {column!r}, row {int(np.argmax(numbers == i))}")
         lookup.append(known.setdefault(code, len(known)))
     return np.asarray(lookup, dtype=np.int32)[numbers], list(known)
-
-
-def _unknown_language(value: object, column: str, row: int) -> None:
-    try:
-        check_languages([value], f"Column {column!r}")
-    except DataError as error:
-        raise DataError(str(error).replace(", row 0:", f", row {row}:", 1)) from None
 
 
 def last_contents(values: pa.Array, column: str) -> pa.Array:
@@ -84,13 +79,19 @@ def last_contents(values: pa.Array, column: str) -> pa.Array:
         raise DataError(f"Column {column!r} holds {values.type}, neither texts nor lists of role/content messages.")
     lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
     contents = values.flatten().field("content")
+    if pa.types.is_null(contents.type):
+        contents = contents.cast(pa.string())
+    if not is_text(contents.type):
+        row = int(np.argmax(lengths > 0))
+        raise DataError(f"Column {column!r}, row {row}: the content of a message is {contents.type}, not text. "
+                        "Keep the text parts only.")  # fmt: skip
     last = np.cumsum(lengths) - 1
     return contents.take(pa.array(last, mask=lengths == 0))
 
 
 def flatten_lists(values: pa.Array, column: str) -> tuple[pa.Array, np.ndarray]:
     """The items of all lists, and how many each row has (0 for a missing list)."""
-    if not is_list(values.type):
+    if not (is_list(values.type) or pa.types.is_fixed_size_list(values.type)):
         raise DataError(f"Column {column!r} holds {values.type}; a list of responses a row was expected.")
     lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
     return values.flatten(), lengths.astype(np.int64)
@@ -124,6 +125,8 @@ def matrix(values: pa.Array, column: str) -> np.ndarray:
 def choose_column(columns: list[str], names: tuple[str, ...], role: str, mapping: dict[str, str]) -> str | None:
     """The column of a role: the mapped one, or the first of `names` there is."""
     mapped = [column for column, r in mapping.items() if r == role]
+    if len(mapped) > 1:
+        raise DataError(f"column_mapping maps {listed(mapped)} to the role {role!r}. Keep one of them.")
     if mapped and mapped[0] not in columns:
         raise DataError(f"column_mapping names a column that is not there: {mapped[0]}. Found: {listed(columns)}.")
     return mapped[0] if mapped else next((name for name in names if name in columns and name not in mapping), None)

@@ -141,8 +141,8 @@ def language_means(embeddings: Any, languages: Any, n_languages: int, rows: np.n
     means = np.zeros((n_languages, vectors.shape[1]), np.float32)
     for code in range(n_languages):
         found = np.flatnonzero(languages == code)
-        found = found[:: max(1, len(found) // MEAN_ROWS)][:MEAN_ROWS]
         if len(found):
+            found = found[np.linspace(0, len(found) - 1, min(len(found), MEAN_ROWS)).astype(int)]
             means[code] = vectors[found if rows is None else rows[found]].mean(axis=0, dtype=np.float64)
     return means
 

@@ -141,7 +141,7 @@ def guard_pairs(
     texts = [pc.utf8_trim_whitespace(samples.responses.take(pa.array(rows))) for rows in (chosen, rejected)]
     caught = {"identical": pc.equal(*texts).to_numpy(zero_copy_only=False)}
     if drop_same_answer:
-        same = samples.answers[chosen] == samples.answers[rejected]
+        same = (samples.answers[chosen] == samples.answers[rejected]) & (samples.answers[chosen] >= 0)
         caught["same_answer"] = same & samples.answered[samples.prompt[chosen]]
     caught["tie"] = ~(margins > min_margin)
     if max_length_ratio is not None:

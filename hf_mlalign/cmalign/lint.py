@@ -74,6 +74,7 @@ class _Split:
     rejected: pa.Array
     languages: np.ndarray | None
     ids: np.ndarray | None
+    last_turns: pa.Array | None = None
     findings: list[Finding] = field(default_factory=list)
 
     def add(self, code: str, severity: str, bad: np.ndarray, message: str, total: int | None = None) -> None:
@@ -91,7 +92,8 @@ def lint_preferences(ds: Dataset | DatasetDict, *, sample: int = LANGUAGE_SAMPLE
     Standard or conversational, with explicit `prompt` or the prompt inside `chosen` and `rejected`. A `DatasetDict` is
     also checked for prompts that stand in several splits.
 
-    Codes: `mixed-format`, `missing-text`, `empty-text`, `identical-pair`, `contradicting-pairs` (errors);
+    Codes: `empty-split`, `mixed-format`, `missing-text`, `empty-text`, `identical-pair`, `contradicting-pairs`,
+    `bad-margin` (errors);
     `language-shortcut`, `wrong-language`, `length-bias`, `length-outlier`, `prompt-in-completion`, `duplicate-row`,
     `split-leak`, `one-language-dominates`, `reference-repeated` (warnings); `tie`, `few-rows` (info).
 
@@ -128,6 +130,8 @@ def _read(ds: Any, name: str) -> _Split | Finding:
     missing = [column for column in ("chosen", "rejected") if column not in ds.column_names]
     if missing:
         raise DataError(f"No column {listed(missing)} among those found: {listed(ds.column_names)}. Rename yours.")
+    if not len(ds):
+        return Finding("empty-split", "error", "There are no rows. Check the split and filters.", 0, 0, (), name)
     values = {c: arrow_column(ds, c) for c in ("prompt", "chosen", "rejected") if c in ds.column_names}
     kinds = {c: "text" if is_text(v.type) else "messages" if is_messages(v.type) else str(v.type)
              for c, v in values.items()}  # fmt: skip
@@ -144,6 +148,7 @@ def _read(ds: Any, name: str) -> _Split | Finding:
         last_contents(values["rejected"], "rejected"),
         None if language is None else np.asarray(arrow_column(ds, language).to_pylist(), dtype=object),
         None if ids is None else np.asarray(ids.to_pylist(), dtype=object),
+        _last_user_turns(values["prompt"]) if "prompt" in values else _last_user_turns(values["chosen"]),
     )
 
 
@@ -159,6 +164,14 @@ def _implicit_prompts(chosen: pa.Array) -> pa.Array | None:
     if not is_messages(chosen.type):
         return None
     return pa.array(["\n".join(str(t["content"]) for t in (m or [])[:-1]) for m in chosen.to_pylist()], pa.string())
+
+
+def _last_user_turns(values: pa.Array) -> pa.Array | None:
+    """The last message of the user in each row; `None` for texts."""
+    if not is_messages(values.type):
+        return None
+    turns = ([str(t["content"]) for t in m or [] if t["role"] == "user"] for m in values.to_pylist())
+    return pa.array([contents[-1] if contents else None for contents in turns], pa.string())
 
 
 def _bool(values: pa.Array) -> np.ndarray:
@@ -234,13 +247,13 @@ def _lengths(split: _Split, ds: Dataset) -> None:
 def _prompts(split: _Split, ds: Dataset) -> None:
     if split.prompts is None:
         return
-    prompts = split.prompts.to_pylist()
     inside = np.zeros(len(ds), bool)
-    for values in (split.chosen, split.rejected):
-        inside |= np.fromiter(
-            (bool(p) and bool(t) and len(p.strip()) >= 20 and t.lstrip().startswith(p.strip())
-             for p, t in zip(prompts, values.to_pylist(), strict=True)), bool, len(ds),
-        )  # fmt: skip
+    for prompts in (split.prompts, split.last_turns):
+        for values in (split.chosen, split.rejected) if prompts is not None else ():
+            inside |= np.fromiter(
+                (bool(p) and bool(t) and len(p.strip()) >= 20 and t.lstrip().startswith(p.strip())
+                 for p, t in zip(prompts.to_pylist(), values.to_pylist(), strict=True)), bool, len(ds),
+            )  # fmt: skip
     split.add("prompt-in-completion", "warning", inside,
               "A completion begins with its prompt, so the prompt is trained on as an answer. Cut it off.")  # fmt: skip
 
@@ -264,7 +277,14 @@ def _balance(split: _Split, ds: Dataset) -> None:
 def _scores(split: _Split, ds: Dataset) -> None:
     if "margin" not in ds.column_names:
         return
-    margins = arrow_column(ds, "margin").to_numpy(zero_copy_only=False)
+    values = arrow_column(ds, "margin")
+    if pa.types.is_null(values.type):
+        values = values.cast(pa.float64())
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        split.add("bad-margin", "error", np.ones(len(ds), bool),
+                  f"Column margin holds {values.type}, not numbers. Convert or drop it.")  # fmt: skip
+        return
+    margins = values.to_numpy(zero_copy_only=False)
     split.add("tie", "info", ~(margins > 0), "The margin is not positive: the scores do not tell the two apart.")
 
 

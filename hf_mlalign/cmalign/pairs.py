@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from hf_mlalign._version import __version__
+from hf_mlalign.cmalign.arrow import is_messages
 from hf_mlalign.cmalign.embedding import encode_responses
 from hf_mlalign.cmalign.guards import Counts, LanguageCheck, guard_pairs, guard_samples
 from hf_mlalign.cmalign.output import FORMATS, different_prompts, pair_table, to_dataset
@@ -49,7 +52,7 @@ class CMAlignPreferenceBuilder:
         drop_same_answer: where the English samples have final answers, drop pairs whose two texts give the same one:
             they differ in wording, not in being right (`True`, *ours*; only for rewards that use answers).
         test_size: share of the prompts, in [0, 1), that goes to a test split, with all their languages (0, *ours*).
-        seed: of the split and the random policies (0).
+        seed: of the split, the random policies and the reward "random", 0 or more (0).
         output_format: "conversational" (lists of messages) or "standard" (strings).
         answer_spans: encode the marked final answer ("Answer: …") of a text beside the whole text (`True`, *ours*), see
             `hf_mlalign.cmalign.embedding`; not for embeddings that are given.
@@ -82,7 +85,13 @@ class CMAlignPreferenceBuilder:
         answer_spans: bool = True,
         column_mapping: Mapping[str, str] | None = None,
     ):
-        self.reward, self.policy, self.model = load_reward(reward, **(reward_options or {})), policy, model
+        if not isinstance(seed, (int, np.integer)) or seed < 0:
+            raise DataError(f"seed is {seed!r}; give a whole number of 0 or more")
+        given = dict(reward_options or {})
+        if reward == "random":
+            given.setdefault("seed", seed)
+        self.reward, self.policy, self.model = load_reward(reward, **given), policy, model
+        self.reward_options = {name: _shown(value) for name, value in given.items()}
         load_policy(policy)
         if output_format not in FORMATS:
             raise DataError(f"output_format: unknown {output_format!r}. Known: {listed(FORMATS)}.")
@@ -104,8 +113,11 @@ class CMAlignPreferenceBuilder:
         names = ("min_margin", "max_length_ratio", "require_language", "include_english", "min_reference_consistency",
                  "min_chars", "drop_truncated", "drop_same_answer", "test_size", "seed", "output_format",
                  "answer_kind", "answer_spans")  # fmt: skip
-        shown = {"reward": name_of(self.reward), "policy": getattr(self.policy, "__name__", self.policy)}
-        return shown | {name: getattr(self, name) for name in names}
+        shown = {
+            "reward": name_of(self.reward), "reward_options": self.reward_options, "policy": _shown(self.policy),
+            "model": _shown(self.model), "column_mapping": self.column_mapping,
+        }  # fmt: skip
+        return shown | {name: _shown(getattr(self, name)) for name in names}
 
     def build(self, ds: Dataset, embeddings: Any = None) -> Dataset | DatasetDict:
         """The pairs made from `ds`, as a `Dataset`; with `test_size`, a `DatasetDict` of train and test.
@@ -126,6 +138,8 @@ class CMAlignPreferenceBuilder:
         samples = read_samples(
             ds, self.column_mapping, embeddings=embeddings, encode=self._encode, answer_kind=self.answer_kind
         )
+        if self.output_format == "standard":
+            _check_single_turns(samples)
         result = self.pairs_of(samples)
         table = pair_table(samples, result.chosen, result.rejected, result.scores, self.output_format)
         result.seconds = time.perf_counter() - start
@@ -165,9 +179,11 @@ class CMAlignPreferenceBuilder:
         return encode_responses(load_encoder(self.model), texts, self.answer_spans)
 
     def _check_joins(self, samples: Samples, notes: list[str]) -> None:
-        """Raise if the reward needs English references and no prompt can have one."""
+        """Raise if there is no language to make pairs for, or no prompt can have the English reference it needs."""
         english = _distinct(samples.prompt[samples.is_english], samples.n_prompts)
         others = _distinct(samples.prompt[~samples.is_english], samples.n_prompts)
+        if not len(others) and not self.include_english:
+            raise DataError("language: only English samples; set include_english=True or add other languages.")
         needs = getattr(self.reward, "needs_reference", True)
         if needs and not len(english):
             raise DataError(
@@ -268,6 +284,31 @@ class CMAlignPreferenceBuilder:
             raise DataError(f"test_size: {self.test_size} of {len(present)} prompts leaves one split empty. Change it.")
         test = np.isin(prompts, np.random.default_rng([self.seed, 3]).permutation(present)[:n_test])
         return DatasetDict(train=pairs.select(np.flatnonzero(~test)), test=pairs.select(np.flatnonzero(test)))
+
+
+def _shown(value: Any) -> Any:
+    """`value` for JSON records: plain values as they are, an object by its name or class, never by its address."""
+    if isinstance(value, Mapping):
+        return {str(key): _shown(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shown(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    return str(value) if isinstance(value, PurePath) else getattr(value, "__name__", type(value).__name__)
+
+
+def _check_single_turns(samples: Samples) -> None:
+    """DataError if a prompt has several messages, which has no "standard" form."""
+    if not is_messages(samples.prompts.type):
+        return
+    turns = pc.fill_null(pc.list_value_length(samples.prompts), 1).to_numpy(zero_copy_only=False)
+    if (turns != 1).any():
+        raise DataError(
+            f'output_format: prompts of several messages (row {int(np.argmax(turns != 1))}) have no "standard" form. '
+            'Use output_format="conversational".'
+        )
 
 
 def _distinct(codes: np.ndarray, n: int) -> np.ndarray:

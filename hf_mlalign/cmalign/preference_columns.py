@@ -17,10 +17,12 @@ def check_preferences(ds: Any, name: str, *, reference: bool = False, margin: bo
     Args:
         ds: a `Dataset` or `IterableDataset` (of which the first row is looked at).
         name: of the split, for messages.
-        reference: `reference_prompt`, `reference` and `language` are needed, too.
+        reference: `reference_prompt`, `reference` and `language` are needed, too; the split "train" must have at
+            least one reference.
         margin: `margin` is needed, too.
     Raises:
-        DataError: a column is missing, strings and messages are mixed, or a chosen or rejected answer is missing.
+        DataError: a column is missing, strings and messages are mixed, a chosen or rejected answer is missing, or
+            all references are.
     """
     first = _first_row(ds, name)
     _check_columns(list(first), name, reference, margin)
@@ -32,6 +34,8 @@ def check_preferences(ds: Any, name: str, *, reference: bool = False, margin: bo
         raise DataError(f"{name}: the columns mix texts and messages ({shown}). Bring all into one of the two forms.")
     for column in ("chosen", "rejected"):
         _check_present(ds, column, name)
+    if reference and name == "train":
+        _check_references(ds, name)
 
 
 def _first_row(ds: Any, name: str) -> Mapping[str, Any]:
@@ -88,6 +92,18 @@ def _check_present(ds: Any, column: str, name: str) -> None:
         row = next((i for i, value in enumerate(ds[column]) if value is None), None)
         if row is not None:
             raise DataError(f"{name}: column {column!r}, row {row} is missing. Drop such rows.")
+
+
+def _check_references(ds: Any, name: str) -> None:
+    import datasets
+
+    if not isinstance(ds, datasets.Dataset):
+        return
+    if all(value is None for value in ds["reference"]):
+        raise DataError(
+            f"{name}: column 'reference' is missing in every row, so consistency_weight has nothing to pull towards. "
+            "Build pairs with a reward that chooses references, or set consistency_weight to 0."
+        )
 
 
 def margin_mean(ds: Any, name: str) -> float:

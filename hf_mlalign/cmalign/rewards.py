@@ -9,6 +9,7 @@ English samples `rows`: the top-ranked one of each prompt becomes the reference 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -43,7 +44,7 @@ def register_reward(name: str) -> Callable[[Callable], Callable]:
         if isinstance(reward, type):
             REWARDS[name] = reward
         else:
-            REWARDS[name] = lambda **options: _Function(reward, options)
+            REWARDS[name] = lambda **options: _Function(reward, options, name)
         return reward
 
     return add
@@ -75,11 +76,15 @@ def load_reward(reward: str | Reward | Callable, **options: Any) -> Reward:
 
 
 class _Function:
-    """A plain function with options as a reward."""
+    """A plain function with options as a reward; TypeError for options that the function does not take."""
 
-    def __init__(self, function: Callable, options: dict[str, Any]):
-        self.function, self.options = function, options
+    def __init__(self, function: Callable, options: dict[str, Any], name: str):
+        inspect.signature(function).bind(None, **options)
+        self.function, self.options, self.name = function, options, name
         self.needs_reference = getattr(function, "needs_reference", True)
+        self.uses_answers = getattr(function, "uses_answers", False)
+        if hasattr(function, "rank_references"):
+            self.rank_references = function.rank_references
 
     def __call__(self, samples: Samples) -> np.ndarray:
         return self.function(samples, **self.options)

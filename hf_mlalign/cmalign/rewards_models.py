@@ -33,6 +33,8 @@ def load_model(model: Any, kind: str = "causal", device: str | None = None) -> t
     Args:
         kind: "causal" or "seq2seq", the class a name is loaded as.
         device: where a model given by name goes (default: a GPU if there is one).
+    Raises:
+        DataError: another kind of object, or a name or folder from which nothing can be loaded.
     """
     if isinstance(model, (tuple, list)):
         if len(model) != 2:
@@ -44,10 +46,13 @@ def load_model(model: Any, kind: str = "causal", device: str | None = None) -> t
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     loader = AutoModelForCausalLM if kind == "causal" else AutoModelForSeq2SeqLM
-    loaded = loader.from_pretrained(model, dtype="auto")
-    return loaded.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), AutoTokenizer.from_pretrained(
-        model
-    )
+    try:
+        loaded, tokenizer = loader.from_pretrained(model, dtype="auto"), AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"model: {str(model)!r} cannot be loaded: {error} Give the name of a {kind} model or its folder."
+        ) from error
+    return loaded.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), tokenizer
 
 
 class _ModelReward:
@@ -187,7 +192,7 @@ class ImplicitReward(_ModelReward):
 
     def __call__(self, samples: Samples) -> np.ndarray:
         rows, texts = self._wanted(samples), samples.texts
-        prompts = samples.prompt_texts_of(samples.reference_rows[rows])
+        prompts = samples.prompt_messages_of(samples.reference_rows[rows])
         responses = [texts[row] for row in rows]
         self.model = load_model(self.model, "causal", self.device)
         self.reference_model = load_model(self.reference_model, "causal", self.device)
@@ -198,8 +203,8 @@ class ImplicitReward(_ModelReward):
         out[rows] = gain - float(alpha) * lengths
         return out
 
-    def log_probs(self, model: tuple[Any, Any], prompts: list[str], responses: list[str]) -> np.ndarray:
-        """(n,) sums of the response tokens' log-probabilities, nats."""
+    def log_probs(self, model: tuple[Any, Any], prompts: list[str | list], responses: list[str]) -> np.ndarray:
+        """(n,) sums of the response tokens' log-probabilities, nats; prompts are texts or lists of messages."""
         import torch
 
         network, tokenizer = model
@@ -216,7 +221,7 @@ class ImplicitReward(_ModelReward):
             out[batch] = (gained * used).sum(1).cpu().numpy()
         return out
 
-    def _ids(self, tokenizer: Any, prompt: str, response: str) -> tuple[list[int], int]:
+    def _ids(self, tokenizer: Any, prompt: str | list[dict], response: str) -> tuple[list[int], int]:
         """Token ids of prompt and response, and where the response begins."""
         start = prompt_ids(tokenizer, prompt)
         answer = tokenizer(response, add_special_tokens=False)["input_ids"]
@@ -225,12 +230,16 @@ class ImplicitReward(_ModelReward):
         return start + answer[: self.max_length - len(start) - len(end)] + end, len(start)
 
 
-def prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """Token ids of a user's prompt, by the chat template if there is one; at least one token."""
+def prompt_ids(tokenizer: Any, prompt: str | list[dict]) -> list[int]:
+    """Token ids of a user's prompt or of a list of messages, by the chat template if there is one; at least one token.
+
+    Without a chat template the messages' contents are joined by line breaks.
+    """
     if getattr(tokenizer, "chat_template", None):
-        turns = [{"role": "user", "content": prompt}]
+        turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         return tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True, return_dict=False)
-    ids = tokenizer(prompt)["input_ids"]
+    text = prompt if isinstance(prompt, str) else "\n".join(message["content"] or "" for message in prompt)
+    ids = tokenizer(text)["input_ids"]
     start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     return ids or [start if start is not None else 0]
 

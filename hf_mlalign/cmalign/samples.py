@@ -111,6 +111,12 @@ class Samples:
         """The prompts of the samples with these numbers."""
         return self._group_prompts.take(pa.array(self.group[rows])).to_pylist()
 
+    def prompt_messages_of(self, rows: np.ndarray) -> list[str | list[dict[str, str]]]:
+        """The whole prompts of the samples with these numbers: texts, or lists of messages with role and content."""
+        first = self.prompt_rows[self.starts][self.group[rows]]
+        prompts = self.prompts.take(pa.array(first)).to_pylist()
+        return [p if isinstance(p, str) else [{"role": m["role"], "content": m["content"]} for m in p] for p in prompts]
+
     @cached_property
     def _group_prompts(self) -> pa.Array:
         """(G,) texts; of the prompt of each group's first row."""
@@ -209,6 +215,9 @@ def read_samples(
     if prompts.null_count:
         row = int(np.flatnonzero(prompts.is_null().to_numpy(zero_copy_only=False))[0])
         raise DataError(f"Column {roles['prompt']!r}, row {row}: missing. Fill it in or drop such rows.")
+    last_contents(prompts, roles["prompt"])
+    if counts is not None:
+        _check_lists(ds, roles, (prompt, language, prompt_ids, names))
     rows = None if counts is None else np.repeat(np.arange(len(ds)), counts)
     sample = None
     if "sample" in roles and counts is None:
@@ -299,6 +308,22 @@ def _sample_numbers(ds: Dataset, roles: dict[str, str], keys: tuple) -> np.ndarr
     if pa.types.is_integer(values.type) and pc.max(values).as_py() < 2**31 and pc.min(values).as_py() >= 0:
         return values.to_numpy().astype(np.int32)
     return None
+
+
+def _check_lists(ds: Dataset, roles: dict[str, str], keys: tuple) -> None:
+    """Raise a `DataError` if a prompt has two lists in one language (of one model, where there is a column "model")."""
+    prompt, language, prompt_ids, names = keys
+    group = prompt.astype(np.int64) * len(names) + language
+    if "model" in roles:
+        models, model_names = codes_of(pc.fill_null(arrow_column(ds, roles["model"]), ""), roles["model"])
+        group = group * len(model_names) + models
+    again = _repeats(group)
+    if len(again):
+        row = int(again.min())
+        raise DataError(
+            f"Column {roles['responses']!r}, row {row}: responses of prompt {prompt_ids[prompt[row]].as_py()!r} in "
+            f"{names[language[row]]!r} were there before ({len(again):,} such rows). Join the lists or drop such rows."
+        )
 
 
 def _repeats(keys: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,16 @@ from hf_mlalign.errors import DataError
 if TYPE_CHECKING:
     import torch
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+OWN_SETTINGS = (
+    "repetition_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "encoder_no_repeat_ngram_size",
+    "bad_words_ids", "sequence_bias", "max_length", "min_length", "min_new_tokens", "forced_bos_token_id",
+    "forced_eos_token_id", "exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens",
+    "guidance_scale", "temperature", "top_k", "top_p", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff",
+    "renormalize_logits", "watermarking_config", "max_time", "stop_strings", "num_return_sequences", "length_penalty",
+    "prompt_lookup_num_tokens", "penalty_alpha", "dola_layers", "num_beam_groups", "diversity_penalty",
+)  # fmt: skip
+"""Fields of a model's own generation config that would change which tokens are drawn, or how many."""
 
 
 class TransformersBackend:
@@ -83,18 +94,21 @@ class TransformersBackend:
         limit = _context(model) - settings.max_tokens
         for request, ids in zip(requests, prompts, strict=True):
             if len(ids) > limit:
-                on_failure(request, f"the prompt has {len(ids)} tokens; the model's context leaves room for {limit}")
+                room = f"the model's context leaves room for {max(limit, 0)} beside max_tokens={settings.max_tokens}"
+                on_failure(request, f"the prompt has {len(ids)} tokens; {room}: lower max_tokens")
             else:
                 fitting.append((request, ids))
         fitting.sort(key=lambda item: -len(item[1]))
         generate = self._continuous if self.continuous_batching else self._padded
-        was_training = model.training
+        was_training, own = model.training, model.generation_config
         model.eval()
+        model.generation_config = _without_own_settings(own)
         try:
             for request, tokens, stopped in generate(model, tokenizer, fitting, settings):
                 text = tokenizer.decode(tokens, skip_special_tokens=True).strip()
                 on_answer(request, Answer(text, "stop" if stopped else "length", self.model))
         finally:
+            model.generation_config = own
             model.train(was_training)
 
     def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -175,6 +189,15 @@ def _generation_config(model, tokenizer, settings: Settings, stops: set[int], sa
         max_new_tokens=settings.max_tokens, do_sample=sample, num_beams=1, pad_token_id=pad,
         eos_token_id=sorted(stops) or None, **drawn,
     )  # fmt: skip
+
+
+def _without_own_settings(config: GenerationConfig) -> GenerationConfig:
+    """A copy without what a model's own config says on how to draw: `generate` fills unset fields from there."""
+    plain = copy.deepcopy(config)
+    for name in OWN_SETTINGS:
+        if getattr(plain, name, None) is not None:
+            setattr(plain, name, None)
+    return plain
 
 
 def _stop_ids(model, tokenizer) -> set[int]:

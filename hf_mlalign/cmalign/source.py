@@ -65,11 +65,16 @@ def build_pairs_from_source(
 
 
 def _save(folder: Path, pairs: DatasetDict, result: PairResult, source: str) -> None:
+    """The record goes first: it marks what an interrupted run leaves as something that may be overwritten."""
     import yaml
 
     from hf_mlalign._version import versions
 
-    (folder / "data").mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {"source": source, "pairs": {name: len(part) for name, part in pairs.items()}, **result.record(),
+              "versions": versions()}  # fmt: skip
+    (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "data").mkdir(exist_ok=True)
     for old in (folder / "data").glob("*.parquet"):
         old.unlink()
     for name, part in pairs.items():
@@ -82,6 +87,3 @@ def _save(folder: Path, pairs: DatasetDict, result: PairResult, source: str) -> 
              "configs": [{"config_name": "default", "data_files": files}]}  # fmt: skip
     header = yaml.safe_dump(block, sort_keys=False, allow_unicode=True)
     (folder / "README.md").write_text(f"---\n{header}---\n\n# Preference pairs\n\n{result.summary()}\n", "utf-8")
-    record = {"source": source, "pairs": {name: len(part) for name, part in pairs.items()}, **result.record(),
-              "versions": versions()}  # fmt: skip
-    (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")

@@ -99,7 +99,7 @@ def train(script: DPOScriptArguments, training: CMAlignConfig, model: ModelConfi
     trainer.save_model(training.output_dir)
     trainer.save_state()
     if training.push_to_hub:
-        trainer.push_to_hub(dataset_name=script.dataset)
+        trainer.push_to_hub(dataset_name=hub_name(script.dataset))
     trainer.accelerator.print(f"Saved to {training.output_dir}.")
     finish(trainer)
     return trainer
@@ -116,6 +116,11 @@ def finish(trainer: CMAlignTrainer) -> None:
     gc.collect()
     if hasattr(trainer, "end"):
         trainer.end()
+
+
+def hub_name(dataset: str) -> str | None:
+    """The name of a Hub dataset for the model card; `None` for a local path or pattern."""
+    return None if Path(dataset).exists() or any(ch in dataset for ch in "*?[") else dataset
 
 
 def check_world_size(wanted: int | None, running: int) -> None:
@@ -167,8 +172,15 @@ def hold_out_prompts(ds: Dataset, share: float, seed: int = 0) -> tuple[Dataset,
 
 def by_language(ds: Dataset) -> dict[str, Dataset]:
     """The rows of each language, languages sorted."""
-    languages = np.array(ds["language"], dtype=object)
+    languages = _languages(ds)
     return {name: ds.select(np.flatnonzero(languages == name)) for name in sorted(set(languages))}
+
+
+def _languages(ds: Dataset) -> np.ndarray:
+    languages = np.array(ds["language"], dtype=object)
+    if len(missing := np.flatnonzero(languages == None)):  # noqa: E711  (elementwise)
+        raise DataError(f"Column 'language', row {missing[0]}: missing. Fill it in or drop such rows.")
+    return languages
 
 
 def only_languages(ds: Dataset, wanted: Sequence[str]) -> Dataset:
@@ -178,7 +190,7 @@ def only_languages(ds: Dataset, wanted: Sequence[str]) -> Dataset:
     if "language" not in ds.column_names:
         raise DataError(f"languages: no column language among {listed(ds.column_names)}.")
     codes = check_languages(wanted)
-    languages = np.array(ds["language"], dtype=object)
+    languages = _languages(ds)
     if absent := [code for code in codes if code not in set(languages)]:
         raise DataError(f"languages: no pairs in {listed(absent)}. There are: {listed(sorted(set(languages)))}.")
     return ds.select(np.flatnonzero(np.isin(languages, codes)))

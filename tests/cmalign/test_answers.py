@@ -159,6 +159,34 @@ def test_any_text_is_read_without_errors(text):
     assert answer is None or isinstance(answer, str)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\\boxed{1{,}234}", "1234"),
+        ("so \\boxed{10^6}", None),
+        ("Answer: \\boxed{2\\sqrt{3}}", None),
+        ("\\boxed{1\\frac{1}{2}}", None),
+        ("\\boxed{90^\\circ}", "90"),
+        ("\\boxed{12\\text{ cm}^2}", "12"),
+        ("#### 3 ways\nto cook it", None),
+        ("#### 1. Introduction\nLong text.\n#### 42\n", "42"),
+    ],
+)
+def test_boxes_and_last_lines(text, expected):
+    assert extract_answers([text], "en") == [expected]
+
+
+def test_formulas_give_no_number_of_the_kind_number_either():
+    assert extract_answers(["\\boxed{10^6}"], "en", kind="number") == [None]
+
+
+def test_lower_case_labels_of_listed_options():
+    question = "Where?\nA. park\nB. national park\nC. desert"
+    texts = ["Answer: b", "The answer is (c).", "\\boxed{a}", "Answer: a desert", "Answer: e.g. this"]
+    assert extract_answers(texts, "en", [question] * 5) == ["B", "C", "A", "C", None]
+    assert extract_answers(["Answer: b"], "en") == [None]
+
+
 def test_codes_and_spans():
     assert answer_codes(["A", None, "B", "A"]).tolist() == [0, -1, 1, 0]
     assert answer_spans(["Because.\nAnswer: B. park\nbye", "the answer was long", None]) == ["B. park", "", ""]

@@ -88,3 +88,8 @@ def test_agreement_by_hand():
     found = agreement(answers, prompts, voters)
     assert found[:6].tolist() == [0.5, 0.5, 0.25, 0, 0.5, 0]
     assert np.isnan(found[6:]).all()
+
+
+def test_language_means_reach_the_last_row():
+    means = language_means(np.arange(5_000, dtype=np.float32)[:, None], np.zeros(5_000, np.int32), 1)
+    assert means[0, 0] == pytest.approx(2499.5, abs=1)

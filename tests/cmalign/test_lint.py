@@ -115,3 +115,32 @@ def test_bad_input():
         lint_preferences(Dataset.from_dict({"chosen": ["a"]}))
     with pytest.raises(DataError, match=r"Expected a datasets\.Dataset"):
         lint_preferences([1])
+
+
+def test_empty_split():
+    ds = clean(n=120)
+    found = lint_preferences(DatasetDict(train=ds, test=ds.select([])))
+    assert [(f.code, f.severity, f.split) for f in found] == [("empty-split", "error", "test")]
+
+
+@pytest.mark.parametrize(("margin", "code"), [("0.5", "bad-margin"), (None, "tie")])
+def test_margins_that_are_no_numbers(margin, code):
+    assert lint_preferences(clean(margin=lambda i: margin)).codes == [code]
+
+
+def test_completion_that_repeats_the_last_user_turn():
+    def turns(i):
+        texts = ["Guten Tag!", "Guten Tag, was kann ich tun?", f"Wann öffnet das Museum Nummer {i}?"]
+        return [{"role": r, "content": t} for r, t in zip(("user", "assistant", "user"), texts, strict=True)]
+
+    def answer(i, text, question=""):
+        return [{"role": "assistant", "content": f"{question}{text} {i}."}]
+
+    def chosen(i):
+        return answer(i, GERMAN, f"Wann öffnet das Museum Nummer {i}? " if i < 4 else "")
+
+    explicit = clean(prompt=turns, chosen=chosen, rejected=lambda i: answer(i, OTHER))
+    implicit = clean(prompt=None, chosen=lambda i: turns(i) + chosen(i), rejected=lambda i: turns(i) + answer(i, OTHER))
+    for ds in (explicit, implicit):
+        finding = next(f for f in lint_preferences(ds) if f.code == "prompt-in-completion")
+        assert finding.count == 4

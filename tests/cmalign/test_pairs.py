@@ -479,3 +479,61 @@ def test_from_a_source(rows, tmp_path):
     assert record["pairs"] == {"train": len(out.pairs["train"]), "test": len(out.pairs["test"])}
     with pytest.raises(DataError, match="output"):
         build_pairs_from_source(tmp_path / "samples.parquet", tmp_path / "out", reward="length")
+
+
+def test_pairs_without_any_answer_are_no_same_answers():
+    rows = [("p", "en", "good Answer: 4"), ("p", "en", "good Answer: 4."), ("p", "de", "fair x"), ("p", "de", "bad y")]
+    _, result = build(rows, drop_same_answer=True)
+    assert len(result.chosen) == 1
+
+
+def test_a_function_keeps_its_name_and_marks(monkeypatch):
+    def brevity(samples, scale):
+        return -scale * samples.lengths
+
+    brevity.uses_answers = True
+    monkeypatch.setattr("hf_mlalign.cmalign.rewards.REWARDS", dict(REWARDS))
+    from hf_mlalign.cmalign import rewards
+
+    rewards.register_reward("short")(brevity)
+    reward = rewards.load_reward("short", scale=2)
+    assert (rewards.name_of(reward), reward.uses_answers, hasattr(reward, "rank_references")) == ("short", True, False)
+    for options in ({}, {"scale": 1, "size": 2}):
+        with pytest.raises(DataError, match="does not take these options"):
+            rewards.load_reward("short", **options)
+
+
+def test_whole_prompts_of_several_turns(rows):
+    seen = []
+
+    def reward(samples):
+        seen.extend(samples.prompt_messages_of(np.arange(2)))
+        return samples.lengths
+
+    turns = [[{"role": "user", "content": "Hi"}, {"role": "user", "content": r[1]}] for r in rows]
+    build(rows, table(rows).remove_columns("prompt").add_column("prompt", turns), reward=reward)
+    assert seen == [turns[0]] * 2
+
+
+def test_columns_of_wrong_forms(rows):
+    ds = table(rows)
+    parts = [[{"role": "user", "content": [{"type": "text", "text": "x"}]}]] * len(rows)
+    for bad, message in [
+        (ds.remove_columns("prompt").add_column("prompt", parts), "'prompt', row 0: the content of a message"),
+        (ds.remove_columns("prompt_id").add_column("prompt_id", [[1]] * len(rows)), "'prompt_id', row 0: holds"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            build(rows, bad)
+    with pytest.raises(DataError, match="to the role 'response'"):
+        build(rows, column_mapping={"response": "response", "prompt": "response"})
+
+
+def test_lists_of_fixed_length_and_repeated_lists():
+    rows = [("p", lang, f"{word} {lang}") for lang in ("en", "de") for word in ("good", "bad")]
+    data = {"prompt_id": ["p", "p"], "language": ["en", "de"], "prompt": ["x", "y"],
+            "responses": [["good en", "bad en"], ["good de", "bad de"]]}  # fmt: skip
+    ds = Dataset.from_dict(data)
+    fixed = ds.cast(Features({**ds.features, "responses": List(Value("string"), length=2)}))
+    assert build(rows, fixed)[0]["chosen"] == [[{"role": "assistant", "content": "good de"}]]
+    with pytest.raises(DataError, match="'responses', row 2: responses of prompt 'p' in 'en' were there before"):
+        build(rows, concatenate_datasets([ds, ds]))

@@ -202,3 +202,15 @@ def test_bad_models():
         HiddenStateReward("x", batch_size=0)
     with pytest.raises(DataError, match="hidden_state"):
         HiddenStateReward()
+
+
+def test_unknown_model_names(tmp_path):
+    with pytest.raises(DataError, match="model: .*nowhere.*cannot be loaded"):
+        load_model(str(tmp_path / "nowhere"))
+
+
+def test_prompts_of_several_turns(tokenizer):
+    turns = [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}]
+    assert tokenizer.decode(prompt_ids(tokenizer, turns)) == "user one assistant two"
+    plain = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, eos_token="</s>")
+    assert plain.decode(prompt_ids(plain, turns)) == "one two"

@@ -304,6 +304,18 @@ def test_greedy_answers_equal_generate():
     assert ds["response"][0] == tokenizer.decode(expected, skip_special_tokens=True).strip()
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.9])
+def test_settings_of_the_models_own_config_do_not_change_draws(temperature):
+    model, tokenizer = tiny_llama(), byte_tokenizer()
+    plain = sampler((model, tokenizer), max_tokens=12, temperature=temperature).sample(prompts())
+    own = model.generation_config
+    own.repetition_penalty, own.no_repeat_ngram_size, own.min_new_tokens = 5.0, 1, 12
+    own.suppress_tokens, own.top_k, own.temperature = list(range(50, 150)), 2, 0.1
+    assert sampler((model, tokenizer), max_tokens=12, temperature=temperature).sample(prompts())[:] == plain[:]
+    assert model.generation_config is own
+    assert own.repetition_penalty == 5.0
+
+
 def test_finish_reasons_and_the_padding_side():
     model, tokenizer = tiny_llama(), byte_tokenizer()
     tokenizer.padding_side = "right"
@@ -318,7 +330,8 @@ def test_finish_reasons_and_the_padding_side():
 def test_a_prompt_longer_than_the_context_fails_alone():
     model, tokenizer = tiny_llama(context=64), byte_tokenizer()
     ds = prompts(prompt=["Hi", "x" * 100, "Ho", "He"])
-    with pytest.raises(DataError, match=r"2 of 8 .*prompt 'a' in 'de': the prompt has 126 tokens; .* room for 60"):
+    message = r"2 of 8 .*prompt 'a' in 'de': the prompt has 126 tokens; .* room for 60 .*lower max_tokens"
+    with pytest.raises(DataError, match=message):
         sampler((model, tokenizer), max_tokens=4).sample(ds)
     assert len(sampler((model, tokenizer), max_tokens=4, allow_missing=True).sample(ds)) == 6
 

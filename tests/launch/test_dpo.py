@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, DatasetDict
 
+from hf_mlalign.cmalign.preference_columns import check_preferences
 from hf_mlalign.errors import DataError
 from hf_mlalign.launch import configs, dpo
 from tests.cmalign.preference_rows import preference_rows
@@ -196,3 +197,21 @@ def test_accelerate_reads_the_settings(name):
 def test_datasets_of_one_row_type_only():
     with pytest.raises(DataError, match="no column language"):
         dpo.only_languages(Dataset.from_dict({"prompt": ["x"]}), ["de"])
+
+
+def test_missing_languages_and_references(tmp_path):
+    ds = preference_rows(6)
+    missing = Dataset.from_list([{**row, "language": None if i == 2 else row["language"]} for i, row in enumerate(ds)])
+    for call in (dpo.by_language, lambda d: dpo.only_languages(d, ["de"])):
+        with pytest.raises(DataError, match="Column 'language', row 2: missing"):
+            call(missing)
+    without = preference_rows(6, without_reference=tuple(range(6)))
+    with pytest.raises(DataError, match="'reference' is missing in every row"):
+        check_preferences(without, "train", reference=True)
+    check_preferences(without, "train")
+    check_preferences(without, "de", reference=True)
+
+
+def test_only_hub_datasets_are_named_on_the_card(tmp_path, pairs):
+    assert dpo.hub_name("user/pairs") == "user/pairs"
+    assert [dpo.hub_name(name) for name in (pairs, str(tmp_path), "pairs/*.parquet")] == [None] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
@@ -308,10 +309,13 @@ def _document(folder, result: SelectionResult, options, facts, seconds, repo_id)
 
 
 def _parameters(options: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Rows name, value, origin: where a default comes from, or "given" for a value that is not the default."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(curate).parameters.items()}
     rows = []
     for name, value in options.items():
         shown = "bundled" if value is None and name in ("scorer", "model") else "default" if value is None else value
-        origin = ORIGINS.get(name, {}).get(value, "ours") if not isinstance(value, (list, Mapping)) else "ours"
+        is_default = name in defaults and value == defaults[name]
+        origin = ORIGINS.get(name, {}).get(value, "ours") if is_default else "given"
         rows.append({"name": name, "value": f"`{shown}`", "origin": origin})
     return rows
 

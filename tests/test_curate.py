@@ -43,7 +43,7 @@ def test_folder_opens_as_a_dataset(curated):
 def test_card_and_record_tell_how(curated):
     card = (curated.folder / "README.md").read_text()
     assert "Diversity-Aware Selection" in card
-    assert "| n_quality | `12` | ours |" in card
+    assert "| n_quality | `12` | given |" in card
     assert "| fill | `False` | paper |" in card
     record = json.loads((curated.folder / "curation.json").read_text())
     assert record["parameters"]["n_diversity"] == 2

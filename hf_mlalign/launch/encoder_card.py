@@ -52,6 +52,8 @@ Command: `python -m hf_mlalign.launch.train_encoder --data DATA --catalogues PAC
 ## Sources and licences
 {sources}
 Alpaca-derived rows carry CC BY-NC 4.0, hence the licence of these weights. No gold answers, and no row of MGSM, were used.
+The licences of 25 of the packages were read in their copyright files; the other entries are what the projects are known to use:
+check them before you use the weights commercially or under another licence.
 
 Training groups by source: {counts}.
 """

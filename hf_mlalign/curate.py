@@ -19,6 +19,7 @@ from hf_mlalign._version import versions
 from hf_mlalign.columns import Schema, readable, recognise
 from hf_mlalign.display import quiet
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.files import write_whole
 from hf_mlalign.hub import markdown_table, push_folder, render_card
 from hf_mlalign.languages import LanguageIdentifier, language_name
 from hf_mlalign.mdaq.revisions import has_revisions, pool_revisions, revised_share
@@ -302,10 +303,10 @@ def _document(folder, result: SelectionResult, options, facts, seconds, repo_id)
         columns=listed(facts["columns"]),
         identified=facts["identified"],
     )
-    _write(folder / "README.md", card)
+    write_whole(folder / "README.md", card)
     record = {"parameters": options, **facts, "versions": versions(), "seconds": seconds, "per_language": table,
               "notes": result.notes}  # fmt: skip
-    _write(folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False, default=_plain))
+    write_whole(folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False, default=_plain))
 
 
 def _parameters(options: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -351,9 +352,3 @@ def _source_name(source: Any) -> str:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else str(value)
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -336,11 +336,7 @@ def _truncated(ds, column, counts, n: int) -> np.ndarray | None:
     """(n,) bool: the finish reason says that the sample reached the length limit."""
     if column is None:
         return None
-    values = arrow_column(ds, column)
-    if counts is not None:
-        values, own = flatten_lists(values, column)
-        if not np.array_equal(own, counts):
-            raise DataError(f"Column {column!r}, row {int(np.argmax(own != counts))}: one entry a response is needed.")
+    values = _one_a_response(ds, column, counts, "entry")
     if not is_text(values.type):
         return None
     return pc.fill_null(pc.equal(values, "length"), False).to_numpy(zero_copy_only=False)
@@ -354,12 +350,18 @@ def _given_vectors(ds, column, counts, embeddings: Any, n: int) -> np.ndarray | 
         return array.astype(np.float32, copy=False)
     if column is None:
         return None
+    return matrix(_one_a_response(ds, column, counts, "vector"), column)
+
+
+def _one_a_response(ds, column: str, counts, what: str):
+    """The column's values, one a response; with `counts` (lists of responses) the rows hold lists as long as those."""
     values = arrow_column(ds, column)
-    if counts is not None:
-        values, own = flatten_lists(values, column)
-        if not np.array_equal(own, counts):
-            raise DataError(f"Column {column!r}, row {int(np.argmax(own != counts))}: one vector a response is needed.")
-    return matrix(values, column)
+    if counts is None:
+        return values
+    values, own = flatten_lists(values, column)
+    if not np.array_equal(own, counts):
+        raise DataError(f"Column {column!r}, row {int(np.argmax(own != counts))}: one {what} a response is needed.")
+    return values
 
 
 def _order(prompt, language, n_languages: int, sample) -> np.ndarray | None:

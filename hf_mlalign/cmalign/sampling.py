@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.cmalign.sampling_requests import Backend, PromptTable, Request, Settings, build_requests, read_prompts
-from hf_mlalign.cmalign.sampling_store import AnswerStore, write_whole
+from hf_mlalign.cmalign.sampling_store import AnswerStore
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.files import write_whole
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -13,6 +13,7 @@ from typing import Any
 from hf_mlalign.cmalign.sampling_requests import Answer, Key, Request
 from hf_mlalign.columns import clean_text
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.files import write_whole
 
 RECORD = "sampling.json"
 ANSWERS = "answers.jsonl"
@@ -146,10 +147,3 @@ class AnswerStore:
 def _write_all(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees either the old or the whole new content."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -13,6 +13,7 @@ from hf_mlalign._version import __version__
 from hf_mlalign.columns import Schema, recognise
 from hf_mlalign.encoders import VectorMemory, load_encoder
 from hf_mlalign.errors import DataError
+from hf_mlalign.mdaq.quality_pairs import has_text
 
 SCORE_COLUMN = "quality_score"
 EMBEDDING_COLUMN = "embedding"
@@ -93,8 +94,8 @@ class MDaQScorer:
         return Features({**features, **new})
 
     def _columns(self, instructions: list[str | None], responses: list[str | None]) -> dict[str, Any]:
-        usable = np.array([_has_text(a) for a in instructions], dtype=bool)
-        scorable = usable & np.array([_has_text(b) for b in responses], dtype=bool)
+        usable = np.array([has_text(a) for a in instructions], dtype=bool)
+        scorable = usable & np.array([has_text(b) for b in responses], dtype=bool)
         scores = np.full(len(scorable), np.nan, dtype=np.float32)
         if scorable.any():
             anchors = self._vectors("instructions", instructions, scorable)
@@ -144,10 +145,6 @@ class NullableFloats(list):
 
     def __arrow_array__(self, type: pa.DataType | None = None) -> pa.Array:
         return pa.array(list(self), type=type or pa.float32())
-
-
-def _has_text(text: str | None) -> bool:
-    return text is not None and not text.isspace() and text != ""
 
 
 def _is_batch(examples: Mapping[str, Any], schema: Schema) -> bool:

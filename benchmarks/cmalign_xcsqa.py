@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset
 
-from hf_mlalign.cmalign.answers import extract_answers
+from hf_mlalign.answers.extract import extract_answers
 from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
 from hf_mlalign.cmalign.samples import Samples
 from hf_mlalign.encoders import load_encoder

@@ -14,7 +14,7 @@ import time
 import numpy as np
 from common import made_up_vectors, report
 
-from hf_mlalign.mdaq.clustering import cluster, coverage
+from hf_mlalign.clustering import cluster, coverage
 from hf_mlalign.mdaq.selection import Pool, select
 
 

@@ -11,7 +11,7 @@ import time
 import numpy as np
 from common import made_up_vectors, report
 
-from hf_mlalign.mdaq.clustering import cluster, coverage, default_n_clusters
+from hf_mlalign.clustering import cluster, coverage, default_n_clusters
 from hf_mlalign.mdaq.selection import Pool, select
 
 

@@ -11,7 +11,7 @@ _LAZY = {
     "MDaQScorer": "hf_mlalign.mdaq.transforms",
     "MDaQSelector": "hf_mlalign.mdaq.selector",
     "QualityScorer": "hf_mlalign.mdaq.quality",
-    "ResponseSampler": "hf_mlalign.cmalign.sampling",
+    "ResponseSampler": "hf_mlalign.generation.sampler",
     "das_select": "hf_mlalign.mdaq.selection",
     "lint_preferences": "hf_mlalign.cmalign.lint",
     "load_encoder": "hf_mlalign.encoders",

@@ -38,7 +38,7 @@ def sample(
 
     The server's key is read from the environment variable MLALIGN_API_KEY.
     """
-    from hf_mlalign.cmalign.sampling import sample as run
+    from hf_mlalign.generation.sampler import sample as run
 
     answers = run(
         source, output, model=model, base_url=base_url, split=split, config=config,

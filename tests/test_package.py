@@ -14,7 +14,10 @@ import hf_mlalign
 REPO = Path(__file__).resolve().parents[1]
 PACKAGE = REPO / "hf_mlalign"
 METHODS = ("mdaq", "cmalign", "spontaneous", "evaluation")
-GROUND = ("columns", "languages", "encoders", "errors", "_version")
+GROUND = (
+    "_version", "answers", "arrays", "arrow", "clustering", "columns", "encoders", "errors", "files", "generation",
+    "kmeans", "languages", "sources",
+)  # fmt: skip
 
 
 def run(code: str, **kwargs) -> str:
@@ -100,7 +103,7 @@ def test_wheel_in_an_empty_folder(tmp_path):
         archive.extractall(site)
     assert not [n for n in names if n.startswith(("tests/", "benchmarks/", "docs/"))]
     for needed in ("bundled/encoder/model.safetensors", "bundled/qsm/config.json", "launch/train_qsm.py",
-                   "launch/configs/fsdp2.yaml", "cmalign/answer_in_language.json", "demo/pool/en.jsonl",
+                   "launch/configs/fsdp2.yaml", "generation/answer_in_language.json", "demo/pool/en.jsonl",
                    "bundled/encoder/1_Normalize/config.json", "templates/curated_card.md.j2"):  # fmt: skip
         assert f"hf_mlalign/{needed}" in names
     environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from hf_mlalign.arrays import as_codes, as_vectors, one_blas_thread, unit_rows
 from hf_mlalign.errors import DataError
 
 BLOCK = 2048
@@ -173,37 +174,6 @@ def agreement(answers: Any, prompts: Any, voters: Any) -> np.ndarray:
     total = np.bincount(prompts[voters], minlength=n_prompts)[prompts]
     answered = np.bincount(prompts[voters & (answers >= 0)], minlength=n_prompts)[prompts]
     return np.divide(votes, total, out=np.full(len(answers), np.nan), where=answered > 0)
-
-
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1; zero rows stay zero."""
-    norms = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
-    return vectors / np.where(norms == 0, 1, norms)
-
-
-def as_vectors(embeddings: Any) -> np.ndarray:
-    """`embeddings` as an (n, d) float32 array, without a copy if it is one."""
-    array = np.asarray(embeddings)
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise DataError(f"embeddings has shape {array.shape} and dtype {array.dtype}; pass a 2-D array of numbers")
-    return array.astype(np.float32, copy=False)
-
-
-def one_blas_thread():
-    """Context in which numpy's matrix products use one thread, so that their bits do not depend on the machine."""
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(limits=1, user_api="blas")
-
-
-def as_codes(codes: Any, n: int, name: str, least: int = 0) -> np.ndarray:
-    """`codes` as (n,) integers of at least `least`; DataError otherwise."""
-    array = np.asarray(codes)
-    if array.shape != (n,) or (array.size and array.dtype.kind not in "iu"):
-        raise DataError(f"{name} has shape {array.shape} and dtype {array.dtype}; pass {n} integers")
-    if array.size and array.min() < least:
-        raise DataError(f"{name} has the value {array.min()}; the smallest allowed is {least}")
-    return array
 
 
 def _regular(prompts: np.ndarray, n_prompts: int) -> int | None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_mlalign.cmalign.answers import answer_spans
-from hf_mlalign.cmalign.consistency import unit_rows
+from hf_mlalign.answers.extract import answer_spans
+from hf_mlalign.arrays import unit_rows
 
 if TYPE_CHECKING:
     from hf_mlalign.encoders import Encoder

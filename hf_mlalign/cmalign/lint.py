@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hf_mlalign.cmalign.arrow import arrow_column, is_list, is_messages, is_text, last_contents
+from hf_mlalign.arrow import arrow_column, is_list, is_messages, is_text, last_contents
 from hf_mlalign.errors import DataError, listed
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hf_mlalign.cmalign.arrow import is_messages, last_contents
+from hf_mlalign.arrow import is_messages, last_contents
 from hf_mlalign.cmalign.samples import Samples
 from hf_mlalign.errors import DataError
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from hf_mlalign._version import __version__
-from hf_mlalign.cmalign.arrow import is_messages
+from hf_mlalign.arrow import is_messages
 from hf_mlalign.cmalign.embedding import encode_responses
 from hf_mlalign.cmalign.guards import Counts, LanguageCheck, guard_pairs, guard_samples
 from hf_mlalign.cmalign.output import FORMATS, different_prompts, pair_table, to_dataset

@@ -290,7 +290,7 @@ class HiddenStateReward(_ModelReward):
         return np.nan_to_num(consistency), consistency
 
     def __call__(self, samples: Samples) -> np.ndarray:
-        from hf_mlalign.cmalign.consistency import unit_rows
+        from hf_mlalign.arrays import unit_rows
 
         rows, texts = self._wanted(samples), samples.texts
         distinct, place = np.unique(samples.reference_rows[rows], return_inverse=True)

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hf_mlalign.cmalign.answers import answer_codes, extract_answers
-from hf_mlalign.cmalign.arrow import (
+from hf_mlalign.answers.extract import answer_codes, extract_answers
+from hf_mlalign.arrow import (
     arrow_column,
     choose_column,
     codes_of,

@@ -50,7 +50,7 @@ def car_clusters(embeddings: Any, seed: int = 0, variance: float = 0.95, n_clust
 
     embeddings: (n, d) finite numbers. Returns (n,) int32 labels.
     """
-    from hf_mlalign.mdaq.clustering import cluster
+    from hf_mlalign.clustering import cluster
 
     reduced = principal_components(embeddings, variance)
     k = n_clusters or max(1, math.isqrt(len(reduced) // 2))

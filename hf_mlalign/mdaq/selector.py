@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from hf_mlalign._version import __version__
+from hf_mlalign.clustering import cluster_by_language
 from hf_mlalign.columns import LANGUAGE_COLUMNS, Schema, readable, recognise
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.languages import check_languages, known_code
 from hf_mlalign.mdaq.budgets import allocate
-from hf_mlalign.mdaq.clustering import cluster_by_language
 from hf_mlalign.mdaq.selection import METHODS, Pool, select
 from hf_mlalign.mdaq.tables import add_columns, arrow_column, check_dataset, clean_clusters, matrix, numbers
 from hf_mlalign.mdaq.transforms import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer, NullableFloats

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from hf_mlalign.cmalign.answers import extract_answers
+from hf_mlalign.answers.extract import extract_answers
 from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
 from hf_mlalign.encoders import BUNDLED
 

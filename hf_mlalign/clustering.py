@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from hf_mlalign.errors import DataError, listed
-from hf_mlalign.mdaq.kmeans import Clustering, Options, Rows, cluster_rows, positive
+from hf_mlalign.kmeans import Clustering, Options, Rows, cluster_rows, positive
 
 __all__ = [
     "Clustering",

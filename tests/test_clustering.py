@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hf_mlalign import kmeans
+from hf_mlalign.clustering import cluster, cluster_by_language, coverage, default_n_clusters
 from hf_mlalign.errors import DataError
-from hf_mlalign.mdaq import kmeans
-from hf_mlalign.mdaq.clustering import cluster, cluster_by_language, coverage, default_n_clusters
 
 
 def groups(n_groups=5, size=20, d=8, seed=0, shuffle=True):
@@ -103,7 +103,7 @@ def test_a_partition_does_not_depend_on_block_size_alone(monkeypatch):
 SCRIPT = """
 import hashlib, sys
 import numpy as np
-from hf_mlalign.mdaq.clustering import cluster
+from hf_mlalign.clustering import cluster
 threads = None if sys.argv[1] == "environment" else int(sys.argv[1])
 digest = hashlib.sha256()
 settings = [(8000, 256, 300, True), (4000, 1024, 50, True), (5000, 64, 100, False), (3000, 17, 30, True)]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_mlalign.cmalign.sampling_requests import Answer, OnAnswer, OnFailure, Request, Settings
 from hf_mlalign.errors import DataError
+from hf_mlalign.generation.requests import Answer, OnAnswer, OnFailure, Request, Settings
 
 if TYPE_CHECKING:
     import torch

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from hf_mlalign.cmalign.sampling_requests import Answer, OnAnswer, OnFailure, Request, Settings
 from hf_mlalign.errors import DataError
+from hf_mlalign.generation.requests import Answer, OnAnswer, OnFailure, Request, Settings
 
 if TYPE_CHECKING:
     from huggingface_hub import InferenceClient

@@ -16,9 +16,9 @@ from datasets import Dataset, load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_mlalign.cmalign.sampling import ResponseSampler, sample
-from hf_mlalign.cmalign.sampling_backends import TransformersBackend, chat_ids, draw_tokens
-from hf_mlalign.cmalign.sampling_requests import (
+from hf_mlalign.errors import DataError
+from hf_mlalign.generation.local import TransformersBackend, chat_ids, draw_tokens
+from hf_mlalign.generation.requests import (
     Answer,
     Request,
     Settings,
@@ -27,9 +27,9 @@ from hf_mlalign.cmalign.sampling_requests import (
     request_seed,
     to_messages,
 )
-from hf_mlalign.cmalign.sampling_server import ServerBackend, retry_after
-from hf_mlalign.cmalign.sampling_store import AnswerStore
-from hf_mlalign.errors import DataError
+from hf_mlalign.generation.sampler import ResponseSampler, sample
+from hf_mlalign.generation.server import ServerBackend, retry_after
+from hf_mlalign.generation.store import AnswerStore
 from hf_mlalign.languages import MDAQ_LANGUAGES, SPONTANEOUS_LANGUAGES
 from tests.servers import ChatServer, model_answers
 from tests.tiny_models import byte_tokenizer, saved, tiny_gpt2, tiny_llama
@@ -490,7 +490,7 @@ def test_kill_9_asks_nothing_twice_but_what_was_under_way(tmp_path):
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     code = textwrap.dedent("""
         import sys
-        from hf_mlalign.cmalign.sampling import sample
+        from hf_mlalign.generation.sampler import sample
         source, output, url = sys.argv[1:]
         print(len(sample(source, output, model="tiny", base_url=url, n=5, concurrency=4, progress=False)))
     """)

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hf_mlalign.cmalign.sampling_requests import Answer, Key, Request
 from hf_mlalign.columns import clean_text
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.files import write_whole
+from hf_mlalign.generation.requests import Answer, Key, Request
 
 RECORD = "sampling.json"
 ANSWERS = "answers.jsonl"

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hf_mlalign.cmalign.answer_numbers import is_only_number, last_number, parse_number
-from hf_mlalign.cmalign.answer_words import ANSWER_WORDS, EQUALS_WORDS, LETTER_SERIES, LOOK_ALIKES, VARIANTS
+from hf_mlalign.answers.numbers import is_only_number, last_number, parse_number
+from hf_mlalign.answers.words import ANSWER_WORDS, EQUALS_WORDS, LETTER_SERIES, LOOK_ALIKES, VARIANTS
 from hf_mlalign.errors import DataError
 
 __all__ = ["KINDS", "answer_codes", "answer_spans", "extract_answers", "find_options", "parse_number"]

@@ -1,4 +1,4 @@
-"""The k-means behind `hf_mlalign.mdaq.clustering`: blocks, threads and Lloyd's iterations."""
+"""The k-means behind `hf_mlalign.clustering`: blocks, threads and Lloyd's iterations."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.cmalign.sampling_requests import Backend, PromptTable, Request, Settings, build_requests, read_prompts
-from hf_mlalign.cmalign.sampling_store import AnswerStore
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.files import write_whole
+from hf_mlalign.generation.requests import Backend, PromptTable, Request, Settings, build_requests, read_prompts
+from hf_mlalign.generation.store import AnswerStore
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -163,8 +163,8 @@ def sample(
         batch_size, device, continuous_batching: see `TransformersBackend`.
         **options: see `ResponseSampler`.
     """
-    from hf_mlalign.cmalign.sampling_backends import TransformersBackend
-    from hf_mlalign.cmalign.sampling_server import ServerBackend
+    from hf_mlalign.generation.local import TransformersBackend
+    from hf_mlalign.generation.server import ServerBackend
     from hf_mlalign.sources import load_source
 
     if not model:
@@ -199,7 +199,7 @@ def _chosen(ds: Dataset, column_mapping, languages: Sequence[str] | None, limit:
 
 
 def _backend(backend: Any) -> Backend:
-    from hf_mlalign.cmalign.sampling_backends import TransformersBackend
+    from hf_mlalign.generation.local import TransformersBackend
 
     if isinstance(backend, (str, Path)):
         return TransformersBackend(backend)
@@ -264,5 +264,5 @@ def _card(samples: Dataset, parameters: Mapping[str, Any]) -> str:
     return (
         f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n\n# Sampled responses\n\n"
         f"{len(samples):,} answers to {len(set(samples['prompt_id'])):,} prompts in {len(languages)} languages, drawn "
-        f"with `hf_mlalign.cmalign.sampling.ResponseSampler`.\n\n| parameter | value |\n|---|---|\n{rows}\n"
+        f"with `hf_mlalign.generation.sampler.ResponseSampler`.\n\n| parameter | value |\n|---|---|\n{rows}\n"
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_mlalign.cmalign.answers import answer_codes, answer_spans, extract_answers, find_options, parse_number
+from hf_mlalign.answers.extract import answer_codes, answer_spans, extract_answers, find_options, parse_number
 from hf_mlalign.errors import DataError
 
 MARKED = [

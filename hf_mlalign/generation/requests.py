@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from hf_mlalign.cmalign.arrow import choose_column
+from hf_mlalign.arrow import choose_column
 from hf_mlalign.columns import clean_text
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.languages import check_languages, language_name

@@ -1,0 +1,1 @@
+"""Reading the final answer of a response, in any of the languages: options, numbers, marked answers."""

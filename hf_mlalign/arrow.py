@@ -15,16 +15,28 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def arrow_column(ds: Dataset, column: str) -> pa.Array:
-    """The column as one Arrow array, rows in the dataset's order; without a copy if it is one chunk."""
+def chunked_column(ds: Dataset, column: str) -> pa.ChunkedArray:
+    """The column as Arrow, rows in the dataset's order (a selection or shuffle is applied)."""
     if ds._indices is None:
-        values = ds.data.column(column)
-    else:
-        values = ds.select_columns([column]).with_format("arrow")[:].column(column)
+        return ds.data.column(column)
+    return ds.select_columns([column]).with_format("arrow")[:].column(column)
+
+
+def arrow_column(ds: Dataset, column: str) -> pa.Array:
+    """`chunked_column` as one Arrow array; without a copy if it is one chunk."""
+    values = chunked_column(ds, column)
     values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
     if isinstance(values, pa.ChunkedArray):
         raise DataError(f"Column {column!r} is too large for one array. Convert texts to large_string.")
     return values.storage if isinstance(values, pa.ExtensionArray) else values
+
+
+def named_column(ds: Dataset, column: str) -> pa.Array:
+    """`arrow_column` with the names of a ClassLabel instead of its numbers."""
+    values, feature = arrow_column(ds, column), ds.features[column]
+    if not hasattr(feature, "int2str"):
+        return values
+    return pa.array([None if v is None else feature.int2str(v) for v in values.to_pylist()], pa.string())
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -58,14 +70,19 @@ def codes_of(values: pa.Array, column: str) -> tuple[np.ndarray, pa.Array]:
     return encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary
 
 
-def language_codes(values: pa.Array, column: str) -> tuple[np.ndarray, list[str]]:
-    """(n,) int32 codes into the list of ISO 639-1 codes; DataError for an unknown language (row named)."""
+def language_codes(values: pa.Array, column: str, unknown: str | None = None) -> tuple[np.ndarray, list[str]]:
+    """(n,) int32 codes into the list of ISO 639-1 codes; DataError for an unknown language (row named).
+
+    Where a row holds the text `unknown`, its code in the list is "".
+    """
     numbers, distinct = codes_of(values, column)
     known: dict[str, int] = {}
     lookup = []
     for i, value in enumerate(distinct.to_pylist()):
         code = normalise(value) if isinstance(value, str) else None
-        if code is None:
+        if unknown is not None and value == unknown:
+            code = ""
+        elif code is None:
             code = known_code(value, f"Column {column!r}, row {int(np.argmax(numbers == i))}")
         lookup.append(known.setdefault(code, len(known)))
     return np.asarray(lookup, dtype=np.int32)[numbers], list(known)
@@ -97,29 +114,44 @@ def flatten_lists(values: pa.Array, column: str) -> tuple[pa.Array, np.ndarray]:
     return values.flatten(), lengths.astype(np.int64)
 
 
-def matrix(values: pa.Array, column: str) -> np.ndarray:
-    """Equally long number lists as one (n, d) float32 array, without a copy if they are float32 of fixed length.
+def matrix(values: pa.Array | pa.ChunkedArray, column: str) -> np.ndarray:
+    """Equally long number lists as one (n, d) float32 array, without a copy if they are one chunk of fixed length.
 
     Raises:
-        DataError: a row is missing or has another length (the first such row is named).
+        DataError: a row is missing or has another length, or a number is missing (the first such row is named).
     """
-    n = len(values)
-    if pa.types.is_fixed_size_list(values.type) and not values.null_count:
-        flat, width = values.flatten(), values.type.list_size
+    chunks = [chunk for chunk in getattr(values, "chunks", [values]) if len(chunk)]
+    if len(chunks) == 1:
+        return _block(chunks[0], column, 0, None).astype(np.float32, copy=False)
+    filled, out = 0, np.empty((0, 0), np.float32)
+    for chunk in chunks:
+        block = _block(chunk, column, filled, out.shape[1] if filled else None)
+        if not filled:
+            out = np.empty((len(values), block.shape[1]), np.float32)
+        out[filled : filled + len(chunk)] = block
+        filled += len(chunk)
+    return out
+
+
+def _block(chunk: pa.Array, column: str, offset: int, width: int | None) -> np.ndarray:
+    """The rows of one chunk, the first of which is row `offset`; `width` is that of the rows before."""
+    if pa.types.is_fixed_size_list(chunk.type):
+        lengths = np.full(len(chunk), chunk.type.list_size)
+        lengths[chunk.is_null().to_numpy(zero_copy_only=False)] = -1
+    elif is_list(chunk.type):
+        lengths = pc.fill_null(pc.list_value_length(chunk), -1).to_numpy(zero_copy_only=False)
     else:
-        if not (is_list(values.type) or pa.types.is_fixed_size_list(values.type)):
-            raise DataError(
-                f"Column {column!r} holds {values.type}, not lists of numbers. Drop it to have it computed."
-            )
-        lengths = pc.fill_null(pc.list_value_length(values), -1).to_numpy(zero_copy_only=False)
-        width = int(lengths[0]) if n else 0
-        bad = np.flatnonzero((lengths != width) | (lengths < 1))
-        if len(bad):
-            raise DataError(f"Column {column!r}, row {bad[0]}: a vector of length {width} is missing or differs.")
-        flat = values.flatten()
+        raise DataError(f"Column {column!r} holds {chunk.type}, not lists of numbers. Drop it to have it computed.")
+    width = int(lengths[0]) if width is None else width
+    bad = np.flatnonzero((lengths != width) | (lengths < 1))
+    if len(bad):
+        row = offset + int(bad[0])
+        raise DataError(f"Column {column!r}, row {row}: a vector of length {width} is missing or has another length.")
+    flat = chunk.flatten()
     if flat.null_count:
-        raise DataError(f"Column {column!r}, row {int(np.argmax(flat.is_null())) // width}: a number is missing.")
-    return flat.to_numpy(zero_copy_only=False).reshape(n, width).astype(np.float32, copy=False)
+        row = offset + int(np.argmax(flat.is_null())) // width
+        raise DataError(f"Column {column!r}, row {row}: a number is missing.")
+    return flat.to_numpy(zero_copy_only=False).reshape(len(chunk), width)
 
 
 def choose_column(columns: list[str], names: tuple[str, ...], role: str, mapping: dict[str, str]) -> str | None:

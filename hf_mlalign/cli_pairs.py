@@ -73,6 +73,11 @@ def build_pairs(
     drop_same_answer: Annotated[
         bool, typer.Option("--drop-same-answer/--keep-same-answer", help="Drop pairs with one final answer.")
     ] = True,
+    min_chars: Annotated[int, typer.Option(min=0, help="Drop shorter answers.")] = 1,
+    drop_truncated: Annotated[
+        bool, typer.Option("--drop-truncated/--keep-truncated", help="Drop answers that max_tokens cut.")
+    ] = True,
+    answer_kind: Annotated[str, typer.Option(help="How final answers are read: auto, choice or number.")] = "auto",
     test_size: Annotated[float, typer.Option(help="Share of the prompts for a test split.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the split and the random policies.")] = 0,
     output_format: Annotated[str, typer.Option(help="conversational or standard.")] = "conversational",
@@ -89,7 +94,8 @@ def build_pairs(
     built = build_pairs_from_source(
         source, output, split=split, config=config, overwrite=overwrite, reward=reward, policy=policy, model=model,
         reward_options={name: value for name, value in models.items() if value}, min_margin=min_margin,
-        drop_same_answer=drop_same_answer,
+        drop_same_answer=drop_same_answer, min_chars=min_chars, drop_truncated=drop_truncated,
+        answer_kind=answer_kind,
         max_length_ratio=max_length_ratio, require_language=require_language, include_english=include_english,
         min_reference_consistency=min_reference_consistency, test_size=test_size, seed=seed,
         output_format=output_format, column_mapping=column_pairs(column_mapping),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.uploads import upload
 
 
 def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> str:
@@ -40,32 +40,6 @@ def _cell(value: Any) -> str:
 
 
 def push_folder(folder: str | Path, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-    """Upload a curated folder (its card and data) as a dataset repository; returns its address.
-
-    Raises:
-        DataError: the Hub cannot be reached, refuses the token, or the name is not valid.
-    """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
-
-    api = HfApi(token=token)
-    try:
-        address = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-        api.upload_folder(
-            repo_id=repo_id,
-            repo_type="dataset",
-            folder_path=str(folder),
-            ignore_patterns=[".*", "scores.parquet"],
-            delete_patterns="data/*.parquet",
-        )
-    except (HFValidationError, *_connection_errors()) as error:
-        raise DataError(f"push_to_hub: {repo_id!r} was not uploaded: {' '.join(str(error).split())[:300]}") from error
-    return str(address)
-
-
-def _connection_errors() -> tuple[type[Exception], ...]:
-    """What the client raises when the Hub refuses or cannot be reached, whatever HTTP library it is built on."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    transport = tuple(c for c in HfHubHTTPError.__mro__ if c.__module__.split(".")[0].startswith(("httpx", "requests")))
-    return (*transport[-1:], HfHubHTTPError, OSError)
+    """Upload a curated folder (its card and data) as a dataset repository; returns its address. See `upload`."""
+    return upload(folder, repo_id, "dataset", private=private, token=token, ignore_patterns=[".*", "scores.parquet"],
+                  delete_patterns="data/*.parquet")  # fmt: skip

@@ -16,7 +16,7 @@ PACKAGE = REPO / "hf_mlalign"
 METHODS = ("mdaq", "cmalign", "spontaneous", "evaluation")
 GROUND = (
     "_version", "answers", "arrays", "arrow", "clustering", "columns", "encoders", "errors", "files", "generation",
-    "kmeans", "languages", "sources",
+    "kmeans", "languages", "sources", "uploads",
 )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from hf_mlalign.arrow import (
     language_codes,
     last_contents,
     matrix,
+    named_column,
 )
 from hf_mlalign.errors import DataError, listed
 
@@ -208,7 +209,7 @@ def read_samples(
     responses, counts = _responses(ds, roles)
     repeat = (lambda values: values) if counts is None else (lambda values: np.repeat(values, counts))
     prompt, prompt_ids = codes_of(arrow_column(ds, roles["prompt_id"]), roles["prompt_id"])
-    language, names = language_codes(arrow_column(ds, roles["language"]), roles["language"])
+    language, names = language_codes(named_column(ds, roles["language"]), roles["language"])
     prompts = arrow_column(ds, roles["prompt"])
     if not (is_text(prompts.type) or is_messages(prompts.type)):
         raise DataError(f"Column {roles['prompt']!r} holds {prompts.type}, neither texts nor role/content messages.")

@@ -229,17 +229,18 @@ class QualityScorer:
         return folder
 
     def push_to_hub(self, repo_id: str, private: bool = True, token: str | None = None) -> str:
-        """Upload what `save` writes as a model repository; returns its address. Load it by downloading the folder."""
+        """Upload what `save` writes as a model repository; returns its address. Load it by downloading the folder.
+
+        Raises:
+            DataError: the Hub cannot be reached, refuses the token, or the name is not valid.
+        """
         import tempfile
 
-        from huggingface_hub import HfApi
+        from hf_mlalign.uploads import upload
 
-        api = HfApi(token=token)
         with tempfile.TemporaryDirectory() as folder:
             self.save(folder, _card_of(self._folder))
-            address = api.create_repo(repo_id, repo_type="model", private=private, exist_ok=True)
-            api.upload_folder(repo_id=repo_id, repo_type="model", folder_path=folder)
-        return str(address)
+            return upload(folder, repo_id, "model", private=private, token=token)
 
     @property
     def _folder(self) -> Path | None:

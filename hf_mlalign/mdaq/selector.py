@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from hf_mlalign._version import __version__
+from hf_mlalign.arrow import chunked_column, language_codes, matrix, named_column
 from hf_mlalign.clustering import cluster_by_language
 from hf_mlalign.columns import LANGUAGE_COLUMNS, Schema, readable, recognise
 from hf_mlalign.errors import DataError, listed
-from hf_mlalign.languages import check_languages, known_code
+from hf_mlalign.languages import check_languages
 from hf_mlalign.mdaq.budgets import allocate
 from hf_mlalign.mdaq.selection import METHODS, Pool, select
-from hf_mlalign.mdaq.tables import add_columns, arrow_column, check_dataset, clean_clusters, matrix, numbers
+from hf_mlalign.mdaq.tables import add_columns, check_dataset, clean_clusters, numbers
 from hf_mlalign.mdaq.transforms import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer, NullableFloats
 
 if TYPE_CHECKING:
@@ -183,10 +183,11 @@ class MDaQSelector:
         schema = self._schema(ds) if scoring or "lengths" in METHODS[self.method].needs else None
         scored = self._with_scores(ds, schema) if scoring else ds
         has = scored.column_names
+        vectors = chunked_column(scored, EMBEDDING_COLUMN) if EMBEDDING_COLUMN in has else None
         return {
             "scores": numbers(scored, SCORE_COLUMN).astype(np.float32),
             "languages": languages,
-            "embeddings": matrix(scored, EMBEDDING_COLUMN) if EMBEDDING_COLUMN in has else None,
+            "embeddings": None if vectors is None else matrix(vectors, EMBEDDING_COLUMN),
             "clusters": numbers(scored, CLUSTER_COLUMN) if CLUSTER_COLUMN in has else None,
             "lengths": self.read_lengths(ds, schema),
         }
@@ -328,21 +329,10 @@ class MDaQSelector:
                     'column_mapping={"<column>": "language"}.'
                 )
             return np.full(len(ds), ALL, dtype="<U8")
-        feature = ds.features[column]
-        values = arrow_column(ds, column).combine_chunks()
-        if hasattr(feature, "int2str"):  # ClassLabel
-            values = pa.array([None if v is None else feature.int2str(v) for v in values.to_pylist()])
-        codes = values.dictionary_encode()
-        if codes.null_count:
-            row = int(np.flatnonzero(codes.is_null().to_numpy(zero_copy_only=False))[0])
-            raise DataError(f"Column {column!r}, row {row}: no language. Fill it in or drop such rows.")
-        rows = codes.indices.to_numpy()
-        known = []
-        for i, value in enumerate(codes.dictionary.to_pylist()):
-            unknown = value == UNKNOWN and column == IDENTIFIED
-            code = "" if unknown else known_code(value, f"Column {column!r}, row {int(np.argmax(rows == i))}")
-            known.append(code if not self.languages or code in self.languages else "")
-        return np.asarray(known, dtype="<U8")[rows]
+        unknown = UNKNOWN if column == IDENTIFIED else None
+        rows, names = language_codes(named_column(ds, column), column, unknown)
+        kept = [code if not self.languages or code in self.languages else "" for code in names]
+        return np.asarray(kept, dtype="<U8")[rows]
 
     def _language_column(self, columns: Sequence[str]) -> str | None:
         mapped = [c for c, role in (self.column_mapping or {}).items() if role == "language"]
@@ -372,7 +362,7 @@ class MDaQSelector:
             desc="Scoring",
         )
         kept = [c for c in (SCORE_COLUMN, EMBEDDING_COLUMN, CLUSTER_COLUMN) if c in ds.column_names]
-        return add_columns(scored, {c: arrow_column(ds, c) for c in kept})
+        return add_columns(scored, {c: chunked_column(ds, c) for c in kept})
 
     def read_lengths(self, ds: Dataset, schema: Schema | None) -> np.ndarray | None:
         """Response lengths in characters, (n,) int64, if the method needs them."""

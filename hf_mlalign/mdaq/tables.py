@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from hf_mlalign.arrow import chunked_column
 from hf_mlalign.errors import DataError, listed
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def numbers(ds: Dataset, column: str) -> np.ndarray:
     Raises:
         DataError: the column is not numeric, or an integer column has nulls (first row named).
     """
-    values = arrow_column(ds, column)
+    values = chunked_column(ds, column)
     if pa.types.is_null(values.type):
         return np.full(len(values), np.nan, dtype=np.float32)
     if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
@@ -47,49 +48,6 @@ def numbers(ds: Dataset, column: str) -> np.ndarray:
         row = int(np.flatnonzero(values.is_null().to_numpy())[0])
         raise DataError(f"Column {column!r}, row {row}: missing. Drop the column to have it computed.")
     return values.to_numpy()
-
-
-def matrix(ds: Dataset, column: str) -> np.ndarray:
-    """A column of equally long number lists as one (n, d) float32 array.
-
-    Raises:
-        DataError: a row is missing or has another length (the first such row is named).
-    """
-    values = arrow_column(ds, column)
-    filled = 0
-    out = None
-    for chunk in values.chunks:
-        flat, width = _flatten(chunk, column, filled, None if out is None else out.shape[1])
-        if out is None:
-            out = np.empty((len(values), width), dtype=np.float32)
-        out[filled : filled + len(chunk)] = flat.reshape(len(chunk), width)
-        filled += len(chunk)
-    return np.empty((0, 0), dtype=np.float32) if out is None else out
-
-
-def _flatten(chunk: pa.Array, column: str, offset: int, width: int | None) -> tuple[np.ndarray, int]:
-    if not len(chunk):
-        return np.empty(0, dtype=np.float32), width or 0
-    if pa.types.is_fixed_size_list(chunk.type):
-        lengths = np.full(len(chunk), chunk.type.list_size)
-        lengths[chunk.is_null().to_numpy(zero_copy_only=False)] = -1
-    elif pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type):
-        lengths = chunk.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False)
-    else:
-        raise DataError(f"Column {column!r} holds {chunk.type}, not lists of numbers. Drop it to have it computed.")
-    width = int(lengths[0]) if width is None else width
-    bad = np.flatnonzero(lengths != width)
-    if len(bad) or width < 1:
-        row = offset + int(bad[0] if len(bad) else 0)
-        raise DataError(f"Column {column!r}, row {row}: a vector of length {width} is missing or has another length.")
-    return chunk.flatten().to_numpy(zero_copy_only=False), width
-
-
-def arrow_column(ds: Dataset, column: str) -> pa.ChunkedArray:
-    """The column as Arrow, rows in the dataset's order (a selection or shuffle is applied)."""
-    if ds._indices is None:
-        return ds.data.column(column)
-    return ds.select_columns([column]).with_format("arrow")[:].column(column)
 
 
 def add_columns(ds: Dataset, columns: Mapping[str, Any]) -> Dataset:

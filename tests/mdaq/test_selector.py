@@ -156,7 +156,7 @@ def test_unknown_language_in_the_data_names_column_and_row(pool):
     with pytest.raises(DataError, match="Column 'lang', row 2: unknown language 'xx'"):
         MDaQSelector(1, 0).select(ds)
     ds = pool.remove_columns("language").add_column("lang", ["de", None, *["de"] * 6])
-    with pytest.raises(DataError, match="Column 'lang', row 1: no language"):
+    with pytest.raises(DataError, match="Column 'lang', row 1: missing"):
         MDaQSelector(1, 0).select(ds)
 
 

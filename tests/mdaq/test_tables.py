@@ -2,36 +2,10 @@
 
 import numpy as np
 import pytest
-from datasets import Array2D, Dataset, DatasetDict, Features, IterableDataset, List, Value
+from datasets import Dataset, DatasetDict, IterableDataset, Value
 
 from hf_mlalign.errors import DataError
-from hf_mlalign.mdaq.tables import add_columns, check_dataset, matrix, numbers
-
-
-def test_matrix_from_every_list_type():
-    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
-    for feature in (
-        List(Value("float32")),
-        List(Value("float32"), length=3),
-        List(Value("float64")),
-        List(Value("float16")),
-    ):
-        ds = Dataset.from_dict({"e": rows.tolist()}, features=Features({"e": feature}))
-        np.testing.assert_array_equal(matrix(ds, "e"), rows)
-        np.testing.assert_array_equal(matrix(ds.select([2, 0]), "e"), rows[[2, 0]])
-        np.testing.assert_array_equal(matrix(ds.select(range(1, 3)), "e"), rows[1:3])
-        assert matrix(ds, "e").dtype == np.float32
-
-
-def test_matrix_errors_name_the_row():
-    with pytest.raises(DataError, match="'e', row 2: a vector of length 2"):
-        matrix(Dataset.from_dict({"e": [[1.0, 2.0], [3.0, 4.0], [5.0]]}), "e")
-    with pytest.raises(DataError, match="'e', row 1"):
-        matrix(Dataset.from_dict({"e": [[1.0, 2.0], None]}), "e")
-    with pytest.raises(DataError, match="holds string, not lists"):
-        matrix(Dataset.from_dict({"e": ["x"]}), "e")
-    with pytest.raises(DataError):
-        matrix(Dataset.from_dict({"e": [[[1.0]]]}, features=Features({"e": Array2D((1, 1), "float32")})), "e")
+from hf_mlalign.mdaq.tables import add_columns, check_dataset, numbers
 
 
 def test_numbers():

@@ -14,10 +14,10 @@ import pandas as pd
 from datasets import Dataset
 
 from hf_mlalign.answers.extract import extract_answers
+from hf_mlalign.cards import markdown_table
 from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
 from hf_mlalign.cmalign.samples import Samples
 from hf_mlalign.encoders import load_encoder
-from hf_mlalign.hub import markdown_table
 
 LANGUAGES = ("de", "fr", "it", "ja", "zh")
 INTRODUCTION = """# Evidence: consistency rewards on real samples

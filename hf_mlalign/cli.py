@@ -95,6 +95,7 @@ def curate(
     model: Annotated[str | None, typer.Option(help="Encoder for the clusters (default: bundled).")] = None,
     scorer: Annotated[str | None, typer.Option(help="Quality Scoring Model (default: bundled).")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of clustering and of random selection.")] = 0,
+    overwrite: Annotated[bool, typer.Option(help="Begin anew where the folder holds a curation.")] = False,
     push_to_hub: Annotated[str | None, typer.Option(help="Upload to this dataset repository (user/name).")] = None,
     private: Annotated[bool, typer.Option(help="Make the repository private.")] = True,
 ) -> None:
@@ -118,6 +119,7 @@ def curate(
         model=model,
         scorer=scorer,
         seed=seed,
+        overwrite=overwrite,
         push_to_hub=push_to_hub,
         private=private,
         on_step=say,
@@ -129,7 +131,7 @@ def _report(curation) -> None:
     from hf_mlalign.display import print_selection
 
     print_selection(curation.result)
-    say(f"Saved to {curation.folder}: data/, README.md (card), scores.parquet, curation.json.")
+    say(f"Saved to {curation.folder}: data/, README.md (card), scores.parquet, run.json.")
 
 
 app.command()(cli_pairs.sample)

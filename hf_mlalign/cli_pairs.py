@@ -100,8 +100,10 @@ def build_pairs(
         min_reference_consistency=min_reference_consistency, test_size=test_size, seed=seed,
         output_format=output_format, column_mapping=column_pairs(column_mapping),
     )  # fmt: skip
-    print_pairs(built.result)
-    say(f"Saved to {built.folder}: data/, README.md, pairs.json.")
+    if built.result is None:
+        say(f"Nothing to do: {built.folder} holds these pairs already. --overwrite repeats it.")
+    print_pairs(built.record)
+    say(f"Saved to {built.folder}: data/, README.md (card), run.json.")
 
 
 def lint(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,57 +13,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_mlalign._version import versions
 from hf_mlalign.columns import Schema, readable, recognise
+from hf_mlalign.curate_card import write_card
 from hf_mlalign.display import quiet
 from hf_mlalign.errors import DataError, listed
-from hf_mlalign.files import write_whole
-from hf_mlalign.hub import markdown_table, push_folder, render_card
-from hf_mlalign.languages import LanguageIdentifier, language_name
+from hf_mlalign.hub import push_folder
+from hf_mlalign.languages import LanguageIdentifier
 from hf_mlalign.mdaq.revisions import has_revisions, pool_revisions, revised_share
-from hf_mlalign.mdaq.selector import ALL, IDENTIFIED, UNKNOWN, MDaQSelector, SelectionResult
+from hf_mlalign.mdaq.selector import IDENTIFIED, UNKNOWN, MDaQSelector, SelectionResult
 from hf_mlalign.mdaq.shards import SHARD_ROWS, score_in_shards
 from hf_mlalign.mdaq.tables import check_dataset
 from hf_mlalign.mdaq.transforms import MDaQScorer
+from hf_mlalign.runs import Run, identify, plain
 from hf_mlalign.sources import load_source
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-RECORD = "curation.json"
 SURE = 0.5
 """Least probability of an identified language (*ours*)."""
 RARE = 0.01
 """Identified languages with a smaller share of the pool are left out unless they are asked for (*ours*)."""
 WORK = ".work"
-TABLE_COLUMNS = {
-    "language": "language",
-    "pool": "pool",
-    "unscored": "no score",
-    "selected": "selected",
-    "by_quality": "by quality",
-    "by_diversity": "by diversity",
-    "quality_before": "quality before",
-    "quality_after": "quality after",
-    "clusters_covered": "clusters covered",
-    "clusters": "clusters",
-}
-ORIGINS = {
-    "method": {"das": "paper"},
-    "n_quality": {6000: "paper"},
-    "n_diversity": {1000: "paper"},
-    "per_language": {True: "paper"},
-    "fill": {False: "paper"},
-}
-METHOD_TEXTS = {
-    "das": "Diversity-Aware Selection (M-DaQ, arXiv 2509.15549)",
-    "car": "the procedure of CaR",
-    "deita": "the greedy filter of Deita",
-    "mmr": "maximal marginal relevance",
-    "quality": "quality score alone",
-    "longest": "response length alone",
-    "random": "chance (a baseline)",
-}
+SCORES = "scores.parquet"
 
 
 @dataclass
@@ -101,6 +71,7 @@ def curate(
     seed: int = 0,
     fill: bool = False,
     shard_rows: int = SHARD_ROWS,
+    overwrite: bool = False,
     push_to_hub: str | None = None,
     private: bool = True,
     on_step: Callable[[str], None] = lambda text: None,
@@ -111,7 +82,8 @@ def curate(
     Args:
         source: see `hf_mlalign.sources.load_source`; or a `Dataset`.
         output: folder to be written: `data/<language>.parquet`, `README.md` (card), `scores.parquet` (every row of the
-            pool with score, cluster and reason), `curation.json` (parameters, versions, counts, timings).
+            pool with score, cluster and reason), `run.json` (parameters, versions, counts, timings). The same call
+            again reads what is there.
         split, config: which part of the source.
         column_mapping: your columns → roles, see `hf_mlalign.columns.recognise`.
         languages: keep only these (ISO 639-1 codes or English names).
@@ -119,104 +91,99 @@ def curate(
         model: encoder for the clusters; default the bundled one.
         scorer: Quality Scoring Model; default the bundled one.
         shard_rows: a killed run loses at most so many scored rows.
+        overwrite: begin anew where the folder holds a curation.
         push_to_hub: repository "user/name" to upload to (private unless `private=False`).
         on_step: called with a sentence at each step.
         progress: show a progress bar while scoring.
     Raises:
-        DataError: bad input or options; the output folder holds something else.
+        DataError: bad input or options; the output folder holds something else, or a curation with other parameters.
     """
-    folder = Path(output)
+    defaults = {name: parameter.default for name, parameter in inspect.signature(curate).parameters.items()}
     options = {
         "method": method, "n_quality": n_quality, "n_diversity": n_diversity, "budgets": budgets,
         "per_language": per_language, "n_clusters": n_clusters, "seed": seed, "fill": fill, "languages": languages,
     }  # fmt: skip
     selector = MDaQSelector(**options, model=scorer, encoder=model, column_mapping=column_mapping)
-    run = _Run(folder, on_step, progress)
-    run.check_output()
-    ds = source if not isinstance(source, (str, Path)) else run.timed("load", load_source, source, split, config)
-    check_dataset(ds)
-    pooled = column_mapping is None and has_revisions(ds.column_names)
-    if pooled:
-        ds = pool_revisions(ds)
-        on_step("Found raw and revised responses: pooled them, one row each.")
-    schema = recognise(ds.column_names, column_mapping)
-    ds = readable(ds, schema)
-    with run.locked():
-        on_step(f"Loaded {len(ds):,} pairs; read as {schema.layout} ({listed(schema.text_columns)}).")
-        ds, identified = run.timed("identify", _with_language, ds, schema, selector, on_step)
-        result = run.select(ds, schema, selector, shard_rows)
-        if not len(result.selected):
-            raise DataError(f"Nothing was selected. {' '.join(result.notes) or 'Both budgets are 0.'}")
-        with quiet():
-            curated = run.timed("save", _save, folder, ds, selector, result)
-        facts = {
-            "source": _source_name(source), "split": split, "config": config, "column_mapping": column_mapping,
-            "columns": schema.text_columns, "identified": identified, "scorer": _shown(scorer), "model": _shown(model),
-        }  # fmt: skip
-        _document(folder, result, {**options, "shard_rows": shard_rows}, facts, run.seconds, push_to_hub)
-        if pooled:
-            share = revised_share(ds, result).set_index("language").loc["all"]
-            on_step(f"Revised responses: {share['pool']:.1%} of the pool, {share['selected']:.1%} of the selected.")
-        shutil.rmtree(folder / WORK, ignore_errors=True)
-    curation = Curation(curated, result, folder, run.seconds)
+    options |= {"scorer": _shown(scorer), "model": _shown(model), "column_mapping": column_mapping}
+    run = Run(output, "curate", options, identify(source, split=split, config=config), overwrite=overwrite, own=[WORK])
+    if run.is_finished:
+        on_step(f"Nothing to do: {str(output)!r} holds this curation already. overwrite=True (--overwrite) repeats it.")
+        curation = _read(run)
+    else:
+        ds = source if not isinstance(source, (str, Path)) else run.timed("load", load_source, source, split, config)
+        curation = _Curating(run, selector, on_step, progress, shard_rows).curate(ds, defaults, push_to_hub)
     if push_to_hub:
         on_step(f"Uploaded to {curation.push_to_hub(push_to_hub, private=private)}.")
     return curation
 
 
-class _Run:
-    """Steps of one curation, timed, on a folder that no other run may use at the same time."""
+@dataclass
+class _Curating:
+    """The steps of one curation, in the folder of its run."""
 
-    def __init__(self, folder: Path, on_step: Callable[[str], None], progress: bool):
-        self.folder, self.on_step, self.progress, self.seconds = folder, on_step, progress, {}
+    run: Run
+    selector: MDaQSelector
+    on_step: Callable[[str], None]
+    progress: bool
+    shard_rows: int
 
-    def check_output(self) -> None:
-        known = (self.folder / RECORD).is_file() or (self.folder / WORK).is_dir()
-        if self.folder.exists() and not self.folder.is_dir():
-            raise DataError(f"output: {str(self.folder)!r} is a file. Name a folder.")
-        if self.folder.is_dir() and any(self.folder.iterdir()) and not known:
-            raise DataError(f"output: {str(self.folder)!r} is not empty and holds no curation. Name another folder.")
+    def curate(self, ds: Dataset, defaults: Mapping[str, Any], repo_id: str | None) -> Curation:
+        run, selector, folder = self.run, self.selector, self.run.folder
+        check_dataset(ds)
+        pooled = selector.column_mapping is None and has_revisions(ds.column_names)
+        if pooled:
+            ds = pool_revisions(ds)
+            self.on_step("Found raw and revised responses: pooled them, one row each.")
+        schema = recognise(ds.column_names, selector.column_mapping)
+        ds = readable(ds, schema)
+        with run.open():
+            self.on_step(f"Loaded {len(ds):,} pairs; read as {schema.layout} ({listed(schema.text_columns)}).")
+            ds, identified = run.timed("identify", _with_language, ds, schema, selector, self.on_step)
+            result = self.select(ds, schema)
+            if not len(result.selected):
+                raise DataError(f"Nothing was selected. {' '.join(result.notes) or 'Both budgets are 0.'}")
+            with quiet():
+                curated = run.timed("save", _save, folder, ds, selector, result)
+            table = result.per_language().to_dict("records")
+            found = {"columns": schema.text_columns, "identified": identified, "method": result.method,
+                     "budgets": result.budgets, "per_language": table}  # fmt: skip
+            if pooled:
+                share = revised_share(ds, result).set_index("language").loc["all"]
+                found["revised_share"] = {"pool": share["pool"], "selected": share["selected"]}
+                shares = f"{share['pool']:.1%} of the pool, {share['selected']:.1%} of the selected"
+                self.on_step(f"Revised responses: {shares}.")
+            run.record.results = plain(found)
+            write_card(folder, result, run.record, defaults, repo_id)
+            shutil.rmtree(folder / WORK, ignore_errors=True)
+            run.finish(found, result.notes)
+        return Curation(curated, result, folder, run.record.seconds)
 
-    def locked(self):
-        from filelock import FileLock, Timeout
-
-        try:
-            (self.folder / WORK).mkdir(parents=True, exist_ok=True)
-            return FileLock(self.folder / ".lock", timeout=0).acquire()
-        except Timeout:
-            raise DataError(f"output: another process is writing to {str(self.folder)!r}. Wait for it.") from None
-        except OSError as error:
-            raise DataError(f"output: cannot write to {str(self.folder)!r}: {error.strerror}.") from error
-
-    def timed(self, name: str, function: Callable, *args):
-        start = time.perf_counter()
-        value = function(*args)
-        self.seconds[name] = round(time.perf_counter() - start, 3)
-        return value
-
-    def select(self, ds, schema: Schema, selector: MDaQSelector, shard_rows: int) -> SelectionResult:
+    def select(self, ds: Dataset, schema: Schema) -> SelectionResult:
+        selector, run = self.selector, self.run
         languages = selector.read_languages(ds)
         scorer = MDaQScorer(selector.model, schema.mapping, embeddings=True, encoder=selector.encoder)
         self.on_step(f"Scoring with {_shown(selector.model) or 'the bundled Quality Scoring Model'} …")
-        scores, vectors = self.timed("score", self._score, ds, schema, scorer, shard_rows)
-        seconds = self.seconds["score"]
+        scores, vectors = run.timed("score", self._score, ds, schema, scorer)
+        seconds = run.record.seconds["score"]
         self.on_step(
             f"Scored {int((~np.isnan(scores)).sum()):,} of {len(ds):,} pairs in {seconds:.1f} s "
             f"({len(ds) / max(seconds, 1e-9):,.0f} pairs/s, the model's loading included)."
         )
         lengths = selector.read_lengths(ds, schema)
-        result = self.timed("select", selector.select_from, scores, languages, vectors, None, lengths)
+        result = run.timed("select", selector.select_from, scores, languages, vectors, None, lengths)
         self.on_step(
             f"Clustered the instructions and selected {len(result.selected):,} pairs "
-            f"({selector.method}) in {self.seconds['select']:.1f} s."
+            f"({selector.method}) in {run.record.seconds['select']:.1f} s."
         )
         return result
 
-    def _score(self, ds, schema, scorer, shard_rows):
+    def _score(self, ds: Dataset, schema: Schema, scorer: MDaQScorer) -> tuple[np.ndarray, np.ndarray]:
         from tqdm.auto import tqdm
 
         with tqdm(total=len(ds), desc="Scoring", unit="pair", disable=not self.progress or len(ds) < 5000) as bar:
-            return score_in_shards(ds, schema, scorer, self.folder / WORK, shard_rows=shard_rows, progress=bar.update)
+            return score_in_shards(
+                ds, schema, scorer, self.run.folder / WORK, shard_rows=self.shard_rows, progress=bar.update
+            )
 
 
 def _with_language(ds: Dataset, schema: Schema, selector: MDaQSelector, on_step) -> tuple[Dataset, bool]:
@@ -276,79 +243,34 @@ def _save(folder: Path, ds: Dataset, selector: MDaQSelector, result: SelectionRe
             "selected": result.reasons != "", "selection_reason": result.reasons.astype(object),
         }
     )  # fmt: skip
-    pq.write_table(scores, folder / WORK / "scores.parquet")
-    os.replace(folder / WORK / "scores.parquet", folder / "scores.parquet")
+    pq.write_table(scores, folder / WORK / SCORES)
+    os.replace(folder / WORK / SCORES, folder / SCORES)
     return curated
 
 
-def _document(folder, result: SelectionResult, options, facts, seconds, repo_id) -> None:
-    table = result.per_language().to_dict("records")
-    found = [name for name in result.budgets if (folder / "data" / f"{name}.parquet").is_file()]
-    card = render_card(
-        "curated_card.md.j2",
-        _metadata(found, len(result.selected)),
-        title=f"Curated instruction data: {', '.join(language_name(n) if n != ALL else n for n in found[:6])}"
-        + (" and more" if len(found) > 6 else ""),
-        selected=len(result.selected),
-        pool=len(result.scores),
-        languages=found,
-        method_text=METHOD_TEXTS.get(result.method, f"method {result.method!r}"),
-        versions=versions(),
-        repo_id=repo_id,
-        table=markdown_table(table, TABLE_COLUMNS),
-        notes=result.notes,
-        parameters=_parameters({**options, "scorer": facts["scorer"], "model": facts["model"]}),
-        source=f"`{facts['source']}`"
-        + "".join(f", {k} `{facts[k]}`" for k in ("config", "split", "column_mapping") if facts[k]),
-        columns=listed(facts["columns"]),
-        identified=facts["identified"],
-    )
-    write_whole(folder / "README.md", card)
-    record = {"parameters": options, **facts, "versions": versions(), "seconds": seconds, "per_language": table,
-              "notes": result.notes}  # fmt: skip
-    write_whole(folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False, default=_plain))
+def _read(run: Run) -> Curation:
+    """A finished curation as it was returned: rows in the pool's order, and the selection."""
+    import datasets
+    import pyarrow.parquet as pq
 
-
-def _parameters(options: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Rows name, value, origin: where a default comes from, or "given" for a value that is not the default."""
-    defaults = {name: parameter.default for name, parameter in inspect.signature(curate).parameters.items()}
-    rows = []
-    for name, value in options.items():
-        shown = "bundled" if value is None and name in ("scorer", "model") else "default" if value is None else value
-        is_default = name in defaults and value == defaults[name]
-        origin = ORIGINS.get(name, {}).get(value, "ours") if is_default else "given"
-        rows.append({"name": name, "value": f"`{shown}`", "origin": origin})
-    return rows
-
-
-def _metadata(languages: list[str], size: int) -> dict[str, Any]:
-    bounds = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))
-    configs = [{"config_name": "default", "data_files": "data/*.parquet"}]
-    if len(languages) > 1:
-        configs += [{"config_name": name, "data_files": f"data/{name}.parquet"} for name in languages]
-    codes = [name for name in languages if name != ALL]
-    return {
-        **({"language": codes} if codes else {}),
-        "task_categories": ["text-generation"],
-        "size_categories": [next((name for name, bound in bounds if size < bound), "n>10M")],
-        "tags": ["instruction-tuning", "data-selection", "multilingual", "hf_mlalign", "m-daq"],
-        "configs": configs,
-    }
+    found, table = run.found.results, pq.read_table(run.folder / SCORES)
+    numbers = {name: table[name].to_numpy() for name in ("quality_score", "cluster", "selected")}
+    texts = {name: np.array(table[name].to_pylist()) for name in ("selection_reason", "language")}
+    chosen = np.flatnonzero(numbers["selected"])
+    budgets = {name: tuple(pair) for name, pair in found["budgets"].items()}
+    names = [name for name in budgets if (texts["language"][chosen] == name).any()]
+    with quiet():
+        parts = [datasets.Dataset.from_parquet(str(run.folder / "data" / f"{name}.parquet")) for name in names]
+    order = np.concatenate([np.flatnonzero(texts["language"][chosen] == name) for name in names])
+    rows = datasets.concatenate_datasets(parts).select(np.argsort(order))
+    result = SelectionResult(
+        found["method"], chosen, numbers["quality_score"].astype(np.float32), numbers["cluster"].astype(np.int32),
+        texts["selection_reason"], texts["language"], budgets, list(run.found.notes),
+    )  # fmt: skip
+    return Curation(rows, result, run.folder, dict(run.found.seconds))
 
 
 def _shown(value: Any) -> str | None:
     if value is None or isinstance(value, (str, Path)):
         return None if value is None else str(value)
     return str(getattr(value, "name", None) or type(value).__name__)
-
-
-def _source_name(source: Any) -> str:
-    """What card and record call the source; of a local path only the last part, since they may be published."""
-    if not isinstance(source, (str, Path)):
-        return "a Dataset in memory"
-    local = Path(source).exists() or "*" in str(source)
-    return Path(source).name if local else str(source)
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)

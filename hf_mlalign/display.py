@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from hf_mlalign.cmalign.result import PairResult
     from hf_mlalign.mdaq.selector import SelectionResult
+    from hf_mlalign.runs import RunRecord
 
 
 def print_selection(result: SelectionResult) -> None:
@@ -37,22 +37,22 @@ def print_selection(result: SelectionResult) -> None:
     _print(table, result.notes)
 
 
-def print_pairs(result: PairResult) -> None:
+def print_pairs(record: RunRecord) -> None:
     """Print the per-language table of a build of preference pairs, what was dropped, and the notes."""
     from rich.table import Table
 
-    frame = result.per_language()
+    rows = record.results["per_language"]
     table = Table(header_style="bold", box=None, pad_edge=False)
     table.add_column("language")
-    for name in frame.columns:
+    for name in next(iter(rows.values())):
         table.add_column(name.replace("_", " "), justify="right")
-    for language, row in frame.iterrows():
-        table.add_row(language, *map(_number, row), style="bold" if language == "all" else None)
-    _print(table, result.notes)
+    for language, row in rows.items():
+        table.add_row(language, *map(_number, row.values()), style="bold" if language == "all" else None)
+    _print(table, record.notes)
 
 
-def _number(value: float) -> str:
-    if value != value:
+def _number(value: float | None) -> str:
+    if value is None or value != value:
         return "–"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3f}"
 

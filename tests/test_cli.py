@@ -32,10 +32,10 @@ def test_demo_tells_its_story_and_writes_its_files(tmp_path):
     assert "1. The pool: 32 prompts" in done.stdout
     assert "clusters covered" in done.stdout
     assert "3. Was it right?" in done.stdout
-    for name in ("data", "README.md", "scores.parquet", "curation.json"):
+    for name in ("data", "README.md", "scores.parquet", "run.json"):
         assert (tmp_path / "here" / "curated" / name).exists()
-    record = json.loads((tmp_path / "here" / "curated" / "curation.json").read_text())
-    assert all(row["quality_after"] > row["quality_before"] for row in record["per_language"])
+    record = json.loads((tmp_path / "here" / "curated" / "run.json").read_text())
+    assert all(row["quality_after"] > row["quality_before"] for row in record["results"]["per_language"])
 
 
 def test_curate_a_file_with_foreign_columns(tmp_path):

@@ -34,10 +34,14 @@ def test_pairs_and_lint(tmp_path):
     done = hf_mlalign("build-pairs", "pool.parquet", "--test-size", 0.25, "-o", "pairs", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "margin" in done.stdout
-    record = json.loads((tmp_path / "pairs" / "pairs.json").read_text())
+    record = json.loads((tmp_path / "pairs" / "run.json").read_text())
     pairs = load_dataset(str(tmp_path / "pairs"))
-    assert record["per_language"]["all"]["pairs"] == sum(map(len, pairs.values()))
+    assert record["results"]["per_language"]["all"]["pairs"] == sum(map(len, pairs.values()))
     assert not set(pairs["train"]["prompt_id"]) & set(pairs["test"]["prompt_id"])
+    assert set(load_dataset(str(tmp_path / "pairs"), "hi", split="train")["language"]) == {"hi"}
+    again = hf_mlalign("build-pairs", "pool.parquet", "--test-size", 0.25, "-o", "pairs", cwd=tmp_path)
+    assert "Nothing to do" in again.stdout, again.stderr
+    assert done.stdout in again.stdout.partition("\n")[2]
     linted = hf_mlalign("lint", "pairs", "--split", "train", cwd=tmp_path)
     assert linted.returncode == 0, linted.stderr
     assert "length" in linted.stdout
@@ -103,22 +107,22 @@ def test_records_name_what_decides_the_pairs(tmp_path):
                                 column_mapping={"lang_code": "language"})
         for i in range(2)
     ]  # fmt: skip
-    options = json.loads((tmp_path / "0" / "pairs.json").read_text())["options"]
+    options = json.loads((tmp_path / "0" / "run.json").read_text())["parameters"]
     assert (options["policy"], options["model"], options["seed"]) == ("Best", None, 3)
     assert options["reward_options"] == {"seed": 3}
     assert options["column_mapping"] == {"lang_code": "language"}
     assert len({built.pairs["train"]._fingerprint for built in made}) == 1
 
 
-def test_an_interrupted_write_can_be_overwritten(tmp_path, monkeypatch):
+def test_an_interrupted_write_is_done_again(tmp_path, monkeypatch):
     pool = load_demo_pool(["en", "de"])
     with monkeypatch.context() as patch:
         patch.setattr(Dataset, "to_parquet", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             build_pairs_from_source(pool, tmp_path / "pairs", reward="length")
-    with pytest.raises(DataError, match="is not empty"):
-        build_pairs_from_source(pool, tmp_path / "pairs", reward="length")
-    built = build_pairs_from_source(pool, tmp_path / "pairs", reward="length", overwrite=True)
+    with pytest.raises(DataError, match="reward was 'length', now 'random'"):
+        build_pairs_from_source(pool, tmp_path / "pairs", reward="random")
+    built = build_pairs_from_source(pool, tmp_path / "pairs", reward="length")
     assert len(load_dataset(str(built.folder), split="train")) == len(built.pairs["train"])
 
 

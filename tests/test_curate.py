@@ -45,9 +45,11 @@ def test_card_and_record_tell_how(curated):
     assert "Diversity-Aware Selection" in card
     assert "| n_quality | `12` | given |" in card
     assert "| fill | `False` | paper |" in card
-    record = json.loads((curated.folder / "curation.json").read_text())
+    record = json.loads((curated.folder / "run.json").read_text())
+    assert record["command"] == "curate"
+    assert record["state"] == "finished"
     assert record["parameters"]["n_diversity"] == 2
-    assert {row["language"] for row in record["per_language"]} == {"de", "en", "sw", "all"}
+    assert {row["language"] for row in record["results"]["per_language"]} == {"de", "en", "sw", "all"}
     assert set(record["seconds"]) >= {"score", "select", "save"}
     scores = load_dataset("parquet", data_files=str(curated.folder / "scores.parquet"), split="train")
     assert np.flatnonzero(scores["selected"][:]).tolist() == curated.result.selected.tolist()
@@ -74,10 +76,28 @@ def test_same_input_same_output(pool, curated, tmp_path):
     np.testing.assert_array_equal(again.result.clusters, curated.result.clusters)
 
 
+def test_the_same_again_reads_what_is_there_and_other_parameters_are_refused(pool, curated, monkeypatch):
+    lines: list[str] = []
+    monkeypatch.setattr("hf_mlalign.curate.score_in_shards", lambda *a, **k: pytest.fail("scored again"))
+    again = curate(
+        pool, curated.folder, column_mapping=MAPPING, n_quality=12, n_diversity=2, on_step=lines.append
+    )
+    assert lines == [f"Nothing to do: {str(curated.folder)!r} holds this curation already. overwrite=True "
+                     "(--overwrite) repeats it."]  # fmt: skip
+    assert again.dataset.to_list() == curated.dataset.to_list()
+    for name in ("selected", "scores", "clusters", "reasons", "languages"):
+        np.testing.assert_array_equal(getattr(again.result, name), getattr(curated.result, name))
+    assert again.result.per_language().equals(curated.result.per_language())
+    with pytest.raises(DataError, match=r"other parameters \(n_quality was 12, now 11\)"):
+        curate(pool, curated.folder, column_mapping=MAPPING, n_quality=11, n_diversity=2)
+    with pytest.raises(DataError, match="other parameters .source was"):
+        curate(pool.select(range(50)), curated.folder, column_mapping=MAPPING, n_quality=12, n_diversity=2)
+
+
 def test_output_is_guarded(pool, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter1.tex").write_text("…")
-    with pytest.raises(DataError, match="is not empty and holds no curation"):
+    with pytest.raises(DataError, match="is not empty and holds no curate run"):
         curate(pool, tmp_path / "thesis", column_mapping=MAPPING)
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="is a file"):

@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from hf_mlalign.cards import markdown_table
 from hf_mlalign.errors import DataError
-from hf_mlalign.hub import markdown_table, push_folder
+from hf_mlalign.hub import push_folder
 
 
 def test_table_by_hand():

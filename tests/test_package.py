@@ -15,8 +15,8 @@ REPO = Path(__file__).resolve().parents[1]
 PACKAGE = REPO / "hf_mlalign"
 METHODS = ("mdaq", "cmalign", "spontaneous", "evaluation")
 GROUND = (
-    "_version", "answers", "arrays", "arrow", "clustering", "columns", "encoders", "errors", "files", "generation",
-    "kmeans", "languages", "sources", "uploads",
+    "_version", "answers", "arrays", "arrow", "cards", "clustering", "columns", "encoders", "errors", "files",
+    "generation", "kmeans", "languages", "runs", "sources", "uploads",
 )  # fmt: skip
 
 

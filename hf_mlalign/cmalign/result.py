@@ -87,11 +87,10 @@ class PairResult:
         text = f"{len(self.chosen):,} pairs from {len(self.samples):,} samples of {self.samples.n_prompts:,} prompts."
         return f"{text} Dropped: {'; '.join(dropped) if dropped else 'nothing'}." + "".join(f" {n}" for n in self.notes)
 
-    def record(self) -> dict[str, Any]:
-        """Settings and counts as JSON values."""
+    def table(self) -> dict[str, dict[str, Any]]:
+        """`per_language` as JSON values, by language."""
         frame = self.per_language()
-        table = {name: {k: _plain(v) for k, v in row.items()} for name, row in frame.to_dict("index").items()}
-        return {"options": self.options, "per_language": table, "notes": self.notes, "seconds": round(self.seconds, 3)}
+        return {name: {k: _plain(v) for k, v in row.items()} for name, row in frame.to_dict("index").items()}
 
     def _frame(self, guards: tuple[str, ...]) -> pd.DataFrame:
         import pandas as pd

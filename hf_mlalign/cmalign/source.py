@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import json
+import inspect
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_mlalign._version import versions
+from hf_mlalign.cards import markdown_table, parameter_table, render_card, size_category
 from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
 from hf_mlalign.cmalign.result import PairResult
-from hf_mlalign.errors import DataError
+from hf_mlalign.files import write_whole
+from hf_mlalign.runs import Run, RunRecord, identify
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
-RECORD = "pairs.json"
+ORIGINS = {"policy": "paper", "include_english": "paper"}
 
 
 @dataclass
 class BuiltPairs:
-    """Pairs that were saved: the splits, the result with its counts, and the folder they are in."""
+    """Pairs that were saved: the splits, the run's record with its counts, and the folder they are in.
+
+    `result` is there when the pairs were built by this call, not when they were found finished.
+    """
 
     pairs: DatasetDict
-    result: PairResult
+    record: RunRecord
     folder: Path
+    result: PairResult | None = None
 
 
 def build_pairs_from_source(
@@ -35,8 +43,10 @@ def build_pairs_from_source(
     overwrite: bool = False,
     **options: Any,
 ) -> BuiltPairs:
-    """Build pairs and save them: `data/<split>.parquet`, `README.md` (so that `load_dataset(output)` finds the splits)
-    and `pairs.json` (settings, counts by language and guard, versions).
+    """Build pairs and save them: `data/<split>/<language>.parquet`, `README.md` (a card, and what makes
+    `load_dataset(output)` find splits and languages) and `run.json` (settings, counts by language and guard, versions).
+
+    The same call again reads what is there.
 
     Args:
         source: see `hf_mlalign.sources.load_source`; or a `Dataset`.
@@ -45,45 +55,65 @@ def build_pairs_from_source(
         overwrite: replace pairs that are in `output` already.
         **options: of `CMAlignPreferenceBuilder`.
     Raises:
-        DataError: bad input or options, or `output` holds something.
+        DataError: bad input or options, or `output` holds something else, or pairs built with other options.
     """
-    from datasets import DatasetDict
+    import datasets
 
     from hf_mlalign.sources import load_source
 
-    folder = Path(output)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not (
-        overwrite and (folder / RECORD).is_file()
-    ):  # fmt: skip
-        raise DataError(f"output: {str(folder)!r} is not empty. Name a new folder, or overwrite pairs built before.")
     builder = CMAlignPreferenceBuilder(**options)
+    which = identify(source, split=split, config=config)
+    run = Run(output, "build-pairs", builder.options, which, overwrite=overwrite)
+    if run.is_finished:
+        return BuiltPairs(datasets.load_dataset(str(run.folder), "default"), run.found, run.folder)
     ds = load_source(source, split, config) if isinstance(source, (str, Path)) else source
-    built = builder.build(ds)
-    pairs = built if isinstance(built, DatasetDict) else DatasetDict(train=built)
-    _save(folder, pairs, builder.result_, str(source) if isinstance(source, (str, Path)) else "a Dataset in memory")
-    return BuiltPairs(pairs, builder.result_, folder)
+    built = run.timed("build", builder.build, ds)
+    pairs = built if isinstance(built, datasets.DatasetDict) else datasets.DatasetDict(train=built)
+    with run.open():
+        _save(run.folder, pairs)
+        result = builder.result_
+        counts = {"pairs": {name: len(part) for name, part in pairs.items()}, "languages": _languages(pairs)}
+        run.record.results = {**counts, "per_language": result.table(), "summary": result.summary()}
+        write_whole(run.folder / "README.md", _card(run.record))
+        run.finish(run.record.results, result.notes)
+    return BuiltPairs(pairs, run.record, run.folder, result)
 
 
-def _save(folder: Path, pairs: DatasetDict, result: PairResult, source: str) -> None:
-    """The record goes first: it marks what an interrupted run leaves as something that may be overwritten."""
-    import yaml
-
-    from hf_mlalign._version import versions
-
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {"source": source, "pairs": {name: len(part) for name, part in pairs.items()}, **result.record(),
-              "versions": versions()}  # fmt: skip
-    (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    (folder / "data").mkdir(exist_ok=True)
-    for old in (folder / "data").glob("*.parquet"):
-        old.unlink()
+def _save(folder: Path, pairs: DatasetDict) -> None:
+    shutil.rmtree(folder / "data", ignore_errors=True)
     for name, part in pairs.items():
-        part.to_parquet(str(folder / "data" / f"{name}.parquet"))
-    files = [{"split": name, "path": f"data/{name}.parquet"} for name in pairs]
-    languages = sorted(
-        {result.samples.languages[code] for code in set(result.samples.language[result.chosen].tolist())}
-    )
-    block = {"language": languages, "tags": ["preference", "dpo", "hf_mlalign"],
-             "configs": [{"config_name": "default", "data_files": files}]}  # fmt: skip
-    header = yaml.safe_dump(block, sort_keys=False, allow_unicode=True)
-    (folder / "README.md").write_text(f"---\n{header}---\n\n# Preference pairs\n\n{result.summary()}\n", "utf-8")
+        languages = part["language"]
+        for language in sorted(set(languages)):
+            path = folder / "data" / name / f"{language}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.select([row for row, code in enumerate(languages) if code == language]).to_parquet(str(path))
+
+
+def _languages(pairs: DatasetDict) -> list[str]:
+    return sorted({code for part in pairs.values() for code in part["language"]})
+
+
+def _card(record: RunRecord) -> str:
+    results, options = record.results, record.parameters
+    languages, total = results["languages"], sum(results["pairs"].values())
+    configs = [{"config_name": "default", "data_files": _files(results["pairs"], "*")}]
+    if len(languages) > 1:
+        configs += [{"config_name": code, "data_files": _files(results["pairs"], code)} for code in languages]
+    metadata = {
+        "language": languages, "task_categories": ["text-generation"], "size_categories": [size_category(total)],
+        "tags": ["preference", "dpo", "trl", "multilingual", "hf_mlalign", "cm-align"], "configs": configs,
+    }  # fmt: skip
+    defaults = {n: p.default for n, p in inspect.signature(CMAlignPreferenceBuilder).parameters.items()}
+    rows = [{"language": code, **row} for code, row in results["per_language"].items()]
+    part = "".join(f", {key} `{record.source[key]}`" for key in ("config", "split") if key in record.source)
+    return render_card(
+        "pairs_card.md.j2", metadata, title=f"Preference pairs: {', '.join(languages)}", pairs=total,
+        languages=languages, policy=options["policy"], repo_id=None, summary=results["summary"],
+        table=markdown_table(rows, {key: key.replace("_", " ") for key in rows[0]}),
+        parameters=parameter_table(options, {**defaults, "reward_options": {}}, ORIGINS),
+        source=f"`{record.source['name']}`{part}", versions=versions(),
+    )  # fmt: skip
+
+
+def _files(splits: dict[str, int], language: str) -> list[dict[str, str]]:
+    return [{"split": name, "path": f"data/{name}/{language}.parquet"} for name in splits]

@@ -46,7 +46,7 @@ def pairs_from_pool(pool: Dataset, folder: Path, say: Callable[[str], None]) -> 
     from hf_mlalign.display import print_pairs
 
     built = build_pairs_from_source(pool, folder, test_size=TEST_SIZE, overwrite=True)
-    print_pairs(built.result)
+    print_pairs(built.record)
     grades = {(r["prompt_id"], r["language"], r["sample"]): r["grade"] for r in pool.select_columns(
         ["prompt_id", "language", "sample", "grade"])}  # fmt: skip
     means = {}

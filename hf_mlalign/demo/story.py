@@ -36,7 +36,7 @@ def run_demo(output: str | Path, say: Callable[[str], None] = print) -> Curation
         f"{N_QUALITY} pairs plus up to {N_DIVERSITY} from topics not yet covered.")  # fmt: skip
     folder = Path(output) / "curated"
     curation = curate(
-        pool, folder,  n_quality=N_QUALITY, n_diversity=N_DIVERSITY,
+        pool, folder, n_quality=N_QUALITY, n_diversity=N_DIVERSITY, overwrite=True,
         on_step=lambda text: say(f"   {text}"), progress=False,
     )  # fmt: skip
     print_selection(curation.result)
@@ -72,8 +72,8 @@ FILES = {
     "curated/data/": "the curated set, one Parquet file a language",
     "curated/README.md": "its card: what was selected, how, with which parameters",
     "curated/scores.parquet": "every pair of the pool with score, cluster and reason",
-    "curated/curation.json": "parameters, versions, counts and timings",
-    "pairs/": "preference pairs for trl.DPOTrainer, with their reasons (pairs.json: counts)",
+    "curated/run.json": "parameters, versions, counts and timings",
+    "pairs/": "preference pairs for trl.DPOTrainer, with their reasons (run.json: counts)",
     "dpo/tuned/": "the tuned model; dpo/untuned/ the one before, dpo/curve.json its curve",
 }
 

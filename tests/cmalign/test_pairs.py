@@ -445,7 +445,7 @@ def test_result_tables(rows):
     frame = result.per_language()
     assert frame.loc["de", ["samples", "prompts", "pairs"]].tolist() == [6, 3, 1]
     assert frame.loc["all", "pairs"] == 1
-    assert json.loads(json.dumps(result.record()))["per_language"]["de"]["no_reference"] == 1
+    assert json.loads(json.dumps(result.table()))["de"]["no_reference"] == 1
     assert "1 pairs from 11 samples of 3 prompts" in result.summary()
 
 
@@ -473,12 +473,22 @@ def test_from_a_source(rows, tmp_path):
     out = build_pairs_from_source(
         tmp_path / "samples.parquet", tmp_path / "out", reward="length", require_language=False, test_size=0.25
     )
-    assert sorted(p.name for p in (tmp_path / "out" / "data").iterdir()) == ["test.parquet", "train.parquet"]
-    record = json.loads((tmp_path / "out" / "pairs.json").read_text())
-    assert record["options"]["reward"] == "length"
-    assert record["pairs"] == {"train": len(out.pairs["train"]), "test": len(out.pairs["test"])}
-    with pytest.raises(DataError, match="output"):
+    assert sorted(str(p.relative_to(out.folder)) for p in out.folder.rglob("*.parquet")) == [
+        "data/test/de.parquet", "data/train/de.parquet"
+    ]  # fmt: skip
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["parameters"]["reward"] == "length"
+    assert record["results"]["pairs"] == {"train": len(out.pairs["train"]), "test": len(out.pairs["test"])}
+    with pytest.raises(DataError, match="output.*require_language was False, now True"):
         build_pairs_from_source(tmp_path / "samples.parquet", tmp_path / "out", reward="length")
+    again = build_pairs_from_source(
+        tmp_path / "samples.parquet", tmp_path / "out", reward="length", require_language=False, test_size=0.25
+    )
+    assert again.result is None
+    assert {name: part.to_list() for name, part in again.pairs.items()} == {
+        name: part.to_list() for name, part in out.pairs.items()
+    }
+    assert again.record.results == out.record.results
 
 
 def test_pairs_without_any_answer_are_no_same_answers():

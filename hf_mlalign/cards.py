@@ -1,0 +1,61 @@
+"""Cards that tell how a set came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> str:
+    """A dataset card from a template of this package.
+
+    Args:
+        template: file name below `hf_mlalign/templates`.
+        metadata: the YAML block (languages, tags, configs, …).
+        **values: what the template shows.
+    """
+    import jinja2
+    import yaml
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
+    block = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True).strip()
+    return environment.get_template(template).render(metadata=block, **values) + "\n"
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
+    """A Markdown table of `rows`; `columns` maps keys to headings; floats get three digits."""
+    lines = ["| " + " | ".join(columns.values()) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(_cell(row[key]) for key in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|").replace("\n", " ")
+
+
+SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))
+
+
+def size_category(rows: int) -> str:
+    """The Hub's name for a number of rows."""
+    return next((name for name, bound in SIZES if rows < bound), "n>10M")
+
+
+def parameter_table(parameters: Mapping[str, Any], defaults: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+    """A Markdown table of parameters, their values, and where each value comes from.
+
+    Args:
+        parameters: name → plain value; `None` is shown as "default".
+        defaults: name → default value; other values are marked "given".
+        origins: name → where its default comes from, "paper" or "authors' script"; others are marked "ours".
+    """
+    rows = []
+    for name, value in parameters.items():
+        is_default = name in defaults and value == defaults[name]
+        origin = origins.get(name, "ours") if is_default else "given"
+        rows.append({"name": name, "value": f"`{'default' if value is None else value}`", "origin": origin})
+    return markdown_table(rows, {"name": "parameter", "value": "value", "origin": "origin"})

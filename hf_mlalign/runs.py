@@ -1,0 +1,236 @@
+"""The record of a command in the folder it writes: what was asked, with what, and what came of it.
+
+A folder belongs to one command with one set of parameters. The same command again finds its work done, or goes on
+where a killed one stopped; with other parameters it refuses to mix.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from hf_mlalign._version import versions
+from hf_mlalign.errors import DataError, listed
+from hf_mlalign.files import write_whole
+
+RECORD = "run.json"
+LOCK = ".lock"
+HASHED_BYTES = 2**32
+"""Files of a source together larger than this are told apart by size and time of change alone (*ours*)."""
+
+
+class RunRecord(BaseModel):
+    """What `run.json` holds.
+
+    Attributes:
+        schema_version: of this layout.
+        command: e.g. "curate".
+        state: "running" until the command is done.
+        parameters: everything that decides the result, defaults and seeds included; plain JSON values.
+        source: name and digest of what was read.
+        versions: package → version.
+        started, finished: times in UTC.
+        seconds: step → seconds.
+        results: what the command found, by its own keys.
+        notes: everything that did not go as asked, one sentence each.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    command: str
+    state: Literal["running", "finished"] = "running"
+    parameters: dict[str, JsonValue]
+    source: dict[str, JsonValue] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=versions)
+    started: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    finished: datetime | None = None
+    seconds: dict[str, float] = Field(default_factory=dict)
+    results: dict[str, JsonValue] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+
+
+def read_record(folder: str | Path) -> RunRecord | None:
+    """The record in a folder; `None` where there is none.
+
+    Raises:
+        DataError: it cannot be read, or is not of this layout (the field is named).
+    """
+    path = Path(folder) / RECORD
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(f"{str(path)!r} is no run record: {place}: {first['msg']}. Name another folder.") from error
+
+
+class Run:
+    """One command and the folder it writes.
+
+    Args:
+        folder: where the record and the results go.
+        command: its name.
+        parameters: see `RunRecord`; values that JSON does not know are stored as their text.
+        source: see `identify`.
+        overwrite: begin anew even if the folder holds a run of this command.
+        grows: names of parameters that may be given other values to add to what is there.
+        own: names of files a folder may hold before the first record is written (partial work of this command).
+    Raises:
+        DataError: the folder is a file, holds something else, or a run with other parameters.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        command: str,
+        parameters: Mapping[str, Any],
+        source: Mapping[str, Any] | None = None,
+        *,
+        overwrite: bool = False,
+        grows: Sequence[str] = (),
+        own: Sequence[str] = (),
+    ):
+        self.folder = Path(folder)
+        self.record = RunRecord(command=command, parameters=plain(parameters), source=plain(source or {}))
+        self.found = self._found(overwrite, grows, {LOCK, f".{RECORD}.partial", *own})
+        if self.found is not None and self.found.state == "running":
+            self.record.started, self.record.seconds = self.found.started, dict(self.found.seconds)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the folder holds the finished result of exactly this command."""
+        same = self.found is not None and self.found.parameters == self.record.parameters
+        return same and self.found.state == "finished"
+
+    @contextmanager
+    def open(self) -> Iterator[Run]:
+        """Lock the folder and mark the run as begun; raises DataError where another process writes to it."""
+        from filelock import FileLock, Timeout
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / LOCK, timeout=0).acquire()
+        except Timeout:
+            raise DataError(f"output: another process is writing to {str(self.folder)!r}. Wait for it.") from None
+        except OSError as error:
+            raise DataError(f"output: cannot write to {str(self.folder)!r}: {error.strerror}.") from error
+        with lock:
+            self._write()
+            yield self
+
+    def timed(self, step: str, function: Callable, *arguments, **options) -> Any:
+        """Call the function and note its seconds."""
+        start = time.perf_counter()
+        value = function(*arguments, **options)
+        self.record.seconds[step] = round(time.perf_counter() - start, 3)
+        return value
+
+    def finish(self, results: Mapping[str, Any], notes: Sequence[str] = ()) -> RunRecord:
+        """Write the record with its results."""
+        self.record.state, self.record.finished = "finished", datetime.now(UTC)
+        self.record.results, self.record.notes = plain(results), list(notes)
+        self._write()
+        return self.record
+
+    def _write(self) -> None:
+        write_whole(self.folder / RECORD, self.record.model_dump_json(indent=1) + "\n")
+
+    def _found(self, overwrite: bool, grows: Sequence[str], own: set[str]) -> RunRecord | None:
+        shown = repr(str(self.folder))
+        if self.folder.exists() and not self.folder.is_dir():
+            raise DataError(f"output: {shown} is a file. Name a folder.")
+        names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+        if RECORD not in names:
+            if names - own:
+                raise DataError(f"output: {shown} is not empty and holds no {self.record.command} run. Name another.")
+            return None
+        found = read_record(self.folder)
+        if found.command != self.record.command:
+            raise DataError(f"output: {shown} holds a run of {found.command!r}. Name another folder.")
+        if overwrite:
+            return None
+        self._refuse_to_mix(found, grows)
+        return found
+
+    def _refuse_to_mix(self, found: RunRecord, grows: Sequence[str]) -> None:
+        changed = [f"{name} was {old!r}, now {new!r}" for name, old, new in _differences(found, self.record, grows)]
+        if changed:
+            raise DataError(
+                f"output: {str(self.folder)!r} holds a run with other parameters ({listed(changed, 5)}). Name another "
+                "folder, use the same parameters, or overwrite it; two settings are not mixed."
+            )
+
+
+def _differences(old: RunRecord, new: RunRecord, grows: Sequence[str]) -> Iterator[tuple[str, Any, Any]]:
+    for name in {**old.parameters, **new.parameters}:
+        if name not in grows and old.parameters.get(name) != new.parameters.get(name):
+            yield name, old.parameters.get(name), new.parameters.get(name)
+    if old.source.get("digest") != new.source.get("digest"):
+        yield "source", old.source.get("name"), new.source.get("name")
+
+
+def identify(source: Any, **which: Any) -> dict[str, Any]:
+    """Name and digest of what a run reads, and which part of it.
+
+    Of a local path the name is the last part only, since records may be published. Local files are told apart by their
+    content, a `Dataset` in memory by its fingerprint, a Hub dataset by its name.
+    """
+    part = {key: value for key, value in which.items() if value is not None}
+    if not isinstance(source, (str, Path)):
+        fingerprint = getattr(source, "_fingerprint", None)
+        return {"name": "a Dataset in memory", "digest": fingerprint, **part}
+    local = Path(source).exists() or "*" in str(source)
+    return {"name": Path(source).name if local else str(source), "digest": _digest(str(source)), **part}
+
+
+def _digest(source: str) -> str:
+    import glob
+
+    import xxhash
+
+    path = Path(source)
+    inside = sorted(p for p in path.rglob("*") if p.is_file() and p.name != LOCK) if path.is_dir() else None
+    files = [path] if path.is_file() else inside if inside is not None else sorted(map(Path, glob.glob(source)))
+    whole = sum(file.stat().st_size for file in files) <= HASHED_BYTES
+    digest = xxhash.xxh3_128(source.encode() if not files else b"")
+    for file in files:
+        digest.update(f"{file.relative_to(path) if inside is not None else file.name}\n".encode())
+        if not whole:
+            digest.update(f"{file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+            continue
+        with open(file, "rb") as handle:
+            while block := handle.read(2**22):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping as JSON knows it: numpy scalars as numbers, NaN and infinity as null, other objects as their text."""
+    return json.loads(json.dumps(_finite(values), ensure_ascii=False, default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,136 @@
+"""Run folders: what is written, when a rerun has nothing to do, when it refuses."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from filelock import FileLock
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hf_mlalign.errors import DataError
+from hf_mlalign.runs import RECORD, Run, identify, plain, read_record
+
+
+def finished(folder, **parameters):
+    run = Run(folder, "curate", parameters)
+    with run.open():
+        assert read_record(folder).state == "running"
+        run.timed("score", lambda: None)
+        run.finish({"rows": np.int64(3), "mean": float("nan")}, ["one note"])
+    return run
+
+
+def test_a_finished_run_is_read_back_and_found_done(tmp_path):
+    finished(tmp_path, n=5, languages=("de", "ja"))
+    record = read_record(tmp_path)
+    assert (record.command, record.state, record.notes) == ("curate", "finished", ["one note"])
+    assert record.parameters == {"n": 5, "languages": ["de", "ja"]}
+    assert record.results == {"rows": 3, "mean": None}
+    assert record.finished >= record.started
+    assert set(record.seconds) == {"score"}
+    assert "hf_mlalign" in record.versions
+    assert Run(tmp_path, "curate", {"n": 5, "languages": ["de", "ja"]}).is_finished
+
+
+def test_other_parameters_sources_and_commands_are_not_mixed(tmp_path):
+    finished(tmp_path, n=5)
+    with pytest.raises(DataError, match=r"other parameters \(n was 5, now 6\)"):
+        Run(tmp_path, "curate", {"n": 6})
+    with pytest.raises(DataError, match="source was None, now 'a Dataset in memory'"):
+        Run(tmp_path, "curate", {"n": 5}, identify(Dataset.from_dict({"a": [1]})))
+    with pytest.raises(DataError, match="holds a run of 'curate'"):
+        Run(tmp_path, "sample", {"n": 5})
+    assert not Run(tmp_path, "curate", {"n": 6}, grows=["n"]).is_finished
+    assert not Run(tmp_path, "curate", {"n": 6}, overwrite=True).is_finished
+
+
+def test_an_unfinished_run_goes_on(tmp_path):
+    run = Run(tmp_path, "curate", {"n": 5})
+    with run.open():
+        run.timed("load", lambda: None)
+        run._write()
+    again = Run(tmp_path, "curate", {"n": 5})
+    assert not again.is_finished
+    assert again.record.started == run.record.started
+    assert set(again.record.seconds) == {"load"}
+
+
+def test_folders_that_hold_something_else(tmp_path):
+    (tmp_path / "letter.txt").write_text("keep me")
+    with pytest.raises(DataError, match="not empty and holds no curate run"):
+        Run(tmp_path, "curate", {})
+    assert not Run(tmp_path, "curate", {}, own=["letter.txt"]).is_finished
+    with pytest.raises(DataError, match="is a file"):
+        Run(tmp_path / "letter.txt", "curate", {})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is no run record: the file: Invalid JSON"),
+        ("{}", "is no run record: command: Field required"),
+        (json.dumps({"command": "curate", "parameters": {}, "extra": 1}), "extra: Extra inputs are not permitted"),
+        (json.dumps({"command": "curate", "parameters": {}, "state": "lost"}), "state: Input should be 'running'"),
+    ],
+)
+def test_damaged_records_name_the_field(tmp_path, content, message):
+    (tmp_path / RECORD).write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_record(tmp_path)
+
+
+def test_one_process_at_a_time(tmp_path):
+    run = Run(tmp_path / "out", "curate", {})
+    (tmp_path / "out").mkdir()
+    held = f"""
+from filelock import FileLock
+with FileLock({str(tmp_path / "out" / ".lock")!r}):
+    print("held", flush=True)
+    input()
+"""
+    other = subprocess.Popen([sys.executable, "-c", held], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(DataError, match="another process is writing"), run.open():
+            pass
+    finally:
+        other.communicate("\n", timeout=10)
+    with run.open():
+        assert isinstance(FileLock(tmp_path / "out" / ".lock"), FileLock)
+
+
+def test_sources_are_told_apart_by_content_and_named_without_their_folder(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for name, text in (("a", "x"), ("b", "x")):
+        (tmp_path / name / "rows.jsonl").write_text(text)
+    first, second = (identify(tmp_path / name / "rows.jsonl", split=None, config="c") for name in "ab")
+    assert first == second == {"name": "rows.jsonl", "digest": first["digest"], "config": "c"}
+    assert identify(tmp_path / "a")["digest"] == identify(tmp_path / "b")["digest"]
+    (tmp_path / "b" / "rows.jsonl").write_text("y")
+    assert identify(tmp_path / "a")["digest"] != identify(tmp_path / "b")["digest"]
+    assert identify("user/set") != identify("user/other")
+    assert identify(Dataset.from_dict({"a": [1]}))["digest"] != identify(Dataset.from_dict({"a": [2]}))["digest"]
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), values, max_size=4))
+def test_plain_values_survive_json_twice(mapping):
+    once = plain(mapping)
+    assert plain(once) == once
+    assert json.loads(json.dumps(once)) == once
+
+
+def test_plain_by_hand(tmp_path):
+    given = {1: np.float32(0.5), "a": np.arange(2), "p": tmp_path, "n": [float("nan"), float("-inf")]}
+    assert plain(given) == {"1": 0.5, "a": [0, 1], "p": str(tmp_path), "n": [None, None]}

@@ -1,4 +1,4 @@
-"""Cards and uploads."""
+"""Uploads that cannot be made say why."""
 
 import os
 import subprocess
@@ -6,22 +6,13 @@ import sys
 
 import pytest
 
-from hf_mlalign.cards import markdown_table
 from hf_mlalign.errors import DataError
-from hf_mlalign.hub import push_folder
-
-
-def test_table_by_hand():
-    rows = [{"a": "x|y", "b": 0.12345, "c": 1234}]
-    assert (
-        markdown_table(rows, {"a": "A", "b": "B", "c": "C"})
-        == "| A | B | C |\n|---|---|---|\n| x\\|y | 0.123 | 1,234 |"
-    )
+from hf_mlalign.uploads import upload
 
 
 def test_a_bad_name_is_an_error_one_can_act_on(tmp_path):
     with pytest.raises(DataError, match="push_to_hub: 'not a name!' was not uploaded"):
-        push_folder(tmp_path, "not a name!")
+        upload(tmp_path, "not a name!", "dataset")
 
 
 @pytest.mark.parametrize("offline", ["0", "1"])
@@ -29,9 +20,9 @@ def test_a_hub_out_of_reach_is_an_error_one_can_act_on(tmp_path, offline):
     """Offline mode, and a closed port of this machine."""
     code = f"""
 from hf_mlalign.errors import DataError
-from hf_mlalign.hub import push_folder
+from hf_mlalign.uploads import upload
 try:
-    push_folder({str(tmp_path)!r}, "user/name", token="hf_secret")
+    upload({str(tmp_path)!r}, "user/name", "dataset", token="hf_secret")
 except DataError as error:
     print(error)
 """

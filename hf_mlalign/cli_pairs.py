@@ -85,6 +85,7 @@ def build_pairs(
     split: Annotated[str | None, typer.Option(help="Split of the source.")] = None,
     config: Annotated[str | None, typer.Option(help="Configuration of the source.")] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace pairs that are in the folder already.")] = False,
+    report_to: Annotated[str | None, typer.Option(help="Tracker: trackio, tensorboard, … (per language).")] = None,
 ) -> None:
     """Build DPO pairs by consistency across languages and save them with every count."""
     from hf_mlalign.cmalign.source import build_pairs_from_source
@@ -95,7 +96,7 @@ def build_pairs(
         source, output, split=split, config=config, overwrite=overwrite, reward=reward, policy=policy, model=model,
         reward_options={name: value for name, value in models.items() if value}, min_margin=min_margin,
         drop_same_answer=drop_same_answer, min_chars=min_chars, drop_truncated=drop_truncated,
-        answer_kind=answer_kind,
+        answer_kind=answer_kind, report_to=report_to,
         max_length_ratio=max_length_ratio, require_language=require_language, include_english=include_english,
         min_reference_consistency=min_reference_consistency, test_size=test_size, seed=seed,
         output_format=output_format, column_mapping=column_pairs(column_mapping),

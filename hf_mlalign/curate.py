@@ -26,6 +26,7 @@ from hf_mlalign.mdaq.tables import check_dataset
 from hf_mlalign.mdaq.transforms import MDaQScorer
 from hf_mlalign.runs import Run, identify, plain
 from hf_mlalign.sources import load_source
+from hf_mlalign.trackers import check_trackers, report_run
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -74,6 +75,7 @@ def curate(
     overwrite: bool = False,
     push_to_hub: str | None = None,
     private: bool = True,
+    report_to: str | Sequence[str] | None = None,
     on_step: Callable[[str], None] = lambda text: None,
     progress: bool = True,
 ) -> Curation:
@@ -93,6 +95,8 @@ def curate(
         shard_rows: a killed run loses at most so many scored rows.
         overwrite: begin anew where the folder holds a curation.
         push_to_hub: repository "user/name" to upload to (private unless `private=False`).
+        report_to: trackers that get the figures per language, by the names transformers knows ("trackio",
+            "tensorboard", …).
         on_step: called with a sentence at each step.
         progress: show a progress bar while scoring.
     Raises:
@@ -105,6 +109,7 @@ def curate(
     }  # fmt: skip
     selector = MDaQSelector(**options, model=scorer, encoder=model, column_mapping=column_mapping)
     options |= {"scorer": _shown(scorer), "model": _shown(model), "column_mapping": column_mapping}
+    check_trackers(report_to)
     run = Run(output, "curate", options, identify(source, split=split, config=config), overwrite=overwrite, own=[WORK])
     if run.is_finished:
         on_step(f"Nothing to do: {str(output)!r} holds this curation already. overwrite=True (--overwrite) repeats it.")
@@ -112,6 +117,7 @@ def curate(
     else:
         ds = source if not isinstance(source, (str, Path)) else run.timed("load", load_source, source, split, config)
         curation = _Curating(run, selector, on_step, progress, shard_rows).curate(ds, defaults, push_to_hub)
+        report_run(run.record, report_to, run.folder)
     if push_to_hub:
         on_step(f"Uploaded to {curation.push_to_hub(push_to_hub, private=private)}.")
     return curation

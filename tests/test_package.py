@@ -16,7 +16,7 @@ PACKAGE = REPO / "hf_mlalign"
 METHODS = ("mdaq", "cmalign", "spontaneous", "evaluation")
 GROUND = (
     "_version", "answers", "arrays", "arrow", "cards", "clustering", "columns", "encoders", "errors", "files",
-    "generation", "kmeans", "languages", "runs", "sources", "uploads",
+    "generation", "kmeans", "languages", "runs", "sources", "trackers", "uploads",
 )  # fmt: skip
 
 

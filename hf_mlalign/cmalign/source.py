@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
 from hf_mlalign.cmalign.result import PairResult
 from hf_mlalign.files import write_whole
 from hf_mlalign.runs import Run, RunRecord, identify
+from hf_mlalign.trackers import check_trackers, report_run
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -41,6 +43,7 @@ def build_pairs_from_source(
     split: str | None = None,
     config: str | None = None,
     overwrite: bool = False,
+    report_to: str | Sequence[str] | None = None,
     **options: Any,
 ) -> BuiltPairs:
     """Build pairs and save them: `data/<split>/<language>.parquet`, `README.md` (a card, and what makes
@@ -53,6 +56,7 @@ def build_pairs_from_source(
         output: folder to write.
         split, config: which part of the source.
         overwrite: replace pairs that are in `output` already.
+        report_to: see `hf_mlalign.trackers.report_run`.
         **options: of `CMAlignPreferenceBuilder`.
     Raises:
         DataError: bad input or options, or `output` holds something else, or pairs built with other options.
@@ -61,6 +65,7 @@ def build_pairs_from_source(
 
     from hf_mlalign.sources import load_source
 
+    check_trackers(report_to)
     builder = CMAlignPreferenceBuilder(**options)
     which = identify(source, split=split, config=config)
     run = Run(output, "build-pairs", builder.options, which, overwrite=overwrite)
@@ -76,6 +81,7 @@ def build_pairs_from_source(
         run.record.results = {**counts, "per_language": result.table(), "summary": result.summary()}
         write_whole(run.folder / "README.md", _card(run.record))
         run.finish(run.record.results, result.notes)
+    report_run(run.record, report_to, run.folder)
     return BuiltPairs(pairs, run.record, run.folder, result)
 
 

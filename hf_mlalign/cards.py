@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hf_mlalign.files import content_digest
+
 
 def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> str:
     """A dataset card from a template of this package.
@@ -35,6 +37,16 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
     return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def data_configs(folder: str | Path, configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The configurations of a card, with a description that names the content of the folder's Parquet files.
+
+    `load_dataset` takes two local folders of one name for the same as long as their configurations are equal, and
+    gives the rows of the first from its cache, whatever the files hold. The digest keeps them apart.
+    """
+    content = f"content {content_digest(folder, '*.parquet')}"
+    return [{**config, "description": content} for config in configs]
 
 
 SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))

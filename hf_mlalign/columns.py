@@ -200,7 +200,7 @@ def _as_text(value: Any, column: str, row: int, side: str) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)) and (not value or isinstance(value[0], Mapping)):
-        turns = _turns(value, column, row)  # conversational prompt/completion: the last turn of that side
+        turns = message_turns(value, column, row)  # conversational prompt/completion: the last turn of that side
         return next((text for role, text in reversed(turns) if role == side), None)
     raise DataError(
         f"Column {column!r}, row {row}: expected text, found {type(value).__name__} ({str(value)[:60]!r}). "
@@ -208,7 +208,7 @@ def _as_text(value: Any, column: str, row: int, side: str) -> str | None:
     )
 
 
-def _turns(value: Any, column: str, row: int) -> list[tuple[str, str | None]]:
+def message_turns(value: Any, column: str, row: int) -> list[tuple[str, str | None]]:
     turns = []
     for turn in value:
         role = turn.get("role", turn.get("from")) if isinstance(turn, Mapping) else None
@@ -229,7 +229,7 @@ def _split_turns(value: Any, column: str, row: int) -> tuple[str | None, str | N
         return None, None
     if not isinstance(value, (list, tuple)):
         raise DataError(f"Column {column!r}, row {row}: expected a list of messages, found {type(value).__name__}.")
-    turns = _turns(value, column, row)
+    turns = message_turns(value, column, row)
     last = max((i for i, (role, _) in enumerate(turns) if role == "assistant"), default=None)
     if last is None:
         return "\n\n".join(t for role, t in turns if role == "user" and t) or None, None

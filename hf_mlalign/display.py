@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,6 +49,29 @@ def print_pairs(record: RunRecord) -> None:
     for language, row in rows.items():
         table.add_row(language, *map(_number, row.values()), style="bold" if language == "all" else None)
     _print(table, record.notes)
+
+
+def print_winrates(rates: Mapping[str, Any]) -> None:
+    """Print the table of `hf_mlalign.evaluation.winrate.winrate`: a row a language, all, and the mean of languages."""
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for head in ("language", "n", "win rate", "95 % interval", "not judged", ""):
+        table.add_column(head, justify="left" if head in ("language", "") else "right")
+    for language, row in [*rates["per_language"].items(), ("all", rates)]:
+        table.add_row(
+            language, f"{row['n']:,}", f"{row['win_rate']:.1f} %", f"{row['ci_low']:.1f} to {row['ci_high']:.1f}",
+            f"{row['n_unjudged']:,}", "differs from 50 %" if row.get("differs_from_50") else "",
+            style="bold" if language == "all" else None,
+        )  # fmt: skip
+    notes = []
+    if rates["per_language"]:
+        notes.append(f"mean of the languages: {rates['macro_win_rate']:.1f} % "
+                     f"({rates['macro_ci_low']:.1f} to {rates['macro_ci_high']:.1f})")  # fmt: skip
+    controlled = rates["length_controlled_win_rate"]
+    if controlled == controlled:
+        notes.append(f"at equal length: {controlled:.1f} %")
+    _print(table, notes)
 
 
 def _number(value: float | None) -> str:

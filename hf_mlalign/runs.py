@@ -19,12 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from hf_mlalign._version import versions
 from hf_mlalign.errors import DataError, listed
-from hf_mlalign.files import write_whole
+from hf_mlalign.files import LOCK, content_digest, write_whole
 
 RECORD = "run.json"
-LOCK = ".lock"
-HASHED_BYTES = 2**32
-"""Files of a source together larger than this are told apart by size and time of change alone (*ours*)."""
 
 
 class RunRecord(BaseModel):
@@ -193,28 +190,7 @@ def identify(source: Any, **which: Any) -> dict[str, Any]:
         fingerprint = getattr(source, "_fingerprint", None)
         return {"name": "a Dataset in memory", "digest": fingerprint, **part}
     local = Path(source).exists() or "*" in str(source)
-    return {"name": Path(source).name if local else str(source), "digest": _digest(str(source)), **part}
-
-
-def _digest(source: str) -> str:
-    import glob
-
-    import xxhash
-
-    path = Path(source)
-    inside = sorted(p for p in path.rglob("*") if p.is_file() and p.name != LOCK) if path.is_dir() else None
-    files = [path] if path.is_file() else inside if inside is not None else sorted(map(Path, glob.glob(source)))
-    whole = sum(file.stat().st_size for file in files) <= HASHED_BYTES
-    digest = xxhash.xxh3_128(source.encode() if not files else b"")
-    for file in files:
-        digest.update(f"{file.relative_to(path) if inside is not None else file.name}\n".encode())
-        if not whole:
-            digest.update(f"{file.stat().st_size} {file.stat().st_mtime_ns}".encode())
-            continue
-        with open(file, "rb") as handle:
-            while block := handle.read(2**22):
-                digest.update(block)
-    return digest.hexdigest()
+    return {"name": Path(source).name if local else str(source), "digest": content_digest(source), **part}
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

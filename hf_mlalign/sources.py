@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.files import content_digest
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -45,13 +46,22 @@ def _load(source: str | Path, split: str | None, config: str | None):
             return datasets.load_from_disk(str(path))
         elif path.is_file() or any(ch in str(source) for ch in "*?["):
             return _load_files(str(source), split)
-        elif path.is_dir() or _looks_like_repo(str(source)):
-            return datasets.load_dataset(str(source), config, split=split if split and "[" in split else None)
+        elif path.is_dir():
+            # the description keeps folders of one name apart in the cache, see cards.data_configs
+            return datasets.load_dataset(
+                str(source), config, split=_slice(split), description=f"content {content_digest(path)}"
+            )
+        elif _looks_like_repo(str(source)):
+            return datasets.load_dataset(str(source), config, split=_slice(split))
     except DataError:
         raise
     except Exception as error:
         raise DataError(f"source: cannot read {str(source)!r}: {_reason(error)}") from error
     raise DataError(f"source: no file or folder {str(source)!r}, and it is no Hub dataset id (user/name).")
+
+
+def _slice(split: str | None) -> str | None:
+    return split if split and "[" in split else None
 
 
 def load_splits(source: str | Path, config: str | None = None) -> Dataset | DatasetDict:

@@ -25,7 +25,8 @@ class ChatServer:
         answer: from the request's body to the answer, or to (answer, finish_reason).
         fault: from the request's number (1, 2, …) and body to what goes wrong: an HTTP status, (429, Retry-After),
             "hang" (no reply until the server closes), "cut" (the connection ends inside the reply), "truncated" (half
-            of the JSON), "not_json", "no_choices", or `None` for a good reply.
+            of the JSON), "not_json", "no_choices", "no_usage" (good, but without token counts), or `None` for a good
+            reply.
         delay: seconds before each reply.
         api_key: where given, other keys get a 401.
 
@@ -117,8 +118,9 @@ def _handler(server: ChatServer) -> type[BaseHTTPRequestHandler]:
                 server.end(good)
 
         def serve(self, body: dict, fault: Fault) -> bool:
-            if fault is None:
-                self.reply(200, completion(body, server.answer(body)))
+            if fault in (None, "no_usage"):
+                good = completion(body, server.answer(body))
+                self.reply(200, {k: v for k, v in good.items() if k != "usage" or fault is None})
                 return True
             status, after = fault if isinstance(fault, tuple) else (fault, None)
             if isinstance(status, int):

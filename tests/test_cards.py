@@ -1,6 +1,9 @@
 """Tables and parameters of cards."""
 
-from hf_mlalign.cards import markdown_table, parameter_table, size_category
+import yaml
+from datasets import Dataset, load_dataset
+
+from hf_mlalign.cards import data_configs, markdown_table, parameter_table, size_category
 
 
 def test_table_by_hand():
@@ -18,3 +21,17 @@ def test_parameters_tell_where_their_values_come_from():
 
 def test_size_categories():
     assert [size_category(n) for n in (0, 999, 1000, 10**7)] == ["n<1K", "n<1K", "1K<n<10K", "n>10M"]
+
+
+def test_folders_of_one_name_are_told_apart_by_the_cache(tmp_path):
+    """What `load_dataset` gives is what the files hold, also for equal names and after a change of the files."""
+
+    def write(folder, value):
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        Dataset.from_dict({"a": [value]}).to_parquet(folder / "data" / "rows.parquet")
+        configs = data_configs(folder, [{"config_name": "default", "data_files": "data/*.parquet"}])
+        (folder / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': configs})}---\n")
+
+    for name, value in (("1", 1), ("2", 2), ("1", 3)):
+        write(tmp_path / name / "out", value)
+        assert load_dataset(str(tmp_path / name / "out"), split="train")["a"][:] == [value]

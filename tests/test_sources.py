@@ -39,6 +39,18 @@ def test_folders(tmp_path):
     assert load_source(tmp_path / "files")[:] == ROWS
 
 
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    """With a card that names the files, `load_dataset` alone would take them for the same."""
+    card = "---\nconfigs:\n- config_name: default\n  data_files: '*.parquet'\n---\n"
+    for name, value in (("1", "a"), ("2", "b"), ("1", "c")):
+        folder = tmp_path / name / "out"
+        folder.mkdir(parents=True, exist_ok=True)
+        Dataset.from_dict({"x": [value]}).to_parquet(folder / "rows.parquet")
+        (folder / "README.md").write_text(card)
+        assert load_source(folder)["x"][:] == [value]
+        assert load_source(folder, split="train[:1]")["x"][:] == [value]
+
+
 def test_unreadable_sources(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 this is no parquet")
     (tmp_path / "x.docx").write_text("?")

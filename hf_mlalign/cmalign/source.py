@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign._version import versions
-from hf_mlalign.cards import markdown_table, parameter_table, render_card, size_category
+from hf_mlalign.cards import data_configs, markdown_table, parameter_table, render_card, size_category
 from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
 from hf_mlalign.cmalign.result import PairResult
 from hf_mlalign.files import write_whole
@@ -79,7 +79,7 @@ def build_pairs_from_source(
         result = builder.result_
         counts = {"pairs": {name: len(part) for name, part in pairs.items()}, "languages": _languages(pairs)}
         run.record.results = {**counts, "per_language": result.table(), "summary": result.summary()}
-        write_whole(run.folder / "README.md", _card(run.record))
+        write_whole(run.folder / "README.md", _card(run.folder, run.record))
         run.finish(run.record.results, result.notes)
     report_run(run.record, report_to, run.folder)
     return BuiltPairs(pairs, run.record, run.folder, result)
@@ -99,7 +99,7 @@ def _languages(pairs: DatasetDict) -> list[str]:
     return sorted({code for part in pairs.values() for code in part["language"]})
 
 
-def _card(record: RunRecord) -> str:
+def _card(folder: Path, record: RunRecord) -> str:
     results, options = record.results, record.parameters
     languages, total = results["languages"], sum(results["pairs"].values())
     configs = [{"config_name": "default", "data_files": _files(results["pairs"], "*")}]
@@ -107,7 +107,8 @@ def _card(record: RunRecord) -> str:
         configs += [{"config_name": code, "data_files": _files(results["pairs"], code)} for code in languages]
     metadata = {
         "language": languages, "task_categories": ["text-generation"], "size_categories": [size_category(total)],
-        "tags": ["preference", "dpo", "trl", "multilingual", "hf_mlalign", "cm-align"], "configs": configs,
+        "tags": ["preference", "dpo", "trl", "multilingual", "hf_mlalign", "cm-align"],
+        "configs": data_configs(folder, configs),
     }  # fmt: skip
     defaults = {n: p.default for n, p in inspect.signature(CMAlignPreferenceBuilder).parameters.items()}
     rows = [{"language": code, **row} for code, row in results["per_language"].items()]

@@ -43,6 +43,7 @@ def run_demo(output: str | Path, say: Callable[[str], None] = print) -> Curation
     _tell_grades(pool, curation, say)
     _tell_examples(pool, curation, say)
     _tell_pairs(pool, Path(output), say)
+    _tell_winner(pool, Path(output), say)
     say(f"\nDone in {time.perf_counter() - start:.0f} s. Where things are, below {output}:")
     for name, what in FILES.items():
         say(f"   {name:24s} {what}")
@@ -68,12 +69,20 @@ def _tell_pairs(pool, output: Path, say) -> None:
         say(f"      {name:22s} {before:.0%} before (untuned model = reference: no gain at all), {after:.0%} after")
 
 
+def _tell_winner(pool, output: Path, say) -> None:
+    from hf_mlalign.demo.comparison import compare_models
+
+    say("\n6. Which one is better? Both answer every prompt of the pool in every language.")
+    compare_models(pool, output / "dpo", output / "judged", say)
+
+
 FILES = {
     "curated/data/": "the curated set, one Parquet file a language",
     "curated/README.md": "its card: what was selected, how, with which parameters",
     "curated/scores.parquet": "every pair of the pool with score, cluster and reason",
     "curated/run.json": "parameters, versions, counts and timings",
     "pairs/": "preference pairs for trl.DPOTrainer, with their reasons (run.json: counts)",
+    "judged/": "both models' answers and the judge's verdicts",
     "dpo/tuned/": "the tuned model; dpo/untuned/ the one before, dpo/curve.json its curve",
 }
 

@@ -104,9 +104,11 @@ class TransformersBackend:
         model.eval()
         model.generation_config = _without_own_settings(own)
         try:
+            read = {request.key: len(ids) for request, ids in fitting}
             for request, tokens, stopped in generate(model, tokenizer, fitting, settings):
                 text = tokenizer.decode(tokens, skip_special_tokens=True).strip()
-                on_answer(request, Answer(text, "stop" if stopped else "length", self.model))
+                counts = read[request.key], len(tokens) + stopped
+                on_answer(request, Answer(text, "stop" if stopped else "length", self.model, *counts))
         finally:
             model.generation_config = own
             model.train(was_training)

@@ -26,6 +26,9 @@ PROMPT_ROLES: dict[str, tuple[str, ...]] = {
 """Role → column names that are recognised, in this order."""
 INSTRUCTIONS = Path(__file__).with_name("answer_in_language.json")
 
+COUNTS = ("prompt_tokens", "completion_tokens")
+"""Fields of an `Answer` that count tokens."""
+
 Message = dict[str, str]
 Key = tuple[str | int, str, int]
 
@@ -54,6 +57,18 @@ class Settings:
 
 
 @dataclass(frozen=True)
+class StructuredSettings(Settings):
+    """Settings that also ask for a form of the answer.
+
+    Args:
+        response_format: OpenAI's field of that name, e.g. {"type": "json_schema", "json_schema": {…}}. A server that
+            refuses it is asked without it; a local model is not held to it.
+    """
+
+    response_format: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Request:
     """One answer to be drawn: the chat messages, the seed, and a digest of the messages."""
 
@@ -71,11 +86,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A finished answer; `finish_reason` is "stop", or "length" when `max_tokens` cut it."""
+    """A finished answer; `finish_reason` is "stop", or "length" when `max_tokens` cut it.
+
+    The token counts are `None` where the server did not tell them.
+    """
 
     text: str
     finish_reason: str
     model: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 OnAnswer = Callable[[Request, Answer], None]

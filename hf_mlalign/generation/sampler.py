@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf_mlalign.cards import data_configs
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.files import write_whole
 from hf_mlalign.generation.requests import Backend, PromptTable, Request, Settings, build_requests, read_prompts
@@ -55,7 +56,7 @@ class ResponseSampler:
     ):
         if n < 1:
             raise DataError(f"n: {n} answers a prompt. Use 1 or more (2 or more for preference pairs).")
-        self.backend = _backend(backend)
+        self.backend = load_backend(backend)
         self.settings = Settings(temperature, top_p, max_tokens)
         self.n, self.seed, self.system_prompt = n, seed, system_prompt
         self.answer_in_language, self.allow_missing, self.progress = answer_in_language, allow_missing, progress
@@ -98,7 +99,9 @@ class ResponseSampler:
         requests = build_requests(table, self.n, self.seed, self.system_prompt, self.answer_in_language)
         store = AnswerStore(output, self.parameters)
         with store.open():
-            failures = self._draw(store, requests)
+            failures = draw_missing(
+                self.backend, self.settings, store, requests, "Sampling", "answer", progress=self.progress
+            )
             if failures and not self.allow_missing:
                 raise DataError(_failure_message(failures, len(requests), output))
             samples = _samples(table, requests, store, self.n)
@@ -106,28 +109,43 @@ class ResponseSampler:
                 _save(Path(output), samples, self.parameters)
         return samples
 
-    def _draw(self, store: AnswerStore, requests: Sequence[Request]) -> list[tuple[Request, str]]:
-        from tqdm.auto import tqdm
 
-        missing = [request for request in requests if not store.has(request)]
-        failures: list[tuple[Request, str]] = []
-        lock = threading.Lock()
-        with tqdm(total=len(requests), initial=len(requests) - len(missing), desc="Sampling", unit="answer",
-                  disable=not self.progress) as bar:  # fmt: skip
+def draw_missing(
+    backend: Backend,
+    settings: Settings,
+    store: AnswerStore,
+    requests: Sequence[Request],
+    label: str,
+    unit: str,
+    *,
+    progress: bool = True,
+) -> list[tuple[Request, str]]:
+    """Ask the backend for what the open store lacks, keep every answer at once, and return what failed with reasons.
 
-            def on_answer(request, answer):
-                store.add(request, answer)
-                with lock:
-                    bar.update(1)
+    Args:
+        label, unit: shown on the progress bar.
+    """
+    from tqdm.auto import tqdm
 
-            def on_failure(request, reason):
-                with lock:
-                    failures.append((request, reason))
-                    bar.set_postfix(failed=len(failures))
+    missing = [request for request in requests if not store.has(request)]
+    failures: list[tuple[Request, str]] = []
+    lock = threading.Lock()
+    with tqdm(total=len(requests), initial=len(requests) - len(missing), desc=label, unit=unit,
+              disable=not progress) as bar:  # fmt: skip
 
-            if missing:
-                self.backend.run(missing, self.settings, on_answer, on_failure)
-        return failures
+        def on_answer(request, answer):
+            store.add(request, answer)
+            with lock:
+                bar.update(1)
+
+        def on_failure(request, reason):
+            with lock:
+                failures.append((request, reason))
+                bar.set_postfix(failed=len(failures))
+
+        if missing:
+            backend.run(missing, settings, on_answer, on_failure)
+    return failures
 
 
 def sample(
@@ -163,19 +181,12 @@ def sample(
         batch_size, device, continuous_batching: see `TransformersBackend`.
         **options: see `ResponseSampler`.
     """
-    from hf_mlalign.generation.local import TransformersBackend
-    from hf_mlalign.generation.server import ServerBackend
     from hf_mlalign.sources import load_source
 
-    if not model:
-        raise DataError("model: name a causal LM, or with base_url the model the server serves.")
-    if base_url:
-        key = api_key or os.environ.get("MLALIGN_API_KEY")
-        backend: Backend = ServerBackend(base_url, model, api_key=key, concurrency=concurrency, timeout=timeout)
-    else:
-        backend = TransformersBackend(
-            model, batch_size=batch_size, device=device, continuous_batching=continuous_batching
-        )
+    backend = load_backend(
+        model, base_url, api_key=api_key, concurrency=concurrency, timeout=timeout, batch_size=batch_size,
+        device=device, continuous_batching=continuous_batching,
+    )  # fmt: skip
     sampler = ResponseSampler(backend, **options)
     ds = _chosen(load_source(source, split, config), column_mapping, languages, limit)
     return sampler.sample(ds, output, column_mapping=column_mapping)
@@ -198,19 +209,43 @@ def _chosen(ds: Dataset, column_mapping, languages: Sequence[str] | None, limit:
     return ds.select(keep)
 
 
-def _backend(backend: Any) -> Backend:
-    from hf_mlalign.generation.local import TransformersBackend
+def load_backend(
+    model: str | Path | tuple[Any, Any] | Backend | None,
+    base_url: str | None = None,
+    *,
+    api_key: str | None = None,
+    concurrency: int = 8,
+    timeout: float = 300.0,
+    **local: Any,
+) -> Backend:
+    """What draws answers: a server where `base_url` is given, else a causal LM in this process.
 
-    if isinstance(backend, (str, Path)):
-        return TransformersBackend(backend)
-    if isinstance(backend, (tuple, list)) and len(backend) == 2:
-        return TransformersBackend(*backend)
-    if not isinstance(backend, Backend):
+    Args:
+        model: the name the server knows the model by; or name or folder of a causal LM, or (model, tokenizer). A
+            `Backend` is returned as it is.
+        base_url: OpenAI-compatible server, up to and with "/v1".
+        api_key: key of the server (default: the environment variable MLALIGN_API_KEY).
+        concurrency, timeout: see `ServerBackend`.
+        **local: options of `TransformersBackend`.
+    """
+    from hf_mlalign.generation.local import TransformersBackend
+    from hf_mlalign.generation.server import ServerBackend
+
+    if model is None or model == "":
+        raise DataError("model: name a causal LM, or with base_url the model the server serves.")
+    if base_url and isinstance(model, str):
+        key = api_key or os.environ.get("MLALIGN_API_KEY")
+        return ServerBackend(base_url, model, api_key=key, concurrency=concurrency, timeout=timeout)
+    if isinstance(model, (str, Path)):
+        return TransformersBackend(model, **local)
+    if isinstance(model, (tuple, list)) and len(model) == 2:
+        return TransformersBackend(*model, **local)
+    if not isinstance(model, Backend):
         raise DataError(
-            f"backend: {type(backend).__name__} has no model, describe() and run(). Pass a model name, "
+            f"backend: {type(model).__name__} has no model, describe() and run(). Pass a model name, "
             "(model, tokenizer), TransformersBackend or ServerBackend."
         )
-    return backend
+    return model
 
 
 def _failure_message(failures: list[tuple[Request, str]], total: int, output) -> str:
@@ -247,10 +282,10 @@ def _save(folder: Path, samples: Dataset, parameters: Mapping[str, Any]) -> None
     partial = folder / ".samples.parquet.partial"
     samples.to_parquet(str(partial))
     os.replace(partial, folder / "data" / "samples.parquet")
-    write_whole(folder / "README.md", _card(samples, parameters))
+    write_whole(folder / "README.md", _card(folder, samples, parameters))
 
 
-def _card(samples: Dataset, parameters: Mapping[str, Any]) -> str:
+def _card(folder: Path, samples: Dataset, parameters: Mapping[str, Any]) -> str:
     import yaml
 
     languages = sorted(set(samples["language"]))
@@ -258,7 +293,7 @@ def _card(samples: Dataset, parameters: Mapping[str, Any]) -> str:
         "language": languages,
         "task_categories": ["text-generation"],
         "tags": ["hf_mlalign", "cm-align", "sampled-responses", "multilingual"],
-        "configs": [{"config_name": "default", "data_files": "data/*.parquet"}],
+        "configs": data_configs(folder, [{"config_name": "default", "data_files": "data/*.parquet"}]),
     }
     rows = "\n".join(f"| {name} | `{str(value).replace('|', chr(92) + '|')}` |" for name, value in parameters.items())
     return (

@@ -6,19 +6,21 @@ import email.utils
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hf_mlalign.errors import DataError
-from hf_mlalign.generation.requests import Answer, OnAnswer, OnFailure, Request, Settings
+from hf_mlalign.generation.requests import COUNTS, Answer, OnAnswer, OnFailure, Request, Settings
 
 if TYPE_CHECKING:
     from huggingface_hub import InferenceClient
 
 RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 """HTTP statuses after which the same request is sent again."""
+REFUSED_FORMAT = frozenset({400, 415, 422, 501})
+"""HTTP statuses by which a server may say that it does not know `response_format`."""
 HOPELESS = frozenset({401, 402, 403, 404, 405})
 """HTTP statuses that no other request will fare better with: the run stops."""
 
@@ -92,6 +94,14 @@ class ServerBackend:
         return InferenceClient(base_url=self.base_url, api_key=self._api_key or "none", timeout=self.timeout)
 
 
+class _AsGiven(dict):
+    """A dict whose "type" `get` hides: huggingface_hub turns {"type": "json_schema", …} into a form of its own that
+    only Text Generation Inference knows, whatever server `base_url` names."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return default if key == "type" else super().get(key, default)
+
+
 @dataclass(frozen=True)
 class _Trouble:
     """Why an attempt failed; `fatal` for all requests, `again` if another attempt may help."""
@@ -100,6 +110,7 @@ class _Trouble:
     again: bool = True
     fatal: bool = False
     wait: float | None = None
+    status: int | None = None
 
 
 class _Work:
@@ -113,6 +124,7 @@ class _Work:
         self._requests = iter(requests)
         self._lock = threading.Lock()
         self._failures, self._not_before = 0, 0.0
+        self._format = getattr(settings, "response_format", None)
 
     def loop(self) -> None:
         try:
@@ -142,10 +154,21 @@ class _Work:
         self._give_up(request, found)
 
     def _ask(self, client: InferenceClient, request: Request) -> Answer | _Trouble:
+        wanted = self._format
+        found = self._ask_once(client, request, wanted)
+        if wanted is None or isinstance(found, Answer) or found.status not in REFUSED_FORMAT:
+            return found
+        found = self._ask_once(client, request, None)
+        if isinstance(found, Answer):  # it was the format that was refused: do without from now on
+            self._format = None
+        return found
+
+    def _ask_once(self, client: InferenceClient, request: Request, response_format) -> Answer | _Trouble:
         try:
             reply = client.chat_completion(
                 list(request.messages), model=self.backend.model, seed=request.seed, n=1,
                 max_tokens=self.settings.max_tokens, temperature=self.settings.temperature, top_p=self.settings.top_p,
+                response_format=None if response_format is None else _AsGiven(response_format),
             )  # fmt: skip
         except Exception as error:
             return _trouble(error)
@@ -156,7 +179,8 @@ class _Work:
             return _Trouble("the server's reply holds no answer")
         if text is not None and not isinstance(text, str):
             return _Trouble("the server's answer is no text")
-        return Answer(text or "", reason or "stop", self.backend.model)
+        counts = (_count(getattr(reply, "usage", None), name) for name in COUNTS)
+        return Answer(text or "", reason or "stop", self.backend.model, *counts)
 
     def _wait(self, trouble: _Trouble, attempt: int, seed: int) -> None:
         varied = 0.5 + random.Random(seed * 1000 + attempt).random()
@@ -193,6 +217,11 @@ class _Work:
             self.stop.set()
 
 
+def _count(usage: Any, name: str) -> int | None:
+    value = usage.get(name) if isinstance(usage, Mapping) else getattr(usage, name, None)
+    return value if isinstance(value, int) and value >= 0 else None
+
+
 def _trouble(error: Exception) -> _Trouble:
     from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, OfflineModeIsEnabled
 
@@ -207,7 +236,7 @@ def _trouble(error: Exception) -> _Trouble:
         status = response.status_code
         again = status in RETRIED or status >= 500
         wait = retry_after(response.headers.get("Retry-After"))
-        return _Trouble(f"HTTP {status}: {reason}", again, fatal=status in HOPELESS, wait=wait)
+        return _Trouble(f"HTTP {status}: {reason}", again, fatal=status in HOPELESS, wait=wait, status=status)
     if isinstance(error, ValueError):
         return _Trouble("the server's reply is no JSON")
     if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2") or isinstance(

@@ -7,13 +7,14 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hf_mlalign.columns import clean_text
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.files import write_whole
-from hf_mlalign.generation.requests import Answer, Key, Request
+from hf_mlalign.generation.requests import COUNTS, Answer, Key, Request
 
 RECORD = "sampling.json"
 ANSWERS = "answers.jsonl"
@@ -73,11 +74,12 @@ class AnswerStore:
 
     def add(self, request: Request, answer: Answer) -> None:
         """Keep an answer and append it to the file; may be called from any thread."""
-        answer = Answer(clean_text(answer.text), answer.finish_reason, answer.model)
+        answer = replace(answer, text=clean_text(answer.text))
         line = {
             "prompt_id": request.prompt_id, "language": request.language, "sample": request.sample,
             "response": answer.text, "finish_reason": answer.finish_reason, "model": answer.model,
             "request": request.digest,
+            **{name: count for name in COUNTS if (count := getattr(answer, name)) is not None},
         }  # fmt: skip
         data = (json.dumps(line, ensure_ascii=False) + "\n").encode()
         with self._lock:
@@ -138,7 +140,8 @@ class AnswerStore:
         try:
             row = json.loads(line)
             key = row["prompt_id"], row["language"], row["sample"]
-            self.answers[key] = Answer(row["response"], row["finish_reason"], row["model"])
+            counts = (row.get(name) for name in COUNTS)
+            self.answers[key] = Answer(row["response"], row["finish_reason"], row["model"], *counts)
             self._digests[key] = row["request"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"output: {str(path)!r}, line {number} is damaged. Remove this line.") from error

@@ -83,9 +83,10 @@ class NestedSubsets:
             files.setdefault(language, []).append(str(path.relative_to(folder)))
 
     def _write_card(self, folder: Path, configs: list[dict[str, Any]]) -> None:
+        from hf_mlalign.cards import data_configs
         from hf_mlalign.mdaq.cards import scaling_card
 
-        (folder / "README.md").write_text(scaling_card(configs, self.counts()), encoding="utf-8")
+        (folder / "README.md").write_text(scaling_card(data_configs(folder, configs), self.counts()), encoding="utf-8")
 
 
 def nested_subsets(

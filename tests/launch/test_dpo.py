@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetDict
 
 from hf_mlalign.cmalign.preference_columns import check_preferences
 from hf_mlalign.errors import DataError
-from hf_mlalign.launch import configs, dpo
+from hf_mlalign.launch import common, configs, dpo
 from tests.cmalign.preference_rows import preference_rows
 from tests.processes import run_group
 from tests.tiny_models import byte_tokenizer, saved, tiny_llama
@@ -45,34 +45,34 @@ def losses(output: Path, name: str = "loss") -> list[float]:
 
 def test_held_out_prompts_stay_together():
     ds = preference_rows(30)
-    rest, held = dpo.hold_out_prompts(ds, 0.2, seed=3)
+    rest, held = common.hold_out_prompts(ds, 0.2, seed=3)
     assert len(set(held["prompt_id"])) == 2
     assert set(rest["prompt_id"]).isdisjoint(held["prompt_id"])
     assert len(rest) + len(held) == 30
-    assert dpo.hold_out_prompts(ds, 0.2, seed=3)[1]["prompt_id"][:] == held["prompt_id"][:]
-    by_text = dpo.hold_out_prompts(ds.remove_columns("prompt_id"), 0.001)
+    assert common.hold_out_prompts(ds, 0.2, seed=3)[1]["prompt_id"][:] == held["prompt_id"][:]
+    by_text = common.hold_out_prompts(ds.remove_columns("prompt_id"), 0.001)
     assert len(by_text[1]) == 1
     with pytest.raises(DataError, match="a single prompt"):
-        dpo.hold_out_prompts(ds.select([0]), 0.5)
+        common.hold_out_prompts(ds.select([0]), 0.5)
 
 
 def test_languages():
     ds = preference_rows(9)
-    assert {name: len(part) for name, part in dpo.by_language(ds).items()} == {"de": 3, "en": 3, "ja": 3}
-    assert set(dpo.only_languages(ds, ["German", "ja"])["language"]) == {"de", "ja"}
-    with pytest.raises(DataError, match="no pairs in fr. There are: de, en, ja"):
-        dpo.only_languages(ds, ["fr"])
+    assert {name: len(part) for name, part in common.by_language(ds).items()} == {"de": 3, "en": 3, "ja": 3}
+    assert set(common.only_languages(ds, ["German", "ja"])["language"]) == {"de", "ja"}
+    with pytest.raises(DataError, match="no rows in fr. There are: de, en, ja"):
+        common.only_languages(ds, ["fr"])
 
 
 def test_test_split_of_a_folder(tmp_path):
     ds = preference_rows(12)
     DatasetDict(train=ds.select(range(9)), test=ds.select(range(9, 12))).save_to_disk(str(tmp_path / "both"))
     script = dpo.DPOScriptArguments(dataset=str(tmp_path / "both"), dataset_test_split="test")
-    train, held = dpo.load_data(script, seed=0)
+    train, held = common.load_data(script, seed=0)
     assert len(train) == 9
     assert list(held) == ["de", "en", "ja"]
     script.eval_per_language = False
-    assert len(dpo.load_data(script, seed=0)[1]) == 3
+    assert len(common.load_data(script, seed=0)[1]) == 3
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ def test_script_options_out_of_range(options):
 
 
 def test_find_checkpoint(tmp_path):
-    assert dpo.find_checkpoint(None, str(tmp_path)) is None
-    assert dpo.find_checkpoint("auto", str(tmp_path / "none")) is None
+    assert common.find_checkpoint(None, str(tmp_path)) is None
+    assert common.find_checkpoint("auto", str(tmp_path / "none")) is None
     for step in (2, 10):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    assert dpo.find_checkpoint("auto", str(tmp_path)) == str(tmp_path / "checkpoint-10")
-    assert dpo.find_checkpoint(str(tmp_path / "checkpoint-2"), "") == str(tmp_path / "checkpoint-2")
+    assert common.find_checkpoint("auto", str(tmp_path)) == str(tmp_path / "checkpoint-10")
+    assert common.find_checkpoint(str(tmp_path / "checkpoint-2"), "") == str(tmp_path / "checkpoint-2")
     with pytest.raises(DataError, match="no folder"):
-        dpo.find_checkpoint("nowhere", str(tmp_path))
+        common.find_checkpoint("nowhere", str(tmp_path))
 
 
 # Runs
@@ -196,13 +196,13 @@ def test_accelerate_reads_the_settings(name):
 
 def test_datasets_of_one_row_type_only():
     with pytest.raises(DataError, match="no column language"):
-        dpo.only_languages(Dataset.from_dict({"prompt": ["x"]}), ["de"])
+        common.only_languages(Dataset.from_dict({"prompt": ["x"]}), ["de"])
 
 
 def test_missing_languages_and_references(tmp_path):
     ds = preference_rows(6)
     missing = Dataset.from_list([{**row, "language": None if i == 2 else row["language"]} for i, row in enumerate(ds)])
-    for call in (dpo.by_language, lambda d: dpo.only_languages(d, ["de"])):
+    for call in (common.by_language, lambda d: common.only_languages(d, ["de"])):
         with pytest.raises(DataError, match="Column 'language', row 2: missing"):
             call(missing)
     without = preference_rows(6, without_reference=tuple(range(6)))
@@ -213,5 +213,5 @@ def test_missing_languages_and_references(tmp_path):
 
 
 def test_only_hub_datasets_are_named_on_the_card(tmp_path, pairs):
-    assert dpo.hub_name("user/pairs") == "user/pairs"
-    assert [dpo.hub_name(name) for name in (pairs, str(tmp_path), "pairs/*.parquet")] == [None] * 3
+    assert common.hub_name("user/pairs") == "user/pairs"
+    assert [common.hub_name(name) for name in (pairs, str(tmp_path), "pairs/*.parquet")] == [None] * 3

@@ -1,0 +1,225 @@
+"""What the training scripts share: data and its languages, the model's options, resuming, saving, and the way out."""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_mlalign.errors import DataError, listed
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
+    from trl import ModelConfig
+
+PROMPT_IDS = ("prompt_id", "question_id", "id", "prompt")
+"""Columns by which rows of the same prompt are told, in this order."""
+
+
+@dataclass
+class DataArguments:
+    """What to train on and what to evaluate on.
+
+    Args:
+        dataset: a file, a folder or a Hub dataset, see `hf_mlalign.sources.load_source`.
+        dataset_config: its configuration.
+        dataset_train_split: its split to train on.
+        dataset_test_split: its split to evaluate on.
+        eval_prompts: without a test split, the share of prompts (in all their languages) that is held out for
+            evaluation (0: none, *ours*).
+        eval_per_language: evaluate every language by itself (*ours*).
+        languages: train on these languages only.
+        world_size: how many processes must be running; the script stops if there are others (a launcher may start one
+            process where several were asked for, and say nothing).
+    """
+
+    dataset: str | None = field(default=None, metadata={"help": "File, folder or Hub dataset."})
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of the dataset."})
+    dataset_train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    dataset_test_split: str | None = field(default=None, metadata={"help": "Split to evaluate on."})
+    eval_prompts: float = field(default=0.0, metadata={"help": "Share of prompts held out, without a test split."})
+    eval_per_language: bool = field(default=True, metadata={"help": "Evaluate every language by itself."})
+    languages: list[str] | None = field(default=None, metadata={"help": "Train on these languages only."})
+    world_size: int | None = field(default=None, metadata={"help": "Stop unless so many processes are running."})
+
+    def __post_init__(self):
+        if not 0 <= self.eval_prompts < 1:
+            raise DataError(f"eval_prompts: {self.eval_prompts} is no share in [0, 1).")
+        if self.eval_prompts and self.dataset_test_split:
+            raise DataError("eval_prompts and dataset_test_split: give one of them.")
+
+
+def check_world_size(wanted: int | None, running: int) -> None:
+    """DataError if other than `wanted` processes are running."""
+    if wanted is not None and wanted != running:
+        raise DataError(
+            f"world_size: {wanted} processes were asked for, {running} are running. Launch with accelerate's "
+            "--num_processes and a config of hf_mlalign.launch.configs (MULTI_CPU starts a single process)."
+        )
+
+
+def load_data(
+    data: DataArguments, seed: int, kind: str = "preference pairs", read: Callable[[Dataset], Dataset] | None = None
+) -> tuple[Dataset, Dataset | dict[str, Dataset] | None]:
+    """Training and evaluation sets; the latter by language unless switched off.
+
+    Args:
+        kind: what the dataset should hold, for the message where none is named.
+        read: turns what is in the file into rows to train on.
+    """
+    from hf_mlalign.sources import load_source
+
+    read = read or (lambda ds: ds)
+
+    if not data.dataset:
+        raise DataError(f"dataset: name a file, a folder or a Hub dataset with {kind}.")
+    ds = read(load_source(data.dataset, data.dataset_train_split, data.dataset_config))
+    held_out = None
+    if data.dataset_test_split:
+        held_out = read(load_source(data.dataset, data.dataset_test_split, data.dataset_config))
+    elif data.eval_prompts:
+        ds, held_out = hold_out_prompts(ds, data.eval_prompts, seed)
+    if data.languages:
+        ds = only_languages(ds, data.languages)
+        held_out = None if held_out is None else only_languages(held_out, data.languages)
+    if held_out is not None and data.eval_per_language and "language" in held_out.column_names:
+        held_out = by_language(held_out)
+    return ds, held_out
+
+
+def hold_out_prompts(ds: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """(rest, held out): about `share` of the prompts, at least one, each with all its languages and rows.
+
+    A prompt is known by `prompt_id`, `question_id` (within its `task`, if there is such a column) or `id`, without
+    these columns by its text.
+    """
+    column = next((name for name in PROMPT_IDS if name in ds.column_names), None)
+    if column is None:
+        raise DataError(f"eval_prompts: no column {listed(PROMPT_IDS)} among {listed(ds.column_names)}.")
+    tasks = ds["task"] if column == "question_id" and "task" in ds.column_names else [None] * len(ds)
+    keys = [json.dumps(key, ensure_ascii=False, sort_keys=True) for key in zip(tasks, ds[column], strict=True)]
+    distinct = sorted(set(keys))
+    if len(distinct) < 2:
+        raise DataError("eval_prompts: a single prompt cannot be split. Switch the evaluation off.")
+    count = min(max(1, round(share * len(distinct))), len(distinct) - 1)
+    chosen = {distinct[i] for i in np.random.default_rng(seed).permutation(len(distinct))[:count]}
+    held = np.array([key in chosen for key in keys])
+    return ds.select(np.flatnonzero(~held)), ds.select(np.flatnonzero(held))
+
+
+def by_language(ds: Dataset) -> dict[str, Dataset]:
+    """The rows of each language, languages sorted."""
+    languages = _languages(ds)
+    return {name: ds.select(np.flatnonzero(languages == name)) for name in sorted(set(languages))}
+
+
+def _languages(ds: Dataset) -> np.ndarray:
+    languages = np.array(ds["language"], dtype=object)
+    if len(missing := np.flatnonzero(languages == None)):  # noqa: E711  (elementwise)
+        raise DataError(f"Column 'language', row {missing[0]}: missing. Fill it in or drop such rows.")
+    return languages
+
+
+def only_languages(ds: Dataset, wanted: Sequence[str]) -> Dataset:
+    """The rows in these languages (ISO 639-1 codes or English names); DataError if one has none."""
+    from hf_mlalign.languages import check_languages
+
+    if "language" not in ds.column_names:
+        raise DataError(f"languages: no column language among {listed(ds.column_names)}.")
+    codes = check_languages(wanted)
+    languages = _languages(ds)
+    if absent := [code for code in codes if code not in set(languages)]:
+        raise DataError(f"languages: no rows in {listed(absent)}. There are: {listed(sorted(set(languages)))}.")
+    return ds.select(np.flatnonzero(np.isin(languages, codes)))
+
+
+def load_tokenizer(training: TrainingArguments, model: ModelConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model that is named; DataError where none is named or it cannot be loaded."""
+    from transformers import AutoTokenizer
+
+    if not model.model_name_or_path:
+        raise DataError("model_name_or_path: name the model to train.")
+    name, trusted = model.model_name_or_path, {"trust_remote_code": training.trust_remote_code}
+    try:
+        return AutoTokenizer.from_pretrained(name, revision=model.model_revision, **trusted)
+    except (OSError, ValueError) as error:
+        raise DataError(f"model_name_or_path: cannot load {name!r}: {' '.join(str(error).split())[:300]}") from error
+
+
+def model_options(training: TrainingArguments, model: ModelConfig) -> dict[str, Any]:
+    """Options of `from_pretrained` from the model's settings; those of --model_init_kwargs win."""
+    return {
+        "revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype,
+        **(training.model_init_kwargs or {}),
+    }  # fmt: skip
+
+
+def find_checkpoint(wanted: str | None, output_dir: str) -> str | None:
+    """The checkpoint to go on from: a folder as given; for "auto" or "true" the last one of `output_dir`, if any."""
+    from transformers.trainer_utils import get_last_checkpoint
+
+    if not wanted or wanted.lower() == "false":
+        return None
+    if wanted.lower() in ("auto", "true"):
+        return get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
+    if not Path(wanted).is_dir():
+        raise DataError(
+            f"resume_from_checkpoint: no folder {wanted!r}. Use auto for the last one of the output folder."
+        )
+    return wanted
+
+
+def train_and_save(trainer: Trainer, training: TrainingArguments, dataset: str, evaluate: bool) -> None:
+    """Train from scratch or from a checkpoint, evaluate, save model, state and metrics, and push where asked for."""
+    checkpoint = find_checkpoint(training.resume_from_checkpoint, training.output_dir)
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.log_metrics("train", result.metrics)
+    trainer.save_metrics("train", result.metrics)
+    if evaluate:
+        trainer.save_metrics("eval", trainer.evaluate())
+    trainer.save_model(training.output_dir)
+    trainer.save_state()
+    if training.push_to_hub:
+        trainer.push_to_hub(dataset_name=hub_name(dataset))
+    trainer.accelerator.print(f"Saved to {training.output_dir}.")
+
+
+def check_evaluation(training: TrainingArguments, eval_set: Any) -> None:
+    """DataError if an evaluation is asked for and there is nothing to evaluate on."""
+    if training.eval_strategy != "no" and eval_set is None:
+        raise DataError("eval_strategy: there is nothing to evaluate on. Give --dataset_test_split or --eval_prompts.")
+
+
+def finish(trainer: Trainer) -> None:
+    """Leave the process group together, the distributed wrapper of the model taken apart first.
+
+    A wrapper that outlives its process group can hang in its destructor.
+    """
+    trainer.accelerator.wait_for_everyone()
+    trainer.model_wrapped = trainer.model
+    trainer.accelerator.free_memory()
+    gc.collect()
+    if hasattr(trainer, "end"):
+        trainer.end()
+
+
+def hub_name(dataset: str) -> str | None:
+    """The name of a Hub dataset for the model card; `None` for a local path or pattern."""
+    return None if Path(dataset).exists() or any(ch in dataset for ch in "*?[") else dataset
+
+
+def run_script(train: Callable[..., Any], parse: Callable[..., tuple], arguments: Sequence[str] | None) -> int:
+    """Parse and train; returns the exit code, 2 for input that cannot be used."""
+    try:
+        train(*parse(arguments))
+    except DataError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    return 0

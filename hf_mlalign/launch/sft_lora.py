@@ -1,0 +1,106 @@
+"""LoRA on the query and value projections, whatever an architecture calls them; merging an adapter into its model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_mlalign.errors import DataError, listed
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from trl import ModelConfig
+
+SEPARATE = (("q_proj", "v_proj"), ("q_lin", "v_lin"), ("query", "value"), ("wq", "wv"))
+FUSED = ("c_attn", "qkv_proj", "query_key_value", "Wqkv", "qkv")
+"""Projections that compute queries, keys and values at once: GPT-2, Phi-3, GPT-NeoX, Falcon and BLOOM, MPT, …"""
+NOT_TEXT = r".*(vision|visual|audio|image|speech).*"
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Module names that get an adapter; `fused`: they compute the keys, too."""
+
+    names: tuple[str, ...]
+    fused: bool = False
+    other_towers: bool = False
+
+
+def query_and_value(modules: Iterable[str]) -> Targets:
+    """Query and value projections among the full names of a model's linear modules.
+
+    Raises:
+        DataError: none of the known names is there; lists what is.
+    """
+    import re
+
+    modules = list(modules)
+    text = [name for name in modules if not re.fullmatch(NOT_TEXT, name)]
+    last = {name.rpartition(".")[2] for name in text}
+    others = {name.rpartition(".")[2] for name in set(modules) - set(text)}
+    for pair in SEPARATE:
+        if set(pair) <= last:
+            return Targets(pair, other_towers=bool(set(pair) & others))
+    for name in FUSED:
+        if name in last:
+            return Targets((name,), fused=True, other_towers=name in others)
+    raise DataError(
+        f"lora_target_modules: no query and value projections known among the linear modules {listed(sorted(last))}. "
+        "Name the modules to adapt with --lora_target_modules."
+    )
+
+
+def linear_modules(model: ModelConfig, trust_remote_code: bool = False) -> list[str]:
+    """Full names of the linear modules of a model, from its config alone: no weights are loaded."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D
+
+    options = {"trust_remote_code": trust_remote_code}
+    try:
+        config = AutoConfig.from_pretrained(model.model_name_or_path, revision=model.model_revision, **options)
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(config, **options)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise DataError(f"model_name_or_path: cannot load {model.model_name_or_path!r}: {reason}") from error
+    return [name for name, module in empty.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
+
+
+def lora_config(model: ModelConfig, on_query_and_value: bool, trust_remote_code: bool) -> tuple[LoraConfig | None, str]:
+    """(adapter settings, a note on what was chosen); `None` for full training.
+
+    Args:
+        on_query_and_value: where no modules are named, choose queries and values; else PEFT chooses.
+    """
+    from trl import get_peft_config
+
+    note, towers = "", False
+    if model.use_peft and on_query_and_value and not model.lora_target_modules:
+        targets = query_and_value(linear_modules(model, trust_remote_code))
+        model.lora_target_modules, towers = list(targets.names), targets.other_towers
+        note = f"LoRA on {' and '.join(targets.names)}"
+        note += ", which also computes the keys: they are adapted, too." if targets.fused else "."
+    config = get_peft_config(model)
+    if towers:
+        config.exclude_modules = NOT_TEXT
+    return config, note
+
+
+def merge_adapter(adapter: str | Path, output: str | Path, *, dtype: str = "float32", trust_remote_code: bool = False):
+    """Add an adapter's weights to those of its model and save both as one model with its tokenizer.
+
+    Args:
+        adapter: folder of the adapter; its config names the model.
+        output: folder to write.
+        dtype: of the sum; in bfloat16 small changes are lost (*ours*: float32).
+    """
+    from peft import AutoPeftModelForCausalLM
+    from transformers import AutoTokenizer
+
+    options = {"trust_remote_code": trust_remote_code}
+    model = AutoPeftModelForCausalLM.from_pretrained(str(adapter), dtype=dtype, **options)
+    model.merge_and_unload().save_pretrained(str(output))
+    AutoTokenizer.from_pretrained(str(adapter), **options).save_pretrained(str(output))

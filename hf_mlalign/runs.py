@@ -74,6 +74,11 @@ def read_record(folder: str | Path) -> RunRecord | None:
         raise DataError(f"{str(path)!r} is no run record: {place}: {first['msg']}. Name another folder.") from error
 
 
+def write_record(folder: str | Path, record: RunRecord) -> None:
+    """Write the record of a command that guards its folder itself."""
+    write_whole(Path(folder) / RECORD, record.model_dump_json(indent=1) + "\n")
+
+
 class Run:
     """One command and the folder it writes.
 
@@ -125,7 +130,7 @@ class Run:
         except OSError as error:
             raise DataError(f"output: cannot write to {str(self.folder)!r}: {error.strerror}.") from error
         with lock:
-            self._write()
+            write_record(self.folder, self.record)
             yield self
 
     def timed(self, step: str, function: Callable, *arguments, **options) -> Any:
@@ -139,11 +144,8 @@ class Run:
         """Write the record with its results."""
         self.record.state, self.record.finished = "finished", datetime.now(UTC)
         self.record.results, self.record.notes = plain(results), list(notes)
-        self._write()
+        write_record(self.folder, self.record)
         return self.record
-
-    def _write(self) -> None:
-        write_whole(self.folder / RECORD, self.record.model_dump_json(indent=1) + "\n")
 
     def _found(self, overwrite: bool, grows: Sequence[str], own: set[str]) -> RunRecord | None:
         shown = repr(str(self.folder))

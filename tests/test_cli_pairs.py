@@ -23,7 +23,14 @@ def test_from_prompts_to_linted_pairs(tmp_path, monkeypatch):
     with ChatServer() as server:
         done = hf_mlalign("sample", "p.jsonl", "--model", "tiny", "--base-url", server.base_url, "--n", 3, "--limit", 4,
                           "-o", "samples", cwd=tmp_path)  # fmt: skip
+        again = hf_mlalign("sample", "p.jsonl", "--model", "tiny", "--base-url", server.base_url, "--n", 3, "--limit",
+                           4, "-o", "samples", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert "24 answers were drawn now." in done.stdout
+    assert "Nothing to do" in again.stdout, again.stderr
+    record = json.loads((tmp_path / "samples" / "run.json").read_text())
+    assert (record["command"], record["parameters"]["n"]) == ("sample", 3)
+    assert record["results"]["per_language"]["de"] == {"answers": 12, "prompts": 4, "failed": 0, "truncated": 0}
     answers = load_dataset(str(tmp_path / "samples"), split="train")
     assert len(answers) == 4 * 2 * 3
     assert set(answers["language"]) == {"en", "de"}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_mlalign.errors import DataError
-from hf_mlalign.runs import RECORD, Run, identify, plain, read_record
+from hf_mlalign.runs import RECORD, Run, identify, plain, read_record, write_record
 
 
 def finished(folder, **parameters):
@@ -52,7 +52,7 @@ def test_an_unfinished_run_goes_on(tmp_path):
     run = Run(tmp_path, "curate", {"n": 5})
     with run.open():
         run.timed("load", lambda: None)
-        run._write()
+        write_record(tmp_path, run.record)
     again = Run(tmp_path, "curate", {"n": 5})
     assert not again.is_finished
     assert again.record.started == run.record.started

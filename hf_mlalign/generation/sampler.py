@@ -6,6 +6,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from hf_mlalign.errors import DataError, listed
 from hf_mlalign.files import write_whole
 from hf_mlalign.generation.requests import Backend, PromptTable, Request, Settings, build_requests, read_prompts
 from hf_mlalign.generation.store import AnswerStore
+from hf_mlalign.runs import RunRecord, identify, plain, write_record
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -85,8 +87,8 @@ class ResponseSampler:
             ds: one row a prompt and language: prompt_id, language, prompt (a text or role/content messages that end
                 with the user's); the same prompt_id in every language.
             output: folder in which every answer is kept as soon as it is there (`answers.jsonl`), with the parameters
-                (`sampling.json`) and at the end the table (`data/samples.parquet`, a card). After a kill, the same call
-                asks only for what is missing. `None`: nothing is written.
+                (`sampling.json`), and at the end the table (`data/samples.parquet`), a card and `run.json`. After a
+                kill, the same call asks only for what is missing. `None`: nothing is written.
             column_mapping: your column → prompt_id, language or prompt.
         Returns:
             One row an answer, in the order of `ds`: prompt_id, language (ISO 639-1), prompt (as given), sample
@@ -98,7 +100,9 @@ class ResponseSampler:
         table = read_prompts(ds, column_mapping)
         requests = build_requests(table, self.n, self.seed, self.system_prompt, self.answer_in_language)
         store = AnswerStore(output, self.parameters)
+        record = RunRecord(command="sample", parameters=plain({**self.parameters, "n": self.n}), source=identify(ds))
         with store.open():
+            missing = sum(not store.has(request) for request in requests)
             failures = draw_missing(
                 self.backend, self.settings, store, requests, "Sampling", "answer", progress=self.progress
             )
@@ -107,6 +111,7 @@ class ResponseSampler:
             samples = _samples(table, requests, store, self.n)
             if output is not None:
                 _save(Path(output), samples, self.parameters)
+                _record(Path(output), samples, record, missing, failures)
         return samples
 
 
@@ -283,6 +288,22 @@ def _save(folder: Path, samples: Dataset, parameters: Mapping[str, Any]) -> None
     samples.to_parquet(str(partial))
     os.replace(partial, folder / "data" / "samples.parquet")
     write_whole(folder / "README.md", _card(folder, samples, parameters))
+
+
+def _record(
+    folder: Path, samples: Dataset, record: RunRecord, missing: int, failures: list[tuple[Request, str]]
+) -> None:
+    found = samples.select_columns(["prompt_id", "language", "finish_reason"]).to_pandas().groupby("language")
+    failed = Counter(request.language for request, _ in failures)
+    table = {
+        language: {"answers": len(rows), "prompts": rows["prompt_id"].nunique(), "failed": failed[language],
+                   "truncated": int((rows["finish_reason"] == "length").sum())}
+        for language, rows in found
+    }  # fmt: skip
+    record.state, record.finished = "finished", datetime.now(UTC)
+    record.seconds = {"sample": round((record.finished - record.started).total_seconds(), 3)}
+    record.results = plain({"per_language": table, "drawn": missing - len(failures)})
+    write_record(folder, record)
 
 
 def _card(folder: Path, samples: Dataset, parameters: Mapping[str, Any]) -> str:

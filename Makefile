@@ -6,21 +6,25 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint wheel clean
+.PHONY: demo test lint metrics wheel clean
 
-demo: $(STAMP)
+demo: metrics
 	$(BIN)/hf-mlalign demo --output mlalign-demo
 
-test: lint
+test: lint metrics
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
 
+# evaluate.load("hf_mlalign/winrate") works from any folder afterwards
+metrics: $(STAMP)
+	$(BIN)/hf-mlalign metrics install
+
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel
 
-$(STAMP): setup.cfg pyproject.toml constraints.txt
+$(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch

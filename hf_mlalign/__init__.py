@@ -15,6 +15,7 @@ _LAZY = {
     "das_select": "hf_mlalign.mdaq.selection",
     "lint_preferences": "hf_mlalign.cmalign.lint",
     "load_encoder": "hf_mlalign.encoders",
+    "load_metric": "hf_mlalign.evaluation.loading",
     "mdaq_score": "hf_mlalign.mdaq.transforms",
 }
 

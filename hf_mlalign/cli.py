@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hf_mlalign import cli_pairs
+from hf_mlalign import cli_judge, cli_lens, cli_metrics, cli_pairs, cli_push, cli_questions
 from hf_mlalign.cli_options import column_pairs, say, split_codes
 from hf_mlalign.errors import DataError
 
@@ -98,6 +98,7 @@ def curate(
     overwrite: Annotated[bool, typer.Option(help="Begin anew where the folder holds a curation.")] = False,
     push_to_hub: Annotated[str | None, typer.Option(help="Upload to this dataset repository (user/name).")] = None,
     private: Annotated[bool, typer.Option(help="Make the repository private.")] = True,
+    report_to: Annotated[str | None, typer.Option(help="Tracker: trackio, tensorboard, … (per language).")] = None,
 ) -> None:
     """Choose good and diverse rows of an instruction dataset and save them with a card."""
     from hf_mlalign.curate import curate as run
@@ -122,6 +123,7 @@ def curate(
         overwrite=overwrite,
         push_to_hub=push_to_hub,
         private=private,
+        report_to=report_to,
         on_step=say,
     )
     _report(curation)
@@ -137,6 +139,11 @@ def _report(curation) -> None:
 app.command()(cli_pairs.sample)
 app.command("build-pairs")(cli_pairs.build_pairs)
 app.command()(cli_pairs.lint)
+app.command()(cli_push.push)
+app.command()(cli_judge.judge)
+app.command()(cli_questions.questions)
+app.command()(cli_lens.lens)
+app.add_typer(cli_metrics.app, name="metrics")
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def test_import_takes_few_steps():
 def test_root_names():
     for name in hf_mlalign.__all__:
         assert getattr(hf_mlalign, name) is not None
-    assert len(hf_mlalign.__all__) <= 13
+    assert len(hf_mlalign.__all__) <= 16
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = hf_mlalign.nothing
 
@@ -101,7 +101,9 @@ def test_wheel_in_an_empty_folder(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(site)
-    assert not [n for n in names if n.startswith(("tests/", "benchmarks/", "docs/"))]
+    assert not [n for n in names if n.startswith(("tests/", "benchmarks/", "docs/", "metrics/")) or "__pycache__" in n]
+    for path in (REPO / "metrics").glob("*/*.*"):
+        assert f"hf_mlalign/{path.relative_to(REPO).as_posix()}" in names
     for needed in ("bundled/encoder/model.safetensors", "bundled/qsm/config.json", "launch/train_qsm.py",
                    "launch/configs/fsdp2.yaml", "generation/answer_in_language.json", "demo/pool/en.jsonl",
                    "bundled/encoder/1_Normalize/config.json", "templates/curated_card.md.j2"):  # fmt: skip
@@ -122,3 +124,16 @@ from hf_mlalign.cli import main; main()
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(site))
     assert (tmp_path / "out" / "README.md").is_file()
+    code = """
+import evaluate, hf_mlalign
+from hf_mlalign.evaluation.loading import install_metrics, metric_names, metrics_folder
+assert str(metrics_folder()).startswith(hf_mlalign.__file__.removesuffix("__init__.py"))
+install_metrics()
+for name in metric_names():
+    assert hf_mlalign.load_metric(name).name == evaluate.load(f"hf_mlalign/{name}").name == name
+print(len(metric_names()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**environment, "HF_EVALUATE_OFFLINE": "1"},
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == len([p for p in (REPO / "metrics").iterdir() if p.is_dir()])

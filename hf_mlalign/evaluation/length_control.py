@@ -20,7 +20,7 @@ from hf_mlalign.arrays import as_codes
 from hf_mlalign.errors import DataError
 
 SHARED_WEIGHT = 1.0
-"""Total weight of the other groups' rows in a group's fit, relative to its own: as much as the group itself (*ours*)."""
+"""Total weight of the other groups' rows in a group's fit, relative to its own rows (*ours*: as much)."""
 RIDGE = 0.01
 VARIANCES = (0.1, 0.3, 1.0, 3.0, 10.0)
 FOLDS = 5
@@ -75,8 +75,9 @@ def length_control(
     First all groups jointly, with ψ = 1 (*paper*) and γ_x ~ N(0, τ²), τ² chosen by 5-fold cross-validation over rows
     (*ours*); this gives γ. Then each group's θ, φ and ψ given γ, where the rows of the other groups, each group with
     an intercept of its own, take part with the total weight `shared_weight` × the group's rows. They stand in for the
-    answers of AlpacaEval's two length-gamed baselines (weight 0.2 there; the default here gives the others as much
-    weight as the group itself, *ours*) and keep the length effect from being extrapolated. A ridge of 0.01 (*ours*) keeps coefficients finite.
+    answers of AlpacaEval's two length-gamed baselines (weight 0.2 there; here the others count as much as the group
+    itself, *ours*) and keep the length effect from being extrapolated. A ridge of 0.01 (*ours*) keeps coefficients
+    finite.
 
     Args:
         preferences: (n,) float64 in [0, 1]; rows with NaN here or in `length_differences` take no part.

@@ -1,0 +1,127 @@
+"""crosslingual_consistency: whether a model says the same in every language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_mlalign.encoders import VectorMemory, load_encoder
+from hf_mlalign.errors import DataError
+from hf_mlalign.evaluation.crosslingual_agreement import (
+    Agreement,
+    Bootstrap,
+    answer_agreement,
+    embedding_agreement,
+    same_length,
+)
+from hf_mlalign.languages import check_languages, known_code
+
+if TYPE_CHECKING:
+    from hf_mlalign.encoders import Encoder
+
+__all__ = ["Agreement", "Bootstrap", "answer_agreement", "crosslingual_consistency", "embedding_agreement"]
+
+_FIGURES = (("agreement", "kappa"), ("similarity", "similarity_corrected"))
+
+
+def crosslingual_consistency(
+    responses: Sequence[str | None] | None,
+    languages: Sequence[str],
+    prompt_ids: Sequence[Any],
+    *,
+    answers: Sequence[str | None] | None = None,
+    prompts: Sequence[str | None] | None = None,
+    answer_kind: str = "auto",
+    unread: str = "exclude",
+    embeddings: bool = True,
+    model: str | Encoder | None = None,
+    pivot: str = "en",
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Whether a model says the same in every language: agreement of answers and of embeddings.
+
+    Args:
+        responses: n texts, or `None` if only `answers` are to be compared.
+        languages: n languages (ISO codes or English names).
+        prompt_ids: n identifiers, equal for one prompt in all languages; several samples of a cell are averaged.
+        answers: n final answers; default: read from the responses by `hf_mlalign.answers.extract_answers`.
+        prompts: n questions; where they list options, only those are read as answers.
+        answer_kind: "auto", "choice" or "number", see `extract_answers`.
+        unread: "exclude" or "disagree", see `answer_agreement`.
+        embeddings: whether to compare embeddings (`True`).
+        model: encoder; default: the bundled one.
+        pivot: language that `per_language` and `…_with_pivot` compare with ("en").
+        n_resamples, confidence, seed: bootstrap over prompts (1000, 0.95, 0, *ours*); 0 leaves the intervals out.
+    Returns:
+        `alpha`, `agreement`, `kappa`, `similarity`, `similarity_corrected`: means over the pairs of languages (alpha:
+        over all), then `agreement_with_pivot` … over the pairs with the pivot, each with `…_ci_low` and `…_ci_high`;
+        `n_responses`, `n_read`, `n_prompts`, `n_languages`, `pivot`; `per_language`: each against the pivot;
+        `per_pair`: "de-en" → the same figures. NaN where a figure is undefined.
+    Raises:
+        DataError: lengths differ, a language or option is unknown, or there is nothing to compare.
+    """
+    from hf_mlalign.answers.extract import extract_answers
+
+    bootstrap, pivot = Bootstrap(n_resamples, confidence, seed), known_code(pivot, "pivot")
+    codes = check_languages(languages)
+    if responses is None and answers is None:
+        raise DataError("responses, answers: neither is given. Pass the texts, the final answers, or both.")
+    for name, values in (("responses", responses), ("answers", answers)):
+        same_length(values, len(codes), name)
+    if answers is None:
+        answers = extract_answers(responses, codes, prompts, answer_kind)
+    said = answer_agreement(answers, codes, prompt_ids, unread=unread, bootstrap=bootstrap)
+    meant = None
+    if embeddings and responses is not None:
+        vectors = VectorMemory(load_encoder(model).encode)([text or "" for text in responses])
+        meant = embedding_agreement(vectors, codes, prompt_ids, bootstrap=bootstrap)
+    read = np.asarray([bool(a) for a in answers], bool)
+    counts = {"n_responses": len(codes), "n_read": int(read.sum()), "n_prompts": len(set(prompt_ids)),
+              "n_languages": len(set(codes)), "pivot": pivot}  # fmt: skip
+    tables = _tables(said, meant, pivot, bootstrap, np.asarray(codes), read)
+    return {**_overall(said, meant, pivot, bootstrap), **counts, **tables}
+
+
+def _figures(said: Agreement, meant: Agreement | None) -> Iterator[tuple[str, Agreement, np.ndarray]]:
+    """Names, where they come from, and (1 + R, pairs) values."""
+    for found, names in zip((said, meant), _FIGURES):
+        if found is not None:
+            yield names[0], found, found.observed
+            yield names[1], found, found.corrected
+
+
+def _overall(said: Agreement, meant: Agreement | None, pivot: str, bootstrap: Bootstrap) -> dict[str, float]:
+    with_pivot = np.asarray([pivot in pair for pair in said.pairs])
+    out = bootstrap.interval(said.alpha, "alpha", said.n_compared)
+    for suffix, chosen in (("", np.full(len(said.pairs), True)), ("_with_pivot", with_pivot)):
+        for name, found, values in _figures(said, meant):
+            out |= bootstrap.interval(_mean(values[:, chosen]), f"{name}{suffix}", found.n_compared)
+    return out
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Means of the rows without NaN; NaN for a row that has nothing else."""
+    there = np.isfinite(values)
+    n = there.sum(1)
+    return np.where(n > 0, np.where(there, values, 0).sum(1) / np.maximum(n, 1), np.nan)
+
+
+def _tables(
+    said: Agreement, meant: Agreement | None, pivot: str, bootstrap: Bootstrap, codes: np.ndarray, read: np.ndarray
+) -> dict[str, dict]:
+    per_pair: dict[str, dict[str, float]] = {}
+    per_language = {c: {"n_responses": int((codes == c).sum()), "n_read": int(read[codes == c].sum())}
+                    for c in sorted(set(codes.tolist()))}  # fmt: skip
+    for k, (first, second) in enumerate(said.pairs):
+        common = int((meant or said).n_prompts[k])
+        row: dict[str, float] = {"n_prompts": common, "n_prompts_read": int(said.n_prompts[k])}
+        for name, found, values in _figures(said, meant):
+            row |= bootstrap.interval(values[:, k], name, int(found.n_prompts[k]))
+        per_pair[f"{first}-{second}"] = row
+        if pivot in (first, second):
+            per_language[second if first == pivot else first] |= row
+    return {"per_language": per_language, "per_pair": per_pair}

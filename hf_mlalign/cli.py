@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hf_mlalign import cli_judge, cli_lens, cli_metrics, cli_pairs, cli_push, cli_questions
+from hf_mlalign import cli_classify, cli_judge, cli_lens, cli_metrics, cli_pairs, cli_push, cli_questions
 from hf_mlalign.cli_options import column_pairs, say, split_codes
 from hf_mlalign.errors import DataError
 
@@ -142,6 +142,7 @@ app.command()(cli_pairs.lint)
 app.command()(cli_push.push)
 app.command()(cli_judge.judge)
 app.command()(cli_questions.questions)
+app.command()(cli_classify.classify)
 app.command()(cli_lens.lens)
 app.add_typer(cli_metrics.app, name="metrics")
 

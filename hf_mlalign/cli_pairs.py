@@ -92,7 +92,7 @@ def build_pairs(
 ) -> None:
     """Build DPO pairs by consistency across languages and save them with every count."""
     from hf_mlalign.cmalign.source import build_pairs_from_source
-    from hf_mlalign.display import print_pairs
+    from hf_mlalign.display import print_record
 
     models = {"model": reward_model, "reference_model": reward_reference_model}
     built = build_pairs_from_source(
@@ -106,7 +106,7 @@ def build_pairs(
     )  # fmt: skip
     if built.result is None:
         say(f"Nothing to do: {built.folder} holds these pairs already. --overwrite repeats it.")
-    print_pairs(built.record)
+    print_record(built.record)
     say(f"Saved to {built.folder}: data/, README.md (card), run.json.")
 
 

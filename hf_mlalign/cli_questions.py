@@ -49,7 +49,7 @@ def questions(
 
     The key of a server is read from the environment variable MLALIGN_API_KEY.
     """
-    from hf_mlalign.display import print_pairs
+    from hf_mlalign.display import print_record
     from hf_mlalign.spontaneous.questions_source import FAILURES, build_questions_from_source
 
     hook = _translator(translator, translator_kind, base_url, max_tokens, batch_size, device)
@@ -63,7 +63,7 @@ def questions(
     )  # fmt: skip
     if built.result is None:
         say(f"Nothing to do: {built.folder} holds these rows already. --overwrite repeats it.")
-    print_pairs(built.record)
+    print_record(built.record)
     if hook is not None and hook.failures_:
         say(f"{len(hook.failures_):,} translations failed; see {built.folder / FAILURES}.")
     say(f"Saved to {built.folder}: data/, README.md (card), run.json. Next: accelerate launch -m hf_mlalign.launch.sft "

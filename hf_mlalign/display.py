@@ -37,8 +37,8 @@ def print_selection(result: SelectionResult) -> None:
     _print(table, result.notes)
 
 
-def print_pairs(record: RunRecord) -> None:
-    """Print the per-language table of a build of preference pairs, what was dropped, and the notes."""
+def print_record(record: RunRecord) -> None:
+    """Print the per-language table of a run's record and its notes."""
     from rich.table import Table
 
     rows = record.results["per_language"]

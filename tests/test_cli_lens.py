@@ -141,7 +141,7 @@ def test_bad_tables_are_refused(change, message):
     ("change", "message"),
     [
         ({"model": "no-such-model"}, "model: cannot load 'no-such-model'"),
-        ({"adapter": "model"}, "adapter: cannot load 'model' on this model"),
+        ({"adapter": "model"}, "adapter: cannot load 'model'"),
         ({"pooling": "max"}, "pooling: 'max' is not known. Use mean, last"),
         ({"limit": 0}, "no 'en' row is left"),
     ],

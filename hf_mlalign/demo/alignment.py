@@ -43,10 +43,10 @@ class DPOOutcome:
 def pairs_from_pool(pool: Dataset, folder: Path, say: Callable[[str], None]) -> DatasetDict:
     """Build pairs from the pool's candidates, save them, and tell whether the author's grades agree."""
     from hf_mlalign.cmalign.source import build_pairs_from_source
-    from hf_mlalign.display import print_pairs
+    from hf_mlalign.display import print_record
 
     built = build_pairs_from_source(pool, folder, test_size=TEST_SIZE, overwrite=True)
-    print_pairs(built.record)
+    print_record(built.record)
     grades = {(r["prompt_id"], r["language"], r["sample"]): r["grade"] for r in pool.select_columns(
         ["prompt_id", "language", "sample", "grade"])}  # fmt: skip
     means = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,11 +18,11 @@ from hf_mlalign.spontaneous.lens import logit_lens
 from hf_mlalign.spontaneous.lens_result import LensResult
 from hf_mlalign.spontaneous.lens_table import ParallelPrompts, read_parallel
 from hf_mlalign.spontaneous.lens_targets import Span
+from hf_mlalign.spontaneous.loading import load_causal_lm
 
 if TYPE_CHECKING:
     import pandas as pd
     from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ def lens_before_and_after(
                 old.unlink()
         on_step(f"Read {count}{'' if table.answers else '; no answers: geometry only'}.")
         work = _Looking(run, table, english, span, pooling, batch_size, max_length, on_step)
-        found = work.look(lambda: load_with_adapter(model, adapter, device, dtype), adapter is not None)
+        found = work.look(lambda: load_causal_lm(model, adapter, dtype, device), adapter is not None)
         on_step("Drawing …")
         _save(found, table)
         run.finish({"per_language": found.summary().reset_index().to_dict("records")}, found.notes)
@@ -170,27 +169,6 @@ class _Looking:
             )  # fmt: skip
         finally:
             store.unlink(missing_ok=True)
-
-
-def load_with_adapter(
-    model: str | Path, adapter: str | Path | None, device: str | None = None, dtype: str = "auto"
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal LM, with the adapter on it, and its tokenizer; DataError if one of them cannot be loaded."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    what = f"model: cannot load {str(model)!r} as a causal LM"
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype)
-        if adapter is not None:
-            from peft import PeftModel
-
-            what = f"adapter: cannot load {str(adapter)!r} on this model"
-            loaded = PeftModel.from_pretrained(loaded, os.fspath(adapter))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DataError(f"{what}: {' '.join(str(error).split())[:300]}") from error
-    return loaded.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), tokenizer
 
 
 @contextmanager

@@ -1,0 +1,139 @@
+"""Figures of a classification run: accuracies with intervals, paired gains, consistency with English, macro means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hf_mlalign.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESAMPLES = 2000
+MACROS = ("seen", "unseen", "all")
+
+
+def accuracy_table(
+    rows: pd.DataFrame,
+    baseline: pd.DataFrame | None = None,
+    seen: Iterable[str] = (),
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One line a language, then the macro means "seen", "unseen" and "all".
+
+    Accuracies lie in [0, 1]. A language's interval is Wilson's; a macro mean's is a percentile bootstrap over
+    questions (2,000 draws, *ours*): a question's rows in all languages stay together. `consistency_en` is the share of
+    questions with the class that was predicted for the same id in English. `gain` is accuracy minus the baseline's on
+    the rows both have, its interval a paired bootstrap over questions, `p_value` McNemar's exact test (two-sided).
+    English is neither seen nor unseen unless `seen` names it.
+
+    Args:
+        rows: columns id, language, prediction, correct.
+        baseline: the same columns of another run.
+        seen: codes of the languages trained on.
+    Returns:
+        A frame indexed by language with n, correct, accuracy, ci_low, ci_high, consistency_en and, with a baseline,
+        n_paired, baseline, gain, gain_low, gain_high, p_value. NaN where a figure is not defined.
+    Raises:
+        DataError: no rows in common with the baseline, `seen` names a language without rows, bad confidence.
+    """
+    import pandas as pd
+
+    if not 0 < confidence < 1:
+        raise DataError(f"confidence: {confidence} is not between 0 and 1.")
+    correct = rows.pivot(index="id", columns="language", values="correct").astype(float)
+    groups = _groups(list(correct.columns), set(seen))
+    table = pd.DataFrame(index=[*correct.columns, *groups], dtype=float)
+    table.index.name = "language"
+    for language in correct.columns:
+        table.loc[language, ["n", "correct", "accuracy", "ci_low", "ci_high"]] = _wilson(correct[language], confidence)
+    draws = _draws(len(correct), seed)
+    _add_macros(table, correct, groups, draws, confidence, ("accuracy", "ci_low", "ci_high"))
+    for name, members in groups.items():
+        table.loc[name, ["n", "correct"]] = [correct[members].count().sum(), correct[members].sum().sum()]
+    _add_consistency(table, rows, groups)
+    if baseline is not None:
+        _add_gain(table, correct, baseline, groups, confidence, seed)
+    return table
+
+
+def _groups(languages: list[str], seen: set[str]) -> dict[str, list[str]]:
+    missing = sorted(seen - set(languages))
+    if missing:
+        raise DataError(f"seen: no scored rows in {missing[0]!r}. Languages scored: {', '.join(languages)}.")
+    unseen = [language for language in languages if language not in seen and language != "en"]
+    groups = {"seen": [language for language in languages if language in seen], "unseen": unseen, "all": languages}
+    return {name: members for name, members in groups.items() if members and (seen or name == "all")}
+
+
+def _wilson(correct: pd.Series, confidence: float) -> list[float]:
+    from scipy.stats import binomtest
+
+    values = correct.dropna()
+    n, k = len(values), int(values.sum())
+    interval = binomtest(k, n).proportion_ci(confidence, method="wilson")
+    return [n, k, k / n, interval.low, interval.high]
+
+
+def _draws(n: int, seed: int) -> np.ndarray:
+    """(RESAMPLES, n) how often each question is drawn."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
+
+
+def _resampled(values: pd.DataFrame, draws: np.ndarray) -> np.ndarray:
+    """(RESAMPLES, languages) means of the values there are."""
+    numbers = values.to_numpy(dtype=float)
+    there = ~np.isnan(numbers)
+    with np.errstate(invalid="ignore"):  # a draw without a row of some language
+        return draws @ np.where(there, numbers, 0.0) / (draws @ there.astype(float))
+
+
+def _add_macros(table, values: pd.DataFrame, groups, draws, confidence: float, names: tuple[str, str, str]) -> None:
+    resampled = _resampled(values, draws)
+    tails = [50 * (1 - confidence), 50 * (1 + confidence)]
+    for group, members in groups.items():
+        at = [values.columns.get_loc(member) for member in members]
+        low, high = np.nanpercentile(resampled[:, at].mean(axis=1), tails)
+        table.loc[group, list(names)] = [values[members].mean().mean(), low, high]
+
+
+def _add_consistency(table, rows: pd.DataFrame, groups) -> None:
+    predicted = rows.pivot(index="id", columns="language", values="prediction")
+    table["consistency_en"] = np.nan
+    if "en" not in predicted:
+        return
+    for language in predicted.columns.drop("en"):
+        both = predicted[["en", language]].dropna()
+        table.loc[language, "consistency_en"] = (both["en"] == both[language]).mean() if len(both) else np.nan
+    for name, members in groups.items():
+        table.loc[name, "consistency_en"] = table.loc[members, "consistency_en"].mean()
+
+
+def _add_gain(table, correct: pd.DataFrame, baseline: pd.DataFrame, groups, confidence: float, seed: int) -> None:
+    from scipy.stats import binomtest
+
+    table[["n_paired", "baseline", "gain", "gain_low", "gain_high", "p_value"]] = np.nan
+    before = baseline.pivot(index="id", columns="language", values="correct").astype(float)
+    before = before.reindex(index=correct.index, columns=correct.columns)
+    gain = correct - before
+    gain = gain[gain.notna().any(axis=1)]
+    if gain.empty:
+        raise DataError("baseline: it has no row (id and language) in common with this run. Score the same questions.")
+    before = before.where(correct.notna())
+    groups = {name: [m for m in members if gain[m].notna().any()] for name, members in groups.items()}
+    groups = {name: members for name, members in groups.items() if members}
+    draws = _draws(len(gain), seed)
+    names = ("gain", "gain_low", "gain_high")
+    _add_macros(table, gain, groups | {m: [m] for m in gain.columns if gain[m].notna().any()}, draws, confidence, names)
+    for language in gain.columns:
+        better, worse = int((gain[language] > 0).sum()), int((gain[language] < 0).sum())
+        p = binomtest(better, better + worse).pvalue if better + worse else 1.0
+        paired = gain[language].count()
+        table.loc[language, ["n_paired", "p_value"]] = [paired, p if paired else np.nan]
+    for name, members in {**groups, **{m: [m] for m in gain.columns}}.items():
+        table.loc[name, "baseline"] = before[members].mean().mean()
+        table.loc[name, "n_paired"] = gain[members].count().sum()

@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from hf_mlalign import cli_classify, cli_judge, cli_lens, cli_metrics, cli_pairs, cli_push, cli_questions
+from hf_mlalign import (
+    cli_annotate,
+    cli_classify,
+    cli_judge,
+    cli_lens,
+    cli_metrics,
+    cli_pairs,
+    cli_push,
+    cli_questions,
+)
 from hf_mlalign.cli_options import column_pairs, say, split_codes
 from hf_mlalign.errors import DataError
 
@@ -141,6 +150,8 @@ app.command("build-pairs")(cli_pairs.build_pairs)
 app.command()(cli_pairs.lint)
 app.command()(cli_push.push)
 app.command()(cli_judge.judge)
+app.command()(cli_annotate.annotate)
+app.command("annotate-export")(cli_annotate.annotate_export)
 app.command()(cli_questions.questions)
 app.command()(cli_classify.classify)
 app.command()(cli_lens.lens)

@@ -105,7 +105,9 @@ def test_wheel_in_an_empty_folder(tmp_path):
     for path in (REPO / "metrics").glob("*/*.*"):
         assert f"hf_mlalign/{path.relative_to(REPO).as_posix()}" in names
     for needed in ("bundled/encoder/model.safetensors", "bundled/qsm/config.json", "launch/train_qsm.py",
-                   "launch/configs/fsdp2.yaml", "generation/answer_in_language.json", "demo/pool/en.jsonl",
+                   "launch/configs/fsdp2.yaml", "evaluation/annotation/page.js", "evaluation/annotation/messages.json",
+                   "evaluation/judge_templates/general.j2", "evaluation/judge_checks.json",
+                   "generation/answer_in_language.json", "demo/pool/en.jsonl",
                    "bundled/encoder/1_Normalize/config.json", "templates/curated_card.md.j2"):  # fmt: skip
         assert f"hf_mlalign/{needed}" in names
     environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 TEST_SIZE = 0.25
-STEPS = 30
+STEPS = 40
 CURVE = "curve.json"
 TEMPLATE = (
     "{% for m in messages %}{{ m['role'] + ':' + m['content'] + '</s>' }}{% endfor %}"
@@ -85,7 +85,7 @@ def tiny_causal_lm(texts: Iterable[str], seed: int = 0):
 
 
 def _cut_tokenizer(texts: Iterable[str]):
-    from tokenizers import Tokenizer
+    from tokenizers import Tokenizer, decoders
     from transformers import PreTrainedTokenizerFast
 
     path = BUNDLED / "encoder" / "tokenizer.json"
@@ -96,8 +96,10 @@ def _cut_tokenizer(texts: Iterable[str]):
     unknown = content["model"]["unk_id"]
     kept = sorted(used | {0, unknown})
     content["model"] |= {"vocab": [vocabulary[i] for i in kept], "unk_id": kept.index(unknown)}
+    pieces = Tokenizer.from_str(json.dumps(content))
+    pieces.decoder = decoders.Metaspace()
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(content)), pad_token="<pad>", unk_token="<unk>",
+        tokenizer_object=pieces, pad_token="<pad>", unk_token="<unk>",
         eos_token="</s>", bos_token="<s>",
     )  # fmt: skip
     tokenizer.chat_template = TEMPLATE
@@ -134,9 +136,9 @@ def tune(pairs: DatasetDict, folder: Path, steps: int = STEPS, seed: int = 0) ->
         tokenizer.save_pretrained(folder / "untuned")
         config = CMAlignConfig(
             output_dir=str(folder / "tuned"), max_steps=steps, per_device_train_batch_size=8,
-            per_device_eval_batch_size=16, learning_rate=2e-3, lr_scheduler_type="cosine", bf16=False, use_cpu=True,
+            per_device_eval_batch_size=16, learning_rate=5e-3, lr_scheduler_type="cosine", bf16=False, use_cpu=True,
             gradient_checkpointing=False, max_length=128, logging_steps=5, report_to=[], save_strategy="no", seed=seed,
-            disable_tqdm=True, consistency_weight=0.1,
+            disable_tqdm=True, consistency_weight=0.1, loss_type=["sigmoid", "sft"], loss_weights=[1.0, 1.0],
         )  # fmt: skip
         train = pairs["train"].shuffle(seed=seed)
         splits = {"train": train.select(range(min(48, len(train)))), "test": pairs["test"]}

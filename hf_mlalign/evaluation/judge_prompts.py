@@ -21,7 +21,7 @@ CONTROL = re.compile(
     r"<(?=[|｜]|/?(?:s|bos|eos|pad|unk|think|tool_call|im_start|im_end|(?:start|end)_of_turn)>)|(?<=[|｜])>|\[(?=/?INST)",
     re.IGNORECASE,
 )
-"""Where the control tokens of common chat templates begin or end (<|im_end|>, </s>, [INST], <end_of_turn>, …)."""
+"""Where the control tokens of common chat templates begin or end: `<|im_end|>`, `</s>`, `[INST]`, `<end_of_turn>`, …"""
 REPLY_FORMAT = (
     "Reply with one JSON object and nothing else, in this form:\n"
     '{{"explanation": "<your explanation>", "code": "{code}", "verdict": <whole number from 1 to 5>}}'

@@ -12,8 +12,8 @@ def sign_flip_p_value(scores: np.ndarray) -> float:
     """Two-sided p-value of the hypothesis that candidate and baseline are interchangeable.
 
     Were they, exchanging their names within a prompt would change nothing but the sign of the prompt's score
-    d_g = Σ (preference − ½). The statistic |Σ d_g| is compared with its distribution over all 2^G signs: exactly for up
-    to 500 prompts (scores that are no multiples of ¼ are rounded to 1/50 of the largest first, which keeps
+    d_g = Σ (preference − ½). The statistic abs(Σ d_g) is compared with its distribution over all 2^G signs: exactly for
+    up to 500 prompts (scores that are no multiples of ¼ are rounded to 1/50 of the largest first, which keeps
     the test valid), by its normal limit Σ d_g / √(Σ d_g²) for more. It is also valid in the limit where only the mean
     preference is ½ and the prompts are independent.
 

@@ -23,9 +23,10 @@ REQUIREMENT = "hf-mlalign"
 class Space:
     """What the Hub answers for a metric's name.
 
-    state: "same": a Space with the packaged script; "other": with another one; "absent": `evaluate` gets none, so the
-        installed module runs; "unknown": it could not be checked.
-    reason: in words.
+    Attributes:
+        state: "same": a Space with the packaged script; "other": with another one; "absent": `evaluate` gets none, so
+            the installed module runs; "unknown": it could not be checked.
+        reason: in words.
     """
 
     state: str

@@ -114,7 +114,17 @@ def test_alpha_by_hand(tmp_path):
     assert (row["n_items"], row["n_judgements"], row["n_annotators"]) == (10, 20, 2)
 
 
-def test_alpha_of_points_counts_both_answers_and_is_ordinal(tmp_path):
+def test_alpha_is_the_ordinal_one_of_krippendorffs_example(tmp_path):
+    """Krippendorff, Computing Krippendorff's alpha-reliability (2011): four observers, twelve units, 0.815."""
+    values = {"Ana": "123321412...", "Bo": "1233224125.3", "Cy": ".3332342251.", "Di": "12332441251."}
+    said = [judgement(item, reader, "tie", (int(value), None, None, None))
+            for reader, row in values.items() for item, value in zip(make_items(12), row) if value != "."]  # fmt: skip
+    row = write(tmp_path, said).agreement(n_resamples=0).set_index(["language", "measure"]).loc["de", "quality"]
+    assert row["alpha"] == pytest.approx(0.815, abs=5e-4)
+    assert (row["n_items"], row["n_annotators"]) == (11, 4)
+
+
+def test_alpha_of_points_counts_both_answers(tmp_path):
     items = make_items(3)
     said = [judgement(i, r, "tie", (k + 1, 5, k + 3, 5)) for r in ("Ana", "Bo") for k, i in enumerate(items)]
     table = write(tmp_path / "same", said).agreement(n_resamples=0).set_index(["language", "measure"])

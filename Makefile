@@ -12,7 +12,7 @@ demo: metrics
 	$(BIN)/hf-mlalign demo --output mlalign-demo
 
 test: lint metrics
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -162,3 +163,39 @@ def choose_column(columns: list[str], names: tuple[str, ...], role: str, mapping
     if mapped and mapped[0] not in columns:
         raise DataError(f"column_mapping names a column that is not there: {mapped[0]}. Found: {listed(columns)}.")
     return mapped[0] if mapped else next((name for name in names if name in columns and name not in mapping), None)
+
+
+def assign_columns(
+    ds: Dataset,
+    roles: Mapping[str, tuple[str, ...]],
+    needed: Sequence[str],
+    mapping: Mapping[str, str] | None,
+    remedy: str,
+    where: str = "",
+) -> dict[str, str | None]:
+    """Role → column, `None` where there is none.
+
+    Args:
+        ds: one split.
+        roles: role → column names that are recognised, in this order.
+        needed: roles that must have a column.
+        mapping: the user's column → role.
+        remedy: what the message says where a needed column is missing.
+        where: what it begins with.
+    Raises:
+        DataError: no `Dataset`, a role that is not there, or a needed column that is missing.
+    """
+    import datasets
+
+    if not isinstance(ds, datasets.Dataset):
+        raise DataError(f"{where}expected one split as a datasets.Dataset, got {type(ds).__name__}. Choose a split.")
+    given = dict(mapping or {})
+    unknown = [role for role in given.values() if role not in roles]
+    if unknown:
+        raise DataError(f"column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(roles)}.")
+    found = {role: choose_column(ds.column_names, names, role, given) for role, names in roles.items()}
+    missing = [role for role in needed if found[role] is None]
+    if missing:
+        there = f"{where}no column for {listed(missing)} among those found: {listed(ds.column_names)}."
+        raise DataError(f"{there} {remedy}")
+    return found

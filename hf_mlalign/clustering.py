@@ -107,18 +107,19 @@ def cluster(
 ) -> Clustering:
     """K-means over the rows of `embeddings`, reproducible for any number of threads.
 
-    embeddings: (n, d) array of numbers; any float or integer dtype, any strides, `np.memmap` included. Read in
-        blocks, never copied whole, never changed.
-    n_clusters: clusters to make; None means `default_n_clusters(n, n_quality, n_diversity)` (*ours*). More
-        clusters than distinct rows are reduced to the number of distinct rows, with a note.
-    seed: of the initial centroids and of the training sample (0, *ours*).
-    n_iter: most Lloyd iterations (20, *ours*); stops early once no row changes its cluster.
-    spherical: True (*ours*) clusters by cosine; rows need not be normalised. Zero vectors have no direction and
-        form one cluster of their own (unless `n_clusters` is 1). False: squared Euclidean distance.
-    max_points_per_centroid: with more than this many rows per cluster, the centroids are trained on a seeded
-        sample of `n_clusters * max_points_per_centroid` rows and all rows assigned once (256, faiss's default).
-    bad_rows: "raise" (*ours*) or "mask": rows with NaN or infinity get label −1 and a note.
-    n_threads: None takes what faiss would (`OMP_NUM_THREADS`, `faiss.omp_set_num_threads`, else every core).
+    Args:
+        embeddings: (n, d) array of numbers; any float or integer dtype, any strides, `np.memmap` included. Read in
+            blocks, never copied whole, never changed.
+        n_clusters: clusters to make; None means `default_n_clusters(n, n_quality, n_diversity)` (*ours*). More
+            clusters than distinct rows are reduced to the number of distinct rows, with a note.
+        seed: of the initial centroids and of the training sample (0, *ours*).
+        n_iter: most Lloyd iterations (20, *ours*); stops early once no row changes its cluster.
+        spherical: True (*ours*) clusters by cosine; rows need not be normalised. Zero vectors have no direction and
+            form one cluster of their own (unless `n_clusters` is 1). False: squared Euclidean distance.
+        max_points_per_centroid: with more than this many rows per cluster, the centroids are trained on a seeded
+            sample of `n_clusters * max_points_per_centroid` rows and all rows assigned once (256, faiss's default).
+        bad_rows: "raise" (*ours*) or "mask": rows with NaN or infinity get label −1 and a note.
+        n_threads: None takes what faiss would (`OMP_NUM_THREADS`, `faiss.omp_set_num_threads`, else every core).
 
     Raises DataError for another shape or dtype, no rows, or a row with NaN or infinity.
     """

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from hf_mlalign.errors import DataError, listed
 
 HASHED_BYTES = 2**32
 """Files together larger than this are told apart by size and time of change alone (*ours*)."""
@@ -16,6 +21,39 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
+
+
+def lock(folder: Path) -> Any:
+    """Make the folder and lock it, as a context; DataError where another process writes to it or nobody can."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / LOCK, timeout=0).acquire()
+    except Timeout:
+        raise DataError(f"output: another process is writing to {str(folder)!r}. Wait for it.") from None
+    except OSError as error:
+        raise DataError(f"output: cannot write to {str(folder)!r}: {error.strerror}.") from error
+
+
+def keep_parameters(path: Path, parameters: Mapping[str, Any], holds: str, remedy: str) -> None:
+    """Write the parameters to a new JSON file, or raise a `DataError` if an old one has others.
+
+    Args:
+        holds: what the folder holds, for the message: "answers drawn with other parameters".
+        remedy: the message's last sentence.
+    """
+    if not path.is_file():
+        write_whole(path, json.dumps(parameters, indent=1, ensure_ascii=False) + "\n")
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"output: {str(path)!r} cannot be read: {error}. Name another folder.") from error
+    changed = [name for name in {**old, **parameters} if old.get(name) != parameters.get(name)]
+    if changed:
+        shown = listed(f"{name} was {old.get(name)!r}, now {parameters.get(name)!r}" for name in changed)
+        raise DataError(f"output: {str(path.parent)!r} holds {holds} ({shown}). {remedy}")
 
 
 def content_digest(source: str | Path, pattern: str = "*") -> str:

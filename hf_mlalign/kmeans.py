@@ -27,13 +27,14 @@ COPY_SHARE = 0.25
 class Clustering:
     """A partition of `n` rows.
 
-    labels: (n,) int32, 0 … n_clusters − 1 in order of first appearance; −1 for a masked row.
-    centroids: (n_clusters, d) float32, of unit length when spherical (a cluster of zero vectors has a zero one).
-    objective: mean over the rows of the cosine to their centroid (spherical, range −1 … 1, higher is better) or
-        of the squared Euclidean distance (not spherical, ≥ 0, lower is better).
-    n_clusters: clusters that hold at least one row; can be fewer than asked (see `notes`).
-    n_iter: Lloyd iterations run (fewer than asked when the assignment stopped changing).
-    notes: everything that differs from what was asked, one sentence each.
+    Attributes:
+        labels: (n,) int32, 0 … n_clusters − 1 in order of first appearance; −1 for a masked row.
+        centroids: (n_clusters, d) float32, of unit length when spherical (a cluster of zero vectors has a zero one).
+        objective: mean over the rows of the cosine to their centroid (spherical, range −1 … 1, higher is better) or
+            of the squared Euclidean distance (not spherical, ≥ 0, lower is better).
+        n_clusters: clusters that hold at least one row; can be fewer than asked (see `notes`).
+        n_iter: Lloyd iterations run (fewer than asked when the assignment stopped changing).
+        notes: everything that differs from what was asked, one sentence each.
     """
 
     labels: np.ndarray

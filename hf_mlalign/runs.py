@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from hf_mlalign._version import versions
 from hf_mlalign.errors import DataError, listed
-from hf_mlalign.files import LOCK, content_digest, write_whole
+from hf_mlalign.files import LOCK, content_digest, lock, write_whole
 
 RECORD = "run.json"
 
@@ -120,16 +120,7 @@ class Run:
     @contextmanager
     def open(self) -> Iterator[Run]:
         """Lock the folder and mark the run as begun; raises DataError where another process writes to it."""
-        from filelock import FileLock, Timeout
-
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / LOCK, timeout=0).acquire()
-        except Timeout:
-            raise DataError(f"output: another process is writing to {str(self.folder)!r}. Wait for it.") from None
-        except OSError as error:
-            raise DataError(f"output: cannot write to {str(self.folder)!r}: {error.strerror}.") from error
-        with lock:
+        with lock(self.folder):
             write_record(self.folder, self.record)
             yield self
 

@@ -31,7 +31,7 @@ REWARDS: dict[str, Callable[..., Reward]] = {}
 
 
 def register_reward(name: str) -> Callable[[Callable], Callable]:
-    """Add a reward under `name`: a class (called with the builder's `reward_options`) or a plain function of samples.
+    """Add a reward under `name`: a class (called with the builder's `reward_options`) or a plain function. ::
 
         @register_reward("brevity")
         def brevity(samples):

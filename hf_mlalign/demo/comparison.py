@@ -39,9 +39,10 @@ def compare_models(pool: Dataset, models: Path, folder: Path, say: Callable[[str
         folder.mkdir(parents=True, exist_ok=True)
         judged.to_parquet(str(folder / "judgements.parquet"))
     rates = winrate(**winrate_columns(judged))
-    say("   The judge prefers the answer closer in meaning to the author's best one. Neither model can write, so expect")
-    say("   intervals around 50 %: the table is the point. Share of prompts on which the tuned model is preferred, 95 %")
-    say("   intervals clustered by prompt; languages that differ from 50 % after Holm's correction are marked:")
+    say("   The judge prefers the answer closer in meaning to the author's best one. Neither model can write, so")
+    say("   expect intervals around 50 %: the table is the point. Share of prompts on which the tuned model is")
+    say("   preferred, with 95 % intervals clustered by prompt; languages that differ from 50 % after Holm's")
+    say("   correction are marked:")
     print_winrates(rates)
     return rates
 

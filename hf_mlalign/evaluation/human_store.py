@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mlalign.errors import DataError
-from hf_mlalign.files import write_whole
+from hf_mlalign.files import keep_parameters, lock
 
 RECORD = "study.json"
 JUDGEMENTS = "judgements.jsonl"
@@ -84,17 +84,15 @@ class JudgementStore:
     @contextmanager
     def open(self) -> Iterator[JudgementStore]:
         """Lock the folder, read what is there, and keep it open for `add`."""
-        from filelock import FileLock, Timeout
-
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / ".lock", timeout=0):
-                self._check_parameters()
+            with lock(self.folder):
+                keep_parameters(
+                    self.folder / RECORD, self.parameters, "judgements of another study",
+                    "Start it with the same pairs and seed, or name another folder.",
+                )  # fmt: skip
                 with open(self.folder / JUDGEMENTS, "ab", buffering=0) as self._file:
                     self._resume()
                     yield self
-        except Timeout:
-            raise DataError(f"output: {str(self.folder)!r} is in use by another annotation server.") from None
         finally:
             self._file = None
 
@@ -118,23 +116,6 @@ class JudgementStore:
                 os.truncate(self._file.fileno(), size)
                 raise
             self.latest[judgement.item, judgement.annotator] = judgement
-
-    def _check_parameters(self) -> None:
-        path = self.folder / RECORD
-        if not path.is_file():
-            write_whole(path, json.dumps(self.parameters, indent=1, ensure_ascii=False) + "\n")
-            return
-        try:
-            old = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"output: {str(path)!r} cannot be read: {error}. Name another folder.") from error
-        changed = [name for name in {**old, **self.parameters} if old.get(name) != self.parameters.get(name)]
-        if changed:
-            shown = ", ".join(f"{name} was {old.get(name)!r}, now {self.parameters.get(name)!r}" for name in changed)
-            raise DataError(
-                f"output: {str(self.folder)!r} holds judgements of another study ({shown}). Start it with the same "
-                "pairs and seed, or name another folder."
-            )
 
     def _resume(self) -> None:
         path = self.folder / JUDGEMENTS

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.arrow import choose_column
-from hf_mlalign.errors import DataError, listed
+from hf_mlalign.arrow import assign_columns
+from hf_mlalign.errors import DataError
 from hf_mlalign.evaluation.judgements import Message, check_prompt
 from hf_mlalign.languages import check_languages
 
@@ -26,6 +26,7 @@ ROLES: dict[str, tuple[str, ...]] = {
 RESPONSE_ROLES = {**{role: ROLES[role] for role in ("prompt", "language", "prompt_id")},
                   "response": ("response", "output", "answer", "completion"), "sample": ("sample",)}  # fmt: skip
 NEEDED = ("prompt", "candidate", "baseline")
+REMEDY = 'Map yours with column_mapping, e.g. {"output": "candidate"}.'
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def read_answer_pairs(ds: Dataset, column_mapping: Mapping[str, str] | None = No
     Raises:
         DataError: no rows, a needed column is missing, or a value cannot be read (column and row named).
     """
-    columns = _columns(ds, ROLES, NEEDED, column_mapping)
+    columns = assign_columns(ds, ROLES, NEEDED, column_mapping, REMEDY)
     if not len(ds):
         raise DataError("The dataset has no rows.")
     prompts = _prompts(ds, columns["prompt"])
@@ -97,7 +98,7 @@ def join_responses(
 
 def _responses(ds: Dataset, name: str, mapping: Mapping[str, str] | None) -> dict[tuple, tuple]:
     needed = ("prompt", "language", "prompt_id", "response")
-    columns = _columns(ds, RESPONSE_ROLES, needed, mapping, f"{name}: ")
+    columns = assign_columns(ds, RESPONSE_ROLES, needed, mapping, REMEDY, f"{name}: ")
     prompts, answers = _prompts(ds, columns["prompt"]), _answers(ds, columns["response"])
     languages = check_languages(ds[columns["language"]][:], f"{name}: column {columns['language']!r}")
     samples = ds[columns["sample"]][:] if columns["sample"] else [0] * len(ds)
@@ -110,23 +111,6 @@ def _responses(ds: Dataset, name: str, mapping: Mapping[str, str] | None) -> dic
         if key not in out or sample < out[key][2]:
             out[key] = prompt, answer, sample
     return out
-
-
-def _columns(ds: Dataset, roles, needed, mapping, where: str = "") -> dict[str, str | None]:
-    import datasets
-
-    if not isinstance(ds, datasets.Dataset):
-        raise DataError(f"{where}expected one split as a datasets.Dataset, got {type(ds).__name__}. Choose a split.")
-    mapping = dict(mapping or {})
-    unknown = [role for role in mapping.values() if role not in roles]
-    if unknown:
-        raise DataError(f"column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(roles)}.")
-    found = {role: choose_column(ds.column_names, names, role, mapping) for role, names in roles.items()}
-    missing = [role for role in needed if found[role] is None]
-    if missing:
-        raise DataError(f"{where}no column for {listed(missing)} among those found: {listed(ds.column_names)}. Map "
-                        f'yours with column_mapping, e.g. {{"output": "{missing[0]}"}}.')  # fmt: skip
-    return found
 
 
 def _prompts(ds: Dataset, column: str) -> list[str | list[Message]]:

@@ -10,9 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from hf_mlalign.arrow import choose_column
+from hf_mlalign.arrow import assign_columns
 from hf_mlalign.columns import clean_text
-from hf_mlalign.errors import DataError, listed
+from hf_mlalign.errors import DataError
 from hf_mlalign.languages import check_languages, language_name
 
 if TYPE_CHECKING:
@@ -138,21 +138,11 @@ def read_prompts(ds: Dataset, column_mapping: Mapping[str, str] | None = None) -
     Raises:
         DataError: missing columns or values, unknown languages, or a prompt id that is there twice in one language.
     """
-    import datasets
-
-    if not isinstance(ds, datasets.Dataset):
-        raise DataError(f"Expected one split as a datasets.Dataset, got {type(ds).__name__}. Choose a split.")
-    mapping = dict(column_mapping or {})
-    unknown = [role for role in mapping.values() if role not in PROMPT_ROLES]
-    if unknown:
-        raise DataError(f"column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(PROMPT_ROLES)}.")
-    roles = {role: choose_column(ds.column_names, names, role, mapping) for role, names in PROMPT_ROLES.items()}
-    missing = [role for role, column in roles.items() if column is None]
-    if missing:
-        raise DataError(
-            f"No column for {listed(missing)} among those found: {listed(ds.column_names)}. The same prompt needs the "
-            'same prompt_id in every language. Map your columns with column_mapping, e.g. {"question_id": "prompt_id"}.'
-        )
+    remedy = (
+        "The same prompt needs the same prompt_id in every language. Map your columns with column_mapping, e.g. "
+        '{"question_id": "prompt_id"}.'
+    )
+    roles = assign_columns(ds, PROMPT_ROLES, tuple(PROMPT_ROLES), column_mapping, remedy)
     ids = [_id(value, roles["prompt_id"], row) for row, value in enumerate(ds[roles["prompt_id"]])]
     languages = check_languages(ds[roles["language"]], f"Column {roles['language']!r}")
     prompts = [_prompt(value, roles["prompt"], row) for row, value in enumerate(ds[roles["prompt"]])]

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_mlalign.columns import clean_text
-from hf_mlalign.errors import DataError, listed
-from hf_mlalign.files import write_whole
+from hf_mlalign.errors import DataError
+from hf_mlalign.files import keep_parameters, lock
 from hf_mlalign.generation.requests import COUNTS, Answer, Key, Request
 
 RECORD = "sampling.json"
@@ -48,8 +48,11 @@ class AnswerStore:
         if self.folder is None:
             yield self
             return
-        with self._locked():
-            self._check_parameters()
+        with lock(self.folder):
+            keep_parameters(
+                self.folder / RECORD, self.parameters, "answers drawn with other parameters",
+                "Use the same parameters or another folder; answers of two settings are not mixed.",
+            )  # fmt: skip
             self._read()
             self._descriptor = os.open(self.folder / ANSWERS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             try:
@@ -93,34 +96,6 @@ class AnswerStore:
         others = [p.name for p in self.folder.iterdir()] if self.folder.is_dir() else []
         if set(others) - {".lock", f".{RECORD}.partial"} and RECORD not in others:
             raise DataError(f"output: {str(self.folder)!r} is not empty and holds no samples. Name another folder.")
-
-    def _locked(self):
-        from filelock import FileLock, Timeout
-
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            return FileLock(self.folder / ".lock", timeout=0).acquire()
-        except Timeout:
-            raise DataError(f"output: another process is writing to {str(self.folder)!r}. Wait for it.") from None
-        except OSError as error:
-            raise DataError(f"output: cannot write to {str(self.folder)!r}: {error.strerror}.") from error
-
-    def _check_parameters(self) -> None:
-        path = self.folder / RECORD
-        if not path.is_file():
-            write_whole(path, json.dumps(self.parameters, indent=1, ensure_ascii=False) + "\n")
-            return
-        try:
-            old = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"output: {str(path)!r} cannot be read: {error}. Name another folder.") from error
-        changed = [k for k in {**old, **self.parameters} if old.get(k) != self.parameters.get(k)]
-        if changed:
-            shown = (f"{k} was {old.get(k)!r}, now {self.parameters.get(k)!r}" for k in changed)
-            raise DataError(
-                f"output: {str(self.folder)!r} holds answers drawn with other parameters ({listed(shown)}). "
-                "Use the same parameters or another folder; answers of two settings are not mixed."
-            )
 
     def _read(self) -> None:
         path = self.folder / ANSWERS

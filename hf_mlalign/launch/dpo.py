@@ -1,4 +1,4 @@
-"""DPO, with or without the consistency term, on pairs from `CMAlignPreferenceBuilder`: a complete training script.
+"""DPO, with or without the consistency term, on pairs from `CMAlignPreferenceBuilder`: a complete training script. ::
 
     accelerate launch --config_file $(python -m hf_mlalign.launch.configs multi_gpu) --num_processes 4 \\
         -m hf_mlalign.launch.dpo --world_size 4 --dataset pairs/ --model_name_or_path Qwen/Qwen2.5-0.5B-Instruct \\

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: question translation with LoRA on q and v (default), or a curated set, full or LoRA.
+"""Supervised fine-tuning: question translation with LoRA on q and v (default), or a curated set, full or LoRA. ::
 
     hf-mlalign questions parallel.parquet --languages de,zh --test-size 0.02 --output questions
     accelerate launch --config_file $(python -m hf_mlalign.launch.configs multi_gpu) --num_processes 4 \\

@@ -20,14 +20,19 @@ def allocate(
 ) -> tuple[dict[str, tuple[int, int]], tuple[str, ...]]:
     """(n_quality, n_diversity) of each language → (shares in the order of `counts`, notes).
 
-    counts: rows in the pool of each language that could be selected.
-    n_quality, n_diversity: 6,000 and 1,000 (*paper*).
-    budgets:
-        None or "each": the two numbers hold for each language (*paper*).
-        "total": they are totals over all languages, shared equally.
-        "proportional": they are totals, shared in proportion to `counts`.
-        mapping language → rows: split by the ratio n_quality : n_diversity (6 : 1 when both are 0), quality rounded
-            half up; or language → (n_quality, n_diversity). It must name exactly the languages in `counts`.
+    Args:
+        counts: rows in the pool of each language that could be selected.
+        n_quality, n_diversity: 6,000 and 1,000 (*paper*).
+        budgets: one of
+
+            None or "each": the two numbers hold for each language (*paper*).
+
+            "total": they are totals over all languages, shared equally.
+
+            "proportional": they are totals, shared in proportion to `counts`.
+
+            A mapping language → rows: split by the ratio n_quality : n_diversity (6 : 1 when both are 0), quality
+            rounded half up; or language → (n_quality, n_diversity). It must name exactly the languages in `counts`.
 
     "total" and "proportional" round by largest remainder (ties go to the alphabetically first), never give a language
     more rows than it has and hand what it cannot use to the others, so the shares add up to

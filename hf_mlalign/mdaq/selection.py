@@ -21,10 +21,11 @@ def das_select(scores: Any, clusters: Any, n_quality: int = 6000, n_diversity: i
     Sort by score descending; take the first `n_quality`; walk on in score order, taking a row if no row taken so far
     is of its cluster, until `n_diversity` more are taken or the rows end. Ties in the score break by row number.
 
-    scores: (n,) numbers, higher is better. NaN (or None): the row is never selected. ±inf are ordinary values, first
-        and last in the order.
-    clusters: (n,) integers, any values.
-    n_quality, n_diversity: whole numbers ≥ 0 (6,000 and 1,000, *paper*).
+    Args:
+        scores: (n,) numbers, higher is better. NaN (or None): the row is never selected. ±inf are ordinary values,
+            first and last in the order.
+        clusters: (n,) integers, any values.
+        n_quality, n_diversity: whole numbers ≥ 0 (6,000 and 1,000, *paper*).
 
     Returns row numbers, int64, in the order of selection: the quality part, then the diversity part. It has fewer than
     n_quality + n_diversity rows when fewer rows have a score or fewer clusters are uncovered; nothing is filled up.
@@ -42,8 +43,11 @@ def das_select(scores: Any, clusters: Any, n_quality: int = 6000, n_diversity: i
 class Pool:
     """The n rows to select from; all fields have n entries and only `scores` is always needed.
 
-    scores: (n,) numbers, higher is better, NaN for a row that could not be scored (never selected).
-    clusters: (n,) integers. embeddings: (n, d) numbers. lengths: (n,) numbers, for instance characters.
+    Attributes:
+        scores: (n,) numbers, higher is better, NaN for a row that could not be scored (never selected).
+        clusters: (n,) integers.
+        embeddings: (n, d) numbers.
+        lengths: (n,) numbers, for instance characters.
     """
 
     scores: np.ndarray
@@ -71,8 +75,10 @@ class Pool:
 class Selection:
     """Selected rows in the order of selection.
 
-    indices: (k,) int64 row numbers. reasons: (k,) strings, "quality" or "diversity". notes: one sentence for each thing
-    that did not go as asked.
+    Attributes:
+        indices: (k,) int64 row numbers.
+        reasons: (k,) strings, "quality" or "diversity".
+        notes: one sentence for each thing that did not go as asked.
     """
 
     indices: np.ndarray
@@ -101,7 +107,7 @@ def register_method(name: str, needs: tuple[str, ...] = ("scores",)) -> Callable
     The function takes `(pool, n_quality, n_diversity, seed, **options)` and returns row numbers in the order of
     selection, or a `Selection` to give reasons and notes of its own. From row numbers alone the reason is "quality" for
     rows among the top k by score (k the number selected) and "diversity" for the others. `needs` names the fields of
-    `Pool` that must be there: scores, clusters, embeddings, lengths. Registering a name again replaces the method.
+    `Pool` that must be there: scores, clusters, embeddings, lengths. Registering a name again replaces the method. ::
 
         @register_method("shortest", needs=("scores", "lengths"))
         def shortest(pool, n_quality, n_diversity, seed):
@@ -123,11 +129,14 @@ def select(
 ) -> Selection:
     """Select from `pool` by a registered method.
 
-    method: "das" (*paper*), "random", "longest", "quality", "car", "deita", "mmr", or one added by `register_method`.
-        "das" and "car" use the two numbers apart; all others select n_quality + n_diversity rows in their own way.
-    seed: of the methods that draw at random ("random", and "car" when it clusters).
-    fill: top up by score when the method finds fewer rows than asked (False, *paper*); with a note.
-    options: of the method: "deita" threshold=0.9, "mmr" trade_off=0.5, "car" variance=0.95, n_clusters=⌊√(n/2)⌋.
+    Args:
+        method: "das" (*paper*), "random", "longest", "quality", "car", "deita", "mmr", or one added by
+            `register_method`. "das" and "car" use the two numbers apart; all others select n_quality + n_diversity rows
+            in their own way.
+        seed: of the methods that draw at random ("random", and "car" when it clusters).
+        fill: top up by score when the method finds fewer rows than asked (False, *paper*); with a note.
+        **options: of the method: "deita" threshold=0.9, "mmr" trade_off=0.5, "car" variance=0.95,
+            n_clusters=⌊√(n/2)⌋.
 
     What is not as asked is told in `notes`: rows without score, fewer rows or uncovered clusters than asked, scores
     that are all equal. Raises DataError for an unknown method or option, or a pool without a field the method needs.

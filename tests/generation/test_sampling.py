@@ -129,7 +129,7 @@ def test_bad_prompts_are_named(changes, message):
 
 
 def test_missing_columns_and_bad_last_turn():
-    with pytest.raises(DataError, match="No column for prompt_id among those found: language, prompt"):
+    with pytest.raises(DataError, match="no column for prompt_id among those found: language, prompt"):
         read_prompts(prompts().remove_columns("prompt_id"))
     table = read_prompts(prompts().rename_column("prompt_id", "q"), {"q": "prompt_id"})
     assert table.ids == PROMPTS["prompt_id"]

@@ -18,6 +18,7 @@ from hf_mlalign import (
     cli_pairs,
     cli_push,
     cli_questions,
+    cli_report,
 )
 from hf_mlalign.cli_options import column_pairs, say, split_codes
 from hf_mlalign.errors import DataError
@@ -148,6 +149,7 @@ def _report(curation) -> None:
 app.command()(cli_pairs.sample)
 app.command("build-pairs")(cli_pairs.build_pairs)
 app.command()(cli_pairs.lint)
+app.command()(cli_report.report)
 app.command()(cli_push.push)
 app.command()(cli_judge.judge)
 app.command()(cli_annotate.annotate)

@@ -13,6 +13,7 @@ from hf_mlalign.demo.alignment import check_dpo_folder
 from hf_mlalign.demo.pool_data import load_demo_pool
 from hf_mlalign.display import print_selection, quiet
 from hf_mlalign.languages import language_name
+from hf_mlalign.report import write_report
 
 N_QUALITY, N_DIVERSITY = 24, 4
 """Per language, in the paper's ratio 6:1."""
@@ -44,9 +45,12 @@ def run_demo(output: str | Path, say: Callable[[str], None] = print) -> Curation
     _tell_examples(pool, curation, say)
     _tell_pairs(pool, Path(output), say)
     _tell_winner(pool, Path(output), say)
+    with quiet():
+        page = write_report(output, source=pool)
     say(f"\nDone in {time.perf_counter() - start:.0f} s. Where things are, below {output}:")
     for name, what in FILES.items():
         say(f"   {name:24s} {what}")
+    say(f"\nThe whole story on one page, with pictures:  {page}")
     say("\nOn your own data:  hf-mlalign curate your_data.jsonl --output curated")
     say(f'In Python:         load_dataset("{folder}", "de", split="train")')
     return curation
@@ -82,6 +86,7 @@ FILES = {
     "curated/scores.parquet": "every pair of the pool with score, cluster and reason",
     "curated/run.json": "parameters, versions, counts and timings",
     "pairs/": "preference pairs for trl.DPOTrainer, with their reasons (run.json: counts)",
+    "report/": "the report: one page, and its figures as PNGs",
     "judged/": "both models' answers and the judge's verdicts",
     "dpo/tuned/": "the tuned model; dpo/untuned/ the one before, dpo/curve.json its curve",
 }

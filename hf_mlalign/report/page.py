@@ -1,0 +1,146 @@
+"""From a folder to one page: collect the parts, ask every section, draw, render, write."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hf_mlalign._version import versions
+from hf_mlalign.errors import DataError
+from hf_mlalign.files import write_whole
+from hf_mlalign.languages import is_right_to_left, language_name, normalise
+from hf_mlalign.report.collect import PAGE, command_of, find_parts
+from hf_mlalign.report.drawing import STYLE, save_png, to_svg
+from hf_mlalign.report.records import results_per_language
+from hf_mlalign.report.registry import SECTIONS, Block, Chart, Examples, Facts, Numbers, Part
+from hf_mlalign.report.tables import settings, shown
+from hf_mlalign.uploads import redacted
+
+FIGURES = "figures"
+BUILT_IN = ("curation", "cluster_map", "curation_examples", "pairs", "training", "judging", "scaling", "models")
+"""Modules with sections, in the order of the page."""
+TEXT = 1500
+"""Characters of an example that are shown (*ours*)."""
+
+
+@dataclass
+class View:
+    """A part as the template shows it."""
+
+    part: Part
+    key: str
+    title: str
+    facts: dict[str, str] = field(default_factory=dict)
+    blocks: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def write_page(run: Path, output: Path | None, source: Any, seed: int) -> Path:
+    """See `hf_mlalign.report.write_report`."""
+    for module in BUILT_IN:
+        importlib.import_module(f"hf_mlalign.report.{module}")
+    parts = find_parts(run, source, seed)
+    output = output or _default_output(run, [part for part, _ in parts])
+    _check_output(output)
+    (output / FIGURES).mkdir(parents=True, exist_ok=True)
+    for old in (output / FIGURES).glob("*.png"):
+        old.unlink()
+    views = [_view(part, problems, f"p{i}", output) for i, (part, problems) in enumerate(parts, 1)]
+    text = _render(run.resolve().name, views)
+    write_whole(output / PAGE, text)
+    return output / PAGE
+
+
+def _default_output(run: Path, parts: list[Part]) -> Path:
+    """A run's own folder is left as it is: its content is its identity for the commands that read it."""
+    single = any(part.folder == run for part in parts)
+    return run.resolve().with_name(f"{run.resolve().name}-report") if single else run / "report"
+
+
+def _check_output(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise DataError(f"output: {str(output)!r} is a file. Name a folder.")
+    if output.is_dir() and any(output.iterdir()) and not (output / PAGE).is_file():
+        raise DataError(f"output: {str(output)!r} holds something else than a report. Name another folder.")
+
+
+def _view(part: Part, problems: list[str], key: str, output: Path) -> View:
+    """What all sections say about a part; a section that fails is named and the others go on."""
+    import matplotlib
+
+    view = View(part, key, command_of(part), problems=list(problems))
+    with matplotlib.rc_context(STYLE):
+        for title, show in _sections(part):
+            try:
+                for block in show(part):
+                    _add(view, block, output)
+            except Exception as error:  # one damaged file must not cost the reader the rest of the page
+                reason = " ".join(str(error).split())[:300]
+                kind = "" if isinstance(error, DataError) else f"{type(error).__name__}: "
+                view.problems.append(f"“{title}” is missing or incomplete: {kind}{reason}")
+    view.problems = [text.replace(str(part.folder), part.name) for text in dict.fromkeys(view.problems)]
+    return view
+
+
+def _sections(part: Part) -> list[tuple[str, Callable[[Part], Iterable[Block]]]]:
+    own = [("Results by language", results_per_language)]
+    fitting = [section for section in SECTIONS if section.fits(part)]
+    fitting.sort(key=lambda section: not (section.show.__module__ or "").startswith(__package__))  # others' after ours
+    return own + [(section.title, section.show) for section in fitting]
+
+
+def _add(view: View, block: Block, output: Path) -> None:
+    if isinstance(block, Facts):
+        view.facts |= block.values
+        return
+    key = f"{view.key}-{len(view.blocks) + 1}"
+    made: dict[str, Any] = {"key": key, "kind": type(block).__name__, "block": block}
+    if isinstance(block, Chart):
+        made["svg"] = to_svg(block.figure, key)
+        folder = view.part.name.replace("/", "-")
+        made["png"] = f"{folder}-{len(view.blocks) + 1}-{_slug(block.title)}.png"
+        save_png(block.figure, output / FIGURES / made["png"])
+    if isinstance(block, (Chart, Numbers)):
+        made["table"] = shown(block.table)
+    if isinstance(block, Examples):
+        made["groups"] = {_group_name(name): examples for name, examples in block.groups.items()}
+    view.blocks.append(made)
+
+
+def _slug(title: str) -> str:
+    return "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in title.lower()).split())[:60]
+
+
+def _group_name(code: str) -> str:
+    return f"{language_name(code)} ({code})" if normalise(code) else code
+
+
+def _render(name: str, views: list[View]) -> str:
+    import jinja2
+    from markupsafe import Markup
+
+    loader = jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates")
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True,
+                                     trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    names = ("report_script.js.j2", "report_style.css.j2")
+    script, style = (Markup(loader.get_source(environment, name)[0]) for name in names)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    for view in views:
+        for made in view.blocks:
+            made["svg"] = Markup(made["svg"]) if "svg" in made else ""
+    text = environment.get_template("report.html.j2").render(
+        name=name, views=views, script=script, style=style, script_digest=digest, cut=_cut,
+        now=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), versions=versions(), settings=settings,
+        direction=lambda code: "rtl" if code and is_right_to_left(code) else "auto", figures=FIGURES,
+    )  # fmt: skip
+    return redacted(text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT else f"{text[:TEXT]}… ({len(text):,} characters)"

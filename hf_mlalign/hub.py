@@ -72,7 +72,7 @@ def push(
     """
     folder = Path(folder)
     kind = kind_of(folder)
-    is_data = (folder / RECORD).is_file()
+    is_data = (folder / RECORD).is_file() and _has_data(folder)
     repo_type = "dataset" if is_data else "model"
     removed = {"delete_patterns": ["data/*"]} if is_data else {}
     address = upload(folder, repo_id, repo_type, private=private, token=token, ignore_patterns=IGNORED, **removed)
@@ -87,19 +87,21 @@ def kind_of(folder: Path) -> str:
     record = read_record(folder) if folder.is_dir() else None
     if record is not None and record.state != "finished":
         raise DataError(f"folder: {str(folder)!r} holds an unfinished {record.command!r} run. Run it to its end first.")
-    if record is not None and not list((folder / "data").rglob("*.parquet")):
-        raise DataError(f"folder: {str(folder)!r} holds a {record.command!r} run without data/*.parquet to upload.")
-    if record is not None:
+    if record is not None and _has_data(folder):
         return record.command
     found = next((kind for name, kind in SIGNS.items() if (folder / name).is_file()), None)
     if found is None:
         raise DataError(
-            f"folder: {str(folder)!r} is no run folder and holds no model ({listed([RECORD, *SIGNS])}). "
+            f"folder: {str(folder)!r} holds neither a run with data/*.parquet nor a model ({listed(SIGNS)}). "
             "Name the folder that curate, build-pairs or a training wrote."
         )
     config = folder / "config.json"
     is_scorer = found == "model" and json.loads(config.read_text(encoding="utf-8")).get("model_type") == QSM
     return "qsm" if is_scorer else found
+
+
+def _has_data(folder: Path) -> bool:
+    return any((folder / "data").rglob("*.parquet"))
 
 
 def verify_upload(folder: str | Path, repo_id: str, *, token: str | None = None) -> dict[str, str]:

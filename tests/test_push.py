@@ -190,14 +190,14 @@ def test_secrets_are_not_uploaded(tmp_path, curated):
 
 
 def test_what_cannot_be_pushed_says_why(tmp_path, curated):
-    with pytest.raises(DataError, match="is no run folder and holds no model"):
+    with pytest.raises(DataError, match="neither a run with data/.* nor a model"):
         kind_of(tmp_path)
     record = json.loads((curated / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({**record, "state": "running"}))
     with pytest.raises(DataError, match="holds an unfinished 'curate' run"):
         kind_of(tmp_path)
     (tmp_path / "run.json").write_text(json.dumps(record))
-    with pytest.raises(DataError, match="without data"):
+    with pytest.raises(DataError, match="neither a run with data/.* nor a model"):
         kind_of(tmp_path)
 
 

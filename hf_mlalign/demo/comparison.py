@@ -14,31 +14,28 @@ if TYPE_CHECKING:
 MAX_TOKENS, TEMPERATURE = 24, 0.7
 
 
-def compare_models(pool: Dataset, models: Path, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Answer every demo prompt with `models`/tuned and `models`/untuned, judge, and print win rates by language.
+def compare_models(pool: Dataset, output: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Answer every demo prompt with `dpo/tuned` and `dpo/untuned`, judge, and print win rates by language.
 
     Args:
         pool: see `hf_mlalign.demo.load_demo_pool`; its best-graded answers are the judge's references.
-        models: folder that `tune` wrote.
-        folder: to be written: `judgements.parquet`.
+        output: folder of the demo; `answers.parquet` and `judged/` are written there.
         say: gets each line.
     Returns:
         What `hf_mlalign.evaluation.winrate.winrate` returns.
     """
     from hf_mlalign.evaluation.judge_scores import SimilarityJudge
-    from hf_mlalign.evaluation.judging import judge_dataset, winrate_columns
-    from hf_mlalign.evaluation.winrate import winrate
+    from hf_mlalign.evaluation.judging import judge_source
 
     with quiet():
         best = pool.filter(lambda row: row["grade"] == 3)
         prompts = best.select_columns(["prompt_id", "language", "prompt", "response"])
         prompts = prompts.rename_column("response", "reference")
         for name, model in (("candidate", "tuned"), ("baseline", "untuned")):
-            prompts = prompts.add_column(name, _answers(prompts, models / model))
-        judged = judge_dataset(prompts, SimilarityJudge(hard=True))
-        folder.mkdir(parents=True, exist_ok=True)
-        judged.to_parquet(str(folder / "judgements.parquet"))
-    rates = winrate(**winrate_columns(judged))
+            prompts = prompts.add_column(name, _answers(prompts, output / "dpo" / model))
+        prompts.to_parquet(str(output / "answers.parquet"))
+        judge = SimilarityJudge(hard=True)
+        rates = judge_source(output / "answers.parquet", output / "judged", judge, overwrite=True).rates
     say("   The judge prefers the answer closer in meaning to the author's best one. Neither model can write, so")
     say("   expect intervals around 50 %: the table is the point. Share of prompts on which the tuned model is")
     say("   preferred, with 95 % intervals clustered by prompt; languages that differ from 50 % after Holm's")

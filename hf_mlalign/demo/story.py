@@ -77,7 +77,7 @@ def _tell_winner(pool, output: Path, say) -> None:
     from hf_mlalign.demo.comparison import compare_models
 
     say("\n6. Which one is better? Both answer every prompt of the pool in every language.")
-    compare_models(pool, output / "dpo", output / "judged", say)
+    compare_models(pool, output, say)
 
 
 FILES = {
@@ -87,7 +87,7 @@ FILES = {
     "curated/run.json": "parameters, versions, counts and timings",
     "pairs/": "preference pairs for trl.DPOTrainer, with their reasons (run.json: counts)",
     "report/": "the report: one page, and its figures as PNGs",
-    "judged/": "both models' answers and the judge's verdicts",
+    "judged/": "the judge's verdicts on answers.parquet, both models' answers",
     "dpo/tuned/": "the tuned model; dpo/untuned/ the one before, dpo/curve.json its curve",
 }
 

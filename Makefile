@@ -1,12 +1,13 @@
-# Both targets work from a fresh clone with nothing but Python 3.11 and make:
+# These targets work from a fresh clone with nothing but Python 3.11 and make:
 #   make demo    curate the multilingual demo pool, offline
 #   make test    lint and run the test suite
+#   make docs    build the documentation into docs/_build/html; any warning or dead link between pages is an error
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint metrics wheel clean
+.PHONY: demo test lint metrics wheel docs docs-links clean
 
 demo: metrics
 	$(BIN)/hf-mlalign demo --output mlalign-demo
@@ -21,6 +22,14 @@ lint: $(STAMP)
 metrics: $(STAMP)
 	$(BIN)/hf-mlalign metrics install
 
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html -d docs/_build/doctrees docs docs/_build/html
+	@echo docs/_build/html/index.html
+
+# also asks the network whether links to other sites still lead somewhere
+docs-links: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b linkcheck -d docs/_build/doctrees docs docs/_build/linkcheck
+
 wheel: $(STAMP)
 	$(BIN)/python -m build --wheel
 
@@ -32,4 +41,4 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info mlalign-demo
+	rm -rf $(VENV) build dist *.egg-info mlalign-demo docs/_build

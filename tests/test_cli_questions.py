@@ -108,3 +108,23 @@ def test_a_dataset_in_memory_and_a_translator_of_ones_own(tmp_path, source):
     assert built.record.parameters["translator"] == {"name": "upper"}
     assert isinstance(built.rows["train"][0]["prompt"], str)
     assert not isinstance(Own(), QuestionTranslator)
+
+
+def test_a_changed_template_file_is_noticed_and_its_folder_is_not_told(tmp_path, source):
+    own = tmp_path / "secret" / "own.yaml"
+    own.parent.mkdir()
+    own.write_text("{general: {prompt: '{question} {instruction}', instruction: {en: 'To {target}:'}}}")
+    output = tmp_path / "rows"
+    arguments = (source, "-o", output, "--templates", own)
+    assert command(*arguments).exit_code == 0
+    assert read_record(output).parameters["templates"]["file"] == "own.yaml"
+    told = [(output / name).read_text(encoding="utf-8") for name in ("README.md", "run.json")]
+    assert not any("secret" in text or str(tmp_path) in text for text in told)
+    assert "Nothing to do" in command(*arguments).output
+    same = tmp_path / "own.yaml"
+    same.write_text("# moved\n" + own.read_text())
+    assert "Nothing to do" in command(source, "-o", output, "--templates", same).output
+    own.write_text(own.read_text().replace("To", "Into"))
+    changed = command(*arguments)
+    assert isinstance(changed.exception, DataError)
+    assert "templates was" in str(changed.exception)

@@ -17,7 +17,7 @@ from hf_mlalign.errors import DataError, listed
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
-    from trl import ModelConfig
+    from trl import ModelConfig, TrlParser
 
 PROMPT_IDS = ("prompt_id", "question_id", "id", "prompt")
 """Columns by which rows of the same prompt are told, in this order."""
@@ -161,24 +161,63 @@ def model_options(training: TrainingArguments, model: ModelConfig) -> dict[str, 
     }  # fmt: skip
 
 
-def find_checkpoint(wanted: str | None, output_dir: str) -> str | None:
-    """The checkpoint to go on from: a folder as given; for "auto" or "true" the last one of `output_dir`, if any."""
-    from transformers.trainer_utils import get_last_checkpoint
+def find_checkpoint(wanted: str | None, output_dir: str, say: Callable[[str], Any] = print) -> str | None:
+    """The checkpoint to go on from: a folder as given; for "auto" or "true" the last whole one of `output_dir`, if any.
 
+    Args:
+        say: called with a sentence for each newer one that was skipped, and where only such ones are there.
+    Raises:
+        DataError: the folder that is named is not there, or lacks something; see `missing_parts`.
+    """
     if not wanted or wanted.lower() == "false":
         return None
     if wanted.lower() in ("auto", "true"):
-        return get_last_checkpoint(output_dir) if Path(output_dir).is_dir() else None
+        found = [path for path in Path(output_dir).glob("checkpoint-*") if path.name.split("-")[-1].isdecimal()]
+        found = sorted(filter(Path.is_dir, found), key=lambda path: int(path.name.split("-")[-1]), reverse=True)
+        for path in found:
+            if not (missing := missing_parts(path)):
+                return str(path)
+            say(f"resume_from_checkpoint: {path.name} skipped, it has no {listed(missing)}.")
+        if found:
+            say("resume_from_checkpoint: no checkpoint is whole; training begins anew.")
+        return None
     if not Path(wanted).is_dir():
         raise DataError(
             f"resume_from_checkpoint: no folder {wanted!r}. Use auto for the last one of the output folder."
         )
+    if missing := missing_parts(Path(wanted)):
+        raise DataError(f"resume_from_checkpoint: {wanted!r} has no {listed(missing)}. Use auto for a whole one.")
     return wanted
 
 
-def train_and_save(trainer: Trainer, training: TrainingArguments, dataset: str, evaluate: bool) -> None:
+def missing_parts(checkpoint: Path) -> list[str]:
+    """What a checkpoint lacks to go on from: weights, optimizer, scheduler, and the trainer's state (written last).
+
+    The files of one process, DDP, FSDP and DeepSpeed (which keeps the scheduler in its own files) are known.
+    """
+    parts = {
+        "weights": ("*model*.safetensors", "*model*.bin", "pytorch_model_fsdp*", "global_step*"),
+        "optimizer": ("optimizer*", "global_step*"),
+        "scheduler": ("scheduler.pt", "global_step*"),
+    }
+    missing = [name for name, files in parts.items() if not any(any(checkpoint.glob(file)) for file in files)]
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        missing.append("trainer_state.json")
+    return missing
+
+
+def checkpoint_of(training: TrainingArguments) -> str | None:
+    """The checkpoint these settings go on from; see `find_checkpoint`. One process tells what was skipped."""
+    say = print if training.process_index == 0 else lambda sentence: None
+    return find_checkpoint(training.resume_from_checkpoint, training.output_dir, say)
+
+
+def train_and_save(
+    trainer: Trainer, training: TrainingArguments, dataset: str, evaluate: bool, checkpoint: str | None
+) -> None:
     """Train from scratch or from a checkpoint, evaluate, save model, state and metrics, and push where asked for."""
-    checkpoint = find_checkpoint(training.resume_from_checkpoint, training.output_dir)
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.log_metrics("train", result.metrics)
     trainer.save_metrics("train", result.metrics)
@@ -213,6 +252,18 @@ def finish(trainer: Trainer) -> None:
 def hub_name(dataset: str) -> str | None:
     """The name of a Hub dataset for the model card; `None` for a local path or pattern."""
     return None if Path(dataset).exists() or any(ch in dataset for ch in "*?[") else dataset
+
+
+def parse_options(parser: TrlParser, arguments: Sequence[str] | None) -> tuple:
+    """The settings of the flags and of the file of --config; DataError for an option that is not known or cannot be."""
+    from yaml import YAMLError
+
+    try:
+        return parser.parse_args_and_config(arguments, fail_with_unknown_args=True)
+    except DataError:
+        raise
+    except (ValueError, TypeError, OSError, ImportError, YAMLError) as error:
+        raise DataError(f"options: {' '.join(str(error).split())[:500]} See --help.") from error
 
 
 def run_script(train: Callable[..., Any], parse: Callable[..., tuple], arguments: Sequence[str] | None) -> int:

@@ -25,13 +25,16 @@ from hf_mlalign.launch.common import (
     DataArguments,
     check_evaluation,
     check_world_size,
+    checkpoint_of,
     finish,
     load_data,
     load_tokenizer,
     model_options,
+    parse_options,
     run_script,
     train_and_save,
 )
+from hf_mlalign.launch.sft_lora import lora_config
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -53,7 +56,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[DPOScriptArguments, C
     from hf_mlalign.cmalign.trainer_config import CMAlignConfig
 
     parser = TrlParser((DPOScriptArguments, CMAlignConfig, ModelConfig), prog="python -m hf_mlalign.launch.dpo")
-    return parser.parse_args_and_config(arguments, fail_with_unknown_args=True)
+    return parse_options(parser, arguments)
 
 
 def train(script: DPOScriptArguments, training: CMAlignConfig, model: ModelConfig) -> CMAlignTrainer:
@@ -66,15 +69,16 @@ def train(script: DPOScriptArguments, training: CMAlignConfig, model: ModelConfi
     check_world_size(script.world_size, training.world_size)
     train_set, eval_set = load_data(script, training.seed)
     check_evaluation(training, eval_set)
+    checkpoint = checkpoint_of(training)
     trainer = build_trainer(training, model, train_set, eval_set)
-    train_and_save(trainer, training, script.dataset, eval_set is not None)
+    train_and_save(trainer, training, script.dataset, eval_set is not None, checkpoint)
     finish(trainer)
     return trainer
 
 
 def build_trainer(training: CMAlignConfig, model: ModelConfig, train_set: Dataset, eval_set: Any) -> CMAlignTrainer:
     """The trainer on a model by name, its tokenizer checked against the data."""
-    from trl import get_peft_config, get_quantization_config
+    from trl import get_quantization_config
 
     from hf_mlalign.cmalign.trainer import CMAlignTrainer
 
@@ -85,10 +89,11 @@ def build_trainer(training: CMAlignConfig, model: ModelConfig, train_set: Datase
             f"model_name_or_path: the tokenizer of {name!r} has no chat template for conversational pairs. "
             'Set one, or build the pairs with output_format="standard".'
         )
+    adapter, _ = lora_config(model, False, training.trust_remote_code)
     training.model_init_kwargs = model_options(training, model)
     return CMAlignTrainer(
         name, args=training, train_dataset=train_set, eval_dataset=eval_set, processing_class=tokenizer,
-        quantization_config=get_quantization_config(model), peft_config=get_peft_config(model),
+        quantization_config=get_quantization_config(model), peft_config=adapter,
     )  # fmt: skip
 
 

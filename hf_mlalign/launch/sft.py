@@ -28,10 +28,12 @@ from hf_mlalign.launch.common import (
     DataArguments,
     check_evaluation,
     check_world_size,
+    checkpoint_of,
     finish,
     load_data,
     load_tokenizer,
     model_options,
+    parse_options,
     run_script,
     train_and_save,
 )
@@ -79,7 +81,7 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[SFTScriptArguments, S
     recipe, given = given_options(arguments)
     parser = TrlParser((SFTScriptArguments, SFTConfig, ModelConfig), prog="python -m hf_mlalign.launch.sft")
     parser.set_defaults_with_config(**recipe_defaults(recipe, given))
-    script, training, model = parser.parse_args_and_config(arguments, fail_with_unknown_args=True)
+    script, training, model = parse_options(parser, arguments)
     if script.total_batch_size is not None:
         if "gradient_accumulation_steps" in given:
             raise DataError("total_batch_size and gradient_accumulation_steps: give one of them.")
@@ -103,6 +105,7 @@ def train(script: SFTScriptArguments, training: SFTConfig, model: ModelConfig) -
     tokenizer = load_tokenizer(training, model)
     train_set, eval_set = load_rows(script, training.seed, bool(tokenizer.chat_template or training.chat_template_path))
     check_evaluation(training, eval_set)
+    checkpoint = checkpoint_of(training)
     adapter, note = lora_config(model, script.recipe == QUESTION_TRANSLATION, training.trust_remote_code)
     trainer = build_trainer(training, model, train_set, eval_set, tokenizer, adapter)
     if note:
@@ -116,7 +119,7 @@ def train(script: SFTScriptArguments, training: SFTConfig, model: ModelConfig) -
     if trainer.accelerator.is_main_process:
         Path(training.output_dir).mkdir(parents=True, exist_ok=True)
         write_whole(Path(training.output_dir) / RECORD, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
-    train_and_save(trainer, training, script.dataset, eval_set is not None)
+    train_and_save(trainer, training, script.dataset, eval_set is not None, checkpoint)
     if script.merge and trainer.accelerator.is_main_process:
         merged = script.merged_dir or f"{Path(training.output_dir)}-merged"
         options = {"dtype": model.dtype or "float32", "trust_remote_code": training.trust_remote_code}

@@ -54,9 +54,46 @@ def query_and_value(modules: Iterable[str]) -> Targets:
 
 def linear_modules(model: ModelConfig, trust_remote_code: bool = False) -> list[str]:
     """Full names of the linear modules of a model, from its config alone: no weights are loaded."""
+    from torch.nn import Linear
+    from transformers.pytorch_utils import Conv1D
+
+    return _modules(model, trust_remote_code, (Linear, Conv1D))
+
+
+def check_targets(model: ModelConfig, trust_remote_code: bool = False) -> None:
+    """DataError if a name of `lora_target_modules` is that of no module, or a single pattern matches none.
+
+    A single name that is no pattern of full names (TRL makes a text of a list of one) is put back into a list.
+    """
+    import re
+
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    kinds = (nn.Linear, Conv1D, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.MultiheadAttention)
+    wanted = model.lora_target_modules
+    if not model.use_peft or not wanted or wanted == "all-linear":
+        return
+    try:
+        modules = _modules(model, trust_remote_code, kinds)
+    except DataError:  # no causal LM by its config; PEFT checks it on the model itself
+        return
+    if isinstance(wanted, str):
+        try:
+            if any(re.fullmatch(wanted, name) for name in modules):
+                return
+        except re.error as error:
+            raise DataError(f"lora_target_modules: {wanted!r} is no regular expression: {error}.") from error
+        wanted = model.lora_target_modules = [wanted]
+    if absent := [name for name in wanted if not any(f".{full}".endswith(f".{name}") for full in modules)]:
+        known = sorted({name.rpartition(".")[2] for name in modules})
+        raise DataError(f"lora_target_modules: no {listed(absent)} among the modules to adapt, {listed(known)}.")
+
+
+def _modules(model: ModelConfig, trust_remote_code: bool, kinds: tuple[type, ...]) -> list[str]:
+    """Full names of a model's modules of these kinds, from its config alone."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.pytorch_utils import Conv1D
 
     options = {"trust_remote_code": trust_remote_code}
     try:
@@ -66,7 +103,7 @@ def linear_modules(model: ModelConfig, trust_remote_code: bool = False) -> list[
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise DataError(f"model_name_or_path: cannot load {model.model_name_or_path!r}: {reason}") from error
-    return [name for name, module in empty.named_modules() if isinstance(module, (torch.nn.Linear, Conv1D))]
+    return [name for name, module in empty.named_modules() if isinstance(module, kinds)]
 
 
 def lora_config(model: ModelConfig, on_query_and_value: bool, trust_remote_code: bool) -> tuple[LoraConfig | None, str]:
@@ -74,10 +111,13 @@ def lora_config(model: ModelConfig, on_query_and_value: bool, trust_remote_code:
 
     Args:
         on_query_and_value: where no modules are named, choose queries and values; else PEFT chooses.
+    Raises:
+        DataError: a module that is named is not there, or no query and value projections are known.
     """
     from trl import get_peft_config
 
     note, towers = "", False
+    check_targets(model, trust_remote_code)
     if model.use_peft and on_query_and_value and not model.lora_target_modules:
         targets = query_and_value(linear_modules(model, trust_remote_code))
         model.lora_target_modules, towers = list(targets.names), targets.other_towers

@@ -21,7 +21,7 @@ from hf_mlalign.spontaneous.classification_result import (
     as_dataset,
     check_baseline,
 )
-from hf_mlalign.spontaneous.classification_rows import Questions, read_questions
+from hf_mlalign.spontaneous.classification_rows import Questions, entries, read_questions
 from hf_mlalign.spontaneous.few_shot import Shots, draw_shots
 from hf_mlalign.spontaneous.label_scoring import LabelScorer
 from hf_mlalign.spontaneous.label_tokens import check_labels
@@ -47,7 +47,7 @@ def evaluate_classification(
     seed: int = 0,
     same_shots: bool = True,
     shots_from: Dataset | None = None,
-    seen: Iterable[str] = (),
+    seen: str | Iterable[str] = (),
     baseline: ClassificationResult | str | Path | None = None,
     output: str | Path | None = None,
     overwrite: bool = False,
@@ -74,19 +74,21 @@ def evaluate_classification(
         labels_in: labels in the "question"'s language (default) or in "english"; both are in the paper.
         normalise: divide a label's log-probability by its number of tokens (off, *ours*).
         calibrate: subtract the score the label has where every field is a text of `content_free`, averaged over them
-            as probabilities (off, *ours*; contextual calibration, arXiv 2102.09690, as a difference of scores).
+            as probabilities (off, *ours*; contextual calibration, arXiv 2102.09690, as a difference of scores). The
+            paper averages over "N/A", "[MASK]" and "".
         seed: of the few-shot draw (0, *authors' script*).
         same_shots: the same examples in every language (*authors' script*), or drawn for each language.
         shots_from: where examples are drawn; default: `ds`, whose drawn questions are then scored in no language.
-        seen: languages trained on, for the seen/unseen split.
+        seen: languages trained on (a text is one language), for the seen/unseen split.
         baseline: an earlier result or its folder; adds paired gains.
         output: folder of the run (rows.jsonl, table.csv, run.json); rows are appended as they are scored, and a stopped
             run goes on where it was.
         overwrite: begin anew where `output` holds a run with other settings.
-        limit: only the first so many questions, the same in every language.
+        limit: only the first so many of the questions that are there in every language.
         max_length: tokens of prompt and label; default: the model's context. From longer prompts the first examples are
             cut, one by one; the column `shots` counts what is left.
         drop_long: leave questions that are too long even without examples out, in every language (default: an error).
+            A language left without rows is named in a note, or an error if `seen` names it.
         batch_tokens, method: see `LabelScorer`; they do not change the results.
         column_mapping: your column → role: a field of the task, "answer", "id" or "language".
     Raises:
@@ -95,15 +97,13 @@ def evaluate_classification(
             folder with another run.
     """
     task = load_task(task)
-    options = Options(labels_in, normalise, calibrate, tuple(content_free), max_length, drop_long)
+    options = Options(labels_in, normalise, calibrate, tuple(entries(content_free)), max_length, drop_long)
     if limit is not None and limit < 1:
         raise DataError(f"limit: {limit} is not positive.")
     questions = read_questions(ds, task, languages, column_mapping)
     codes = sorted(questions.by_language)
     seen = _check_seen(seen, codes)
     notes = _preflight(task, tokenizer, codes, labels_in)
-    notes += [f"{language}: the labels of {n:,} rows differ from those of the same ids in {task.gold_language!r}, "
-              f"which were taken" for language, n in sorted(questions.disagreeing.items())]  # fmt: skip
     n_shots = task.shots if n_shots is None else n_shots
     source = questions if shots_from is None else read_questions(shots_from, task, None, column_mapping)
     shots = draw_shots(source, codes, n_shots, len(task.classes), seed, same_shots)
@@ -112,12 +112,15 @@ def evaluate_classification(
     room = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
     groups, changes = fitting_groups(task, tokenizer, questions, shots, rows, options, room)
     rows = {code: sorted(row for group in groups if group.language == code for row in group.rows) for code in codes}
-    notes += changes
+    lost, codes = codes, _with_rows(rows, seen)
+    lost = [code for code in lost if code not in codes]
+    changes += [f"no question is left in {listed(lost)}: not scored"] if lost else []
+    notes += [*changes, *_disagreeing(questions, rows, task), *_offloaded(model)]
     settings = plain({
         "task": task.describe(), "n_shots": n_shots, "shots": shots.ids(), "languages": codes, "labels_in": labels_in,
-        "normalise": normalise, "calibrate": calibrate, "content_free": list(content_free) if calibrate else None,
+        "normalise": normalise, "calibrate": calibrate, "content_free": options.content_free if calibrate else None,
         "seed": seed, "same_shots": same_shots, "max_length": max_length, "n_rows": sum(map(len, rows.values())),
-        "data": _digest(questions, shots, rows), "model": _describe(model, tokenizer),
+        "data": _digest(questions, shots, rows), "tokens": _token_digest(groups), "model": _describe(model, tokenizer),
     })  # fmt: skip
     before = ClassificationResult.load(baseline) if isinstance(baseline, (str, Path)) else baseline
     if before is not None:
@@ -134,8 +137,8 @@ def evaluate_classification(
     return result
 
 
-def _check_seen(seen: Iterable[str], codes: Sequence[str]) -> tuple[str, ...]:
-    known = tuple(check_languages(seen, "seen"))
+def _check_seen(seen: str | Iterable[str], codes: Sequence[str]) -> tuple[str, ...]:
+    known = tuple(check_languages(entries(seen), "seen"))
     missing = [code for code in known if code not in codes]
     if missing:
         raise DataError(f"seen: {missing[0]!r} is not evaluated. Languages evaluated: {listed(codes)}.")
@@ -154,18 +157,44 @@ def _preflight(task: Task, tokenizer, codes: Sequence[str], labels_in: str) -> l
 
 
 def _scored(questions: Questions, shots: Shots, other_source: bool, limit: int | None) -> dict[str, list[int]]:
-    """Language → rows to score: no example and no translation of one, and the first `limit` questions of the rest."""
-    left = [name for name in questions.order if other_source or name not in shots.held_out]
-    kept = set(left[:limit])
-    rows: dict[str, list[int]] = {}
+    """Language → rows to score: no example and no translation of one, and the first `limit` of the rest."""
+    held_out = frozenset() if other_source else shots.held_out
+    left: dict[str, dict[str, int]] = {}
     for language, table in questions.by_language.items():
         shown = shots.texts(language)
-        rows[language] = [row for name, row in table.items()
-                          if name in kept and tuple(questions.texts[row].values()) not in shown]  # fmt: skip
-        if not rows[language]:
+        left[language] = {name: row for name, row in table.items()
+                          if name not in held_out and tuple(questions.texts[row].values()) not in shown}  # fmt: skip
+        if not left[language]:
             raise DataError(f"ds: no question of {language!r} is left to score beside the few-shot examples. "
                             "Give shots_from or fewer shots.")  # fmt: skip
-    return rows
+    if limit is None:
+        return {language: list(table.values()) for language, table in left.items()}
+    common = [name for name in questions.order if all(name in table for table in left.values())][:limit]
+    if not common:
+        raise DataError("limit: no question is there in every language. Leave limit out, or give a question the same "
+                        "id in every language.")  # fmt: skip
+    return {language: [table[name] for name in common] for language, table in left.items()}
+
+
+def _with_rows(rows: Mapping[str, list[int]], seen: Sequence[str]) -> list[str]:
+    """Languages with rows to score; DataError if one of `seen` has none."""
+    lost = [code for code in seen if not rows[code]]
+    if lost:
+        raise DataError(f"seen: no question in {lost[0]!r} is left after drop_long. Raise max_length, or take the "
+                        "language out of seen.")  # fmt: skip
+    return sorted(code for code in rows if rows[code])
+
+
+def _disagreeing(questions: Questions, rows: Mapping[str, list[int]], task: Task) -> list[str]:
+    counts = {code: sum(row in questions.disagreeing for row in members) for code, members in rows.items()}
+    return [f"{code}: the labels of {n:,} of {len(rows[code]):,} scored rows differ from those of the same ids in "
+            f"{task.gold_language!r}, which were taken" for code, n in sorted(counts.items()) if n]  # fmt: skip
+
+
+def _offloaded(model) -> list[str]:
+    if not any(parameter.is_meta for parameter in model.parameters()):
+        return []
+    return ["weights on disk are not compared when a run goes on: a stopped run is taken up by any model of this name"]
 
 
 def _score(scorer: LabelScorer, groups: Sequence[Group], task, questions, options, run: RowStore, progress) -> None:
@@ -173,9 +202,7 @@ def _score(scorer: LabelScorer, groups: Sequence[Group], task, questions, option
     from tqdm.auto import tqdm
 
     waiting = [_waiting(group, questions, run) for group in groups]
-    longest = max((item for group in waiting for item in group.items), key=lambda item: item.longest, default=None)
-    if longest is not None:
-        scorer.check(longest)
+    scorer.check([group.items for group in waiting])
     total = sum(len(group.rows) for group in groups)
     with tqdm(total=total, initial=len(run.done), unit="row", disable=not progress, desc=task.name) as bar:
         for group in waiting:
@@ -233,6 +260,15 @@ def _digest(questions: Questions, shots: Shots, rows: Mapping[str, list[int]]) -
     lines = [line(questions, row) for language in sorted(rows) for row in rows[language]]
     lines += [line(shots.source, row) for language in sorted(shots.rows) for row in shots.rows[language]]
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _token_digest(groups: Sequence[Group]) -> str:
+    """Digest of all token ids the model will read: another tokenizer makes another run."""
+    found = hashlib.sha256()
+    for group in groups:
+        for item in (*group.items, *group.content_free):
+            found.update(json.dumps([group.language, item.context, item.labels]).encode())
+    return found.hexdigest()[:16]
 
 
 def _describe(model, tokenizer) -> dict[str, Any]:

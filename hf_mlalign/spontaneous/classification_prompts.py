@@ -31,6 +31,9 @@ class Options:
             raise DataError(f"labels_in: {self.labels_in!r} is not one of {listed(LABEL_LANGUAGES)}.")
         if self.calibrate and not self.content_free:
             raise DataError("content_free: none given. Give at least one text, e.g. 'N/A'.")
+        for i, text in enumerate(self.content_free):
+            if not isinstance(text, str) or (text and not text.strip()):
+                raise DataError(f"content_free, entry {i}: {text!r} is no text. Give texts such as 'N/A', or ''.")
         if self.max_length is not None and self.max_length < 1:
             raise DataError(f"max_length: {self.max_length} is not positive.")
 
@@ -94,6 +97,7 @@ def _groups(task, tokenizer, questions, shots, rows, options: Options, room: int
             empty = [task.prompt(language, kept, dict.fromkeys(task.fields, text)) for text in options.content_free]
             free = tokenise(tokenizer, empty, labels, end) if options.calibrate else []
             if any(fits):
+                _check_content_free(free, options.content_free, language, len(kept), room)
                 groups.append(Group(language, len(kept), [r for r, ok in zip(left, fits) if ok],
                                      [item for item, ok in zip(items, fits) if ok], free))  # fmt: skip
             left = [row for row, ok in zip(left, fits) if not ok]
@@ -107,6 +111,13 @@ def _groups(task, tokenizer, questions, shots, rows, options: Options, room: int
             f"without examples ({len(too_long):,} such rows). drop_long=True leaves them out, in every language."
         )
     return groups, too_long
+
+
+def _check_content_free(items: Sequence[Item], texts: Sequence[str], language: str, shots: int, room: int) -> None:
+    for i, item in enumerate(items):
+        if item.longest > room:
+            raise DataError(f"content_free, entry {i} ({texts[i][:20]!r}): too long in {language!r} with {shots} "
+                            f"examples ({item.longest:,} of {room:,} tokens). Give a shorter text.")  # fmt: skip
 
 
 def _cut(groups: Sequence[Group], shots: Shots) -> list[str]:

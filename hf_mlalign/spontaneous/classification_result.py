@@ -14,6 +14,7 @@ from hf_mlalign.errors import DataError, listed
 from hf_mlalign.files import write_whole
 from hf_mlalign.languages import check_languages
 from hf_mlalign.runs import Run, read_record
+from hf_mlalign.spontaneous.classification_rows import entries
 from hf_mlalign.spontaneous.classification_stats import accuracy_table
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class ClassificationResult:
     seen: tuple[str, ...] = ()
     baseline: ClassificationResult | None = None
     notes: list[str] = field(default_factory=list)
+    _table: tuple[list, pd.DataFrame] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def classes(self) -> list[str]:
@@ -50,11 +52,15 @@ class ClassificationResult:
 
     def per_language(self, confidence: float = 0.95) -> pd.DataFrame:
         """Accuracies, intervals, gains and consistency, one line a language and macro mean; see `accuracy_table`."""
-        before = self.baseline.rows.to_pandas() if self.baseline else None
-        return accuracy_table(self.rows.to_pandas(), before, self.seen, confidence)
+        before = self.baseline.rows if self.baseline else None
+        made_of = [self.rows, before, tuple(self.seen), confidence]
+        if self._table is None or any(a is not b and a != b for a, b in zip(self._table[0], made_of)):
+            paired = None if before is None else before.to_pandas()
+            self._table = made_of, accuracy_table(self.rows.to_pandas(), paired, self.seen, confidence)
+        return self._table[1].copy()
 
     def compare(
-        self, baseline: ClassificationResult | str | Path, seen: Iterable[str] | None = None
+        self, baseline: ClassificationResult | str | Path, seen: str | Iterable[str] | None = None
     ) -> ClassificationResult:
         """This run beside an earlier one: the same rows and settings, with gains in `per_language`.
 
@@ -69,7 +75,7 @@ class ClassificationResult:
         if changed:
             notes.append(f"the baseline was scored with other settings ({listed(changed)}): the gain is not the "
                          "model's alone")  # fmt: skip
-        kept = self.seen if seen is None else tuple(check_languages(seen, "seen"))
+        kept = self.seen if seen is None else tuple(check_languages(entries(seen), "seen"))
         result = ClassificationResult(self.rows, self.settings, kept, before, notes)
         paired = int(result.per_language().loc["all", "n_paired"])
         if paired < len(self.rows):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from hf_mlalign.arrow import arrow_column, choose_column, language_codes
 from hf_mlalign.columns import LANGUAGE_COLUMNS
@@ -30,14 +28,14 @@ class Questions:
         languages: ISO 639-1 codes.
         texts: field name → text.
         classes: number of the right label.
-        disagreeing: language → how many rows' own label differs from the one in the task's gold language.
+        disagreeing: rows whose own label differs from the one in the task's gold language.
     """
 
     ids: list[str]
     languages: list[str]
     texts: list[dict[str, str]]
     classes: list[int]
-    disagreeing: dict[str, int]
+    disagreeing: frozenset[int]
 
     @cached_property
     def by_language(self) -> dict[str, dict[str, int]]:
@@ -67,23 +65,26 @@ def read_questions(
         DataError: a column or language is missing, a text blank, a label unknown, a question there twice (row named).
     """
     columns = _columns(ds, task, dict(column_mapping or {}))
+    languages = None if languages is None else entries(languages)
     codes = _languages(ds, columns.get("language"), languages)
     wanted = _wanted(codes, languages)
     ids = [None if value is None else str(value) for value in arrow_column(ds, columns["id"]).to_pylist()]
     values = {field: arrow_column(ds, columns[field]).to_pylist() for field in task.fields}
-    answers = arrow_column(ds, columns["answer"]).to_pylist()
+    answers = _answers(ds, columns["answer"])
     kept = [row for row, code in enumerate(codes) if code in wanted or code == task.gold_language]
     _check_rows(kept, ids, codes, columns["id"])
     own = {row: _class(answers[row], task, codes[row], f"Column {columns['answer']!r}, row {row}") for row in kept}
     gold = {ids[row]: own[row] for row in kept if codes[row] == task.gold_language}
     rows = [row for row in kept if codes[row] in wanted]
-    disagreeing: dict[str, int] = {}
-    for row in rows:
-        if gold.get(ids[row], own[row]) != own[row]:
-            disagreeing[codes[row]] = disagreeing.get(codes[row], 0) + 1
     texts = [{field: _text(values[field][row], columns[field], row) for field in task.fields} for row in rows]
     classes = [gold.get(ids[row], own[row]) for row in rows]
+    disagreeing = frozenset(i for i, row in enumerate(rows) if classes[i] != own[row])
     return Questions([ids[row] for row in rows], [codes[row] for row in rows], texts, classes, disagreeing)
+
+
+def entries(names: str | Iterable[str]) -> list[str]:
+    """The names as a list; a text is one name."""
+    return [names] if isinstance(names, str) else list(names)
 
 
 def _columns(ds, task: Task, mapping: dict[str, str]) -> dict[str, str]:
@@ -136,20 +137,38 @@ def _check_rows(kept: list[int], ids: list, codes: list[str], column: str) -> No
                             f"{first}. Keep one of them.")  # fmt: skip
 
 
+def _answers(ds, column: str) -> list:
+    """The column's values; of a ClassLabel the names."""
+    values, names = arrow_column(ds, column).to_pylist(), getattr(ds.features[column], "names", None)
+    if names is None:
+        return values
+    return [names[value] if value is not None and 0 <= value < len(names) else None for value in values]
+
+
 def _class(value, task: Task, language: str, where: str) -> int:
-    """Number of a label given as text in the row's language or in English, or as a number."""
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        if 0 <= value < len(task.classes):
-            return int(value)
+    """Number of a label given as text in the row's language or in English, or as one of the task's codes."""
+    codes = [str(code) for code in task.codes or ()]
+    if isinstance(value, int) and not isinstance(value, bool):
+        if str(value) in codes:
+            return codes.index(str(value))
     elif isinstance(value, str):
         for labels in (task.labels.get(language, ()), task.classes):
             folded = [label.casefold() for label in labels]
-            for texts, text in ((labels, value.strip()), (folded, value.strip().casefold())):
+            for texts, text in ((labels, value.strip()), (folded, value.strip().casefold()), (codes, value.strip())):
                 if text in texts:
                     return texts.index(text)
-    known = (*task.labels.get(language, ()), *task.classes)
-    raise DataError(f"{where}: label {value!r} is unknown in {language!r}. Known: {listed(dict.fromkeys(known))}, or "
-                    f"0 to {len(task.classes) - 1}. Correct it, or add it to the task's labels.")  # fmt: skip
+    known = [*dict.fromkeys((*task.labels.get(language, ()), *task.classes)), *codes]
+    raise DataError(f"{where}: label {value!r} is unknown in {language!r}. Known: {listed(known)}. "
+                    f"{_remedy(value, task)}")  # fmt: skip
+
+
+def _remedy(value, task: Task) -> str:
+    if value is None:
+        return "Drop rows without a label."
+    if str(value).lstrip("-").isdecimal() and task.codes is None:
+        return (f"Which label a number stands for is not known: name it in the task, `codes: [...]`, a number for each "
+                f"of {listed(task.classes)}; or give the labels as texts.")  # fmt: skip
+    return "Correct it, or add it to the task's labels."
 
 
 def _text(value, column: str, row: int) -> str:

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hf_mlalign.errors import DataError
+from hf_mlalign.spontaneous.classification_rows import entries
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RESAMPLES = 2000
+_DRAWN_AT_ONCE = 2**20  # counts in memory
 MACROS = ("seen", "unseen", "all")
 
 
 def accuracy_table(
     rows: pd.DataFrame,
     baseline: pd.DataFrame | None = None,
-    seen: Iterable[str] = (),
+    seen: str | Iterable[str] = (),
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -46,13 +48,12 @@ def accuracy_table(
     if not 0 < confidence < 1:
         raise DataError(f"confidence: {confidence} is not between 0 and 1.")
     correct = rows.pivot(index="id", columns="language", values="correct").astype(float)
-    groups = _groups(list(correct.columns), set(seen))
+    groups = _groups(list(correct.columns), set(entries(seen)))
     table = pd.DataFrame(index=[*correct.columns, *groups], dtype=float)
     table.index.name = "language"
     for language in correct.columns:
         table.loc[language, ["n", "correct", "accuracy", "ci_low", "ci_high"]] = _wilson(correct[language], confidence)
-    draws = _draws(len(correct), seed)
-    _add_macros(table, correct, groups, draws, confidence, ("accuracy", "ci_low", "ci_high"))
+    _add_macros(table, correct, groups, seed, confidence, ("accuracy", "ci_low", "ci_high"))
     for name, members in groups.items():
         table.loc[name, ["n", "correct"]] = [correct[members].count().sum(), correct[members].sum().sum()]
     _add_consistency(table, rows, groups)
@@ -79,21 +80,25 @@ def _wilson(correct: pd.Series, confidence: float) -> list[float]:
     return [n, k, k / n, interval.low, interval.high]
 
 
-def _draws(n: int, seed: int) -> np.ndarray:
-    """(RESAMPLES, n) how often each question is drawn."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(np.float64)
+def _draws(n: int, seed: int) -> Iterator[np.ndarray]:
+    """(draws, n) how often each question is drawn, RESAMPLES draws in blocks; the blocks do not change the draws."""
+    rng, shares = np.random.default_rng(seed), np.full(n, 1 / n)
+    size = max(1, _DRAWN_AT_ONCE // n)
+    for begin in range(0, RESAMPLES, size):
+        yield rng.multinomial(n, shares, size=min(size, RESAMPLES - begin)).astype(np.float64)
 
 
-def _resampled(values: pd.DataFrame, draws: np.ndarray) -> np.ndarray:
+def _resampled(values: pd.DataFrame, seed: int) -> np.ndarray:
     """(RESAMPLES, languages) means of the values there are."""
     numbers = values.to_numpy(dtype=float)
     there = ~np.isnan(numbers)
+    filled, known = np.where(there, numbers, 0.0), there.astype(float)
     with np.errstate(invalid="ignore"):  # a draw without a row of some language
-        return draws @ np.where(there, numbers, 0.0) / (draws @ there.astype(float))
+        return np.concatenate([draws @ filled / (draws @ known) for draws in _draws(len(numbers), seed)])
 
 
-def _add_macros(table, values: pd.DataFrame, groups, draws, confidence: float, names: tuple[str, str, str]) -> None:
-    resampled = _resampled(values, draws)
+def _add_macros(table, values: pd.DataFrame, groups, seed: int, confidence: float, names: tuple[str, str, str]) -> None:
+    resampled = _resampled(values, seed)
     tails = [50 * (1 - confidence), 50 * (1 + confidence)]
     for group, members in groups.items():
         at = [values.columns.get_loc(member) for member in members]
@@ -126,9 +131,8 @@ def _add_gain(table, correct: pd.DataFrame, baseline: pd.DataFrame, groups, conf
     before = before.where(correct.notna())
     groups = {name: [m for m in members if gain[m].notna().any()] for name, members in groups.items()}
     groups = {name: members for name, members in groups.items() if members}
-    draws = _draws(len(gain), seed)
     names = ("gain", "gain_low", "gain_high")
-    _add_macros(table, gain, groups | {m: [m] for m in gain.columns if gain[m].notna().any()}, draws, confidence, names)
+    _add_macros(table, gain, groups | {m: [m] for m in gain.columns if gain[m].notna().any()}, seed, confidence, names)
     for language in gain.columns:
         better, worse = int((gain[language] > 0).sum()), int((gain[language] < 0).sum())
         p = binomtest(better, better + worse).pvalue if better + worse else 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 METHODS = ("auto", "trie", "full")
+_PACKS_COMPARED = 8
 
 
 class LabelScorer:
@@ -32,8 +34,9 @@ class LabelScorer:
         model: causal LM in any dtype, on one device or several (`hf_device_map`); put in eval mode while scoring.
         batch_tokens: tokens a pack (512, *ours*).
         method: "trie"; "full", one plain forward pass per label without a cache, for models whose attention takes no
-            4-D mask (flash attention, ALiBi, state-space layers); "auto" (*ours*) compares both on one item, see
-            `check`, and takes "full" where they differ.
+            4-D mask or counts the tokens it sees as they are stored (flash attention, ALiBi, state-space layers, the
+            local layers of GPT-Neo); "auto" (*ours*) compares both on a whole pack, see `check`, and takes "full" where
+            they differ.
     Raises:
         DataError: unknown method, no causal LM, or batch_tokens below 1.
     """
@@ -49,29 +52,51 @@ class LabelScorer:
         self.reason: str | None = None
         self.tokens_read = 0
 
-    def check(self, item: Item) -> None:
-        """With "auto": decide the method by scoring `item` (choose the longest) both ways.
+    def check(self, groups: Sequence[Sequence[Item]]) -> None:
+        """With "auto": decide the method by scoring some items of `groups` (those of one `score` call each) both ways.
 
-        They must agree to 1e-3 per label token in float32, 0.1 in 16 bits. `reason` says why "full" was chosen.
+        One pack is scored as it will be in the run, the one with the most tokens in memory: its first and last prompts
+        must agree with plain passes. The longest item of all must, too. Agreement is 1e-3 per label token in float32,
+        0.1 in 16 bits. `reason` says why "full" was chosen.
+
+        Raises:
+            DataError: a token id that the model's embedding does not have.
         """
-        if self.method != "auto":
+        groups = [items for items in groups if items]
+        for items in groups:
+            self._check_vocabulary(items)
+        if self.method != "auto" or not groups:
             return
         implementation = getattr(self.model.config, "_attn_implementation", "eager")
         if implementation not in ("eager", "sdpa"):
             self.method, self.reason = "full", f"attention {implementation!r} takes no 4-D mask"
             return
-        plain = self._full(item)
+        full, trie = (LabelScorer(self.model, self.batch_tokens, method) for method in ("full", "trie"))
+        items, size, pack = max(map(self._fullest, groups), key=lambda found: found[1] + _inner(*found))
+        longest = max((item for group in groups for item in group), key=lambda item: item.longest)
+        # half of the prompt as the common beginning, so that its cache is checked too
+        alone = [longest, Item(longest.context[: len(longest.context) // 2 + 1], longest.labels)]
         try:
-            # half of the prompt as the common beginning, so that its cache is checked too
-            found = self._with_method("trie", [item, Item(item.context[: len(item.context) // 2 + 1], item.labels)])[0]
+            with _evaluating(self.model):
+                packed = trie._score_pack([items[i] for i in pack], size, trie._read_prefix(items[0].context[:size]))
+                size = _shared(alone)
+                packed += trie._score_pack(alone, size, trie._read_prefix(longest.context[:size]))[:1]
         except (TypeError, ValueError, IndexError, AttributeError, KeyError, NotImplementedError) as error:
             self.method, self.reason = "full", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             return
-        worst = float(np.max(np.abs(found - plain) / [len(label) for label in item.labels]))
+        compared = [(items[pack[0]], packed[0]), (items[pack[-1]], packed[-2]), (longest, packed[-1])]
+        worst = max(float(np.max(np.abs(found - full._full(item)) / [len(label) for label in item.labels]))
+                    for item, found in compared)  # fmt: skip
         allowed = 1e-3 if self.model.dtype.itemsize >= 4 else 0.1
         self.method = "trie" if worst <= allowed else "full"
         if self.method == "full":
             self.reason = f"the scores of a packed and of a plain pass differ by {worst:.2g} per token"
+
+    def _fullest(self, items: Sequence[Item]) -> tuple[Sequence[Item], int, list[int]]:
+        """`items`, what they share, and of their first packs the one with the most tokens to read."""
+        size = _shared(items)
+        found = islice(packs(items, size, self.batch_tokens), _PACKS_COMPARED)
+        return items, size, max(found, key=lambda pack: _inner(items, size, pack))
 
     def score(self, items: Sequence[Item]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
         """Packs of indices into `items`, and for each of them the (labels,) float64 sums of token log-probabilities.
@@ -82,24 +107,19 @@ class LabelScorer:
         if not items:
             return
         if self.method == "auto":
-            self.check(max(items, key=lambda item: item.longest))
+            self.check([items])
         self._check_vocabulary(items)
         if self.method == "full":
             for i, item in enumerate(items):
                 yield [i], [self._full(item)]
             return
-        size = min(common_prefix([item.context for item in items]), min(len(item.context) for item in items) - 1)
+        size = _shared(items)
         with _evaluating(self.model):
             cache = self._read_prefix(items[0].context[:size])
         for pack in packs(items, size, self.batch_tokens):
             with _evaluating(self.model):
                 scores = self._score_pack([items[i] for i in pack], size, cache)
             yield pack, scores
-
-    def _with_method(self, method: str, items: Sequence[Item]) -> list[np.ndarray]:
-        other = LabelScorer(self.model, max(self.batch_tokens, 2 * items[0].longest), method)
-        found = {i: scores for indices, values in other.score(items) for i, scores in zip(indices, values)}
-        return [found[i] for i in range(len(items))]
 
     def _check_vocabulary(self, items: Sequence[Item]) -> None:
         rows = self.model.get_input_embeddings().num_embeddings
@@ -174,6 +194,17 @@ class LabelScorer:
                 sums.append(float(picked.double().sum()))
                 self.tokens_read += ids.shape[1]
         return np.array(sums)
+
+
+def _shared(items: Sequence[Item]) -> int:
+    """How many first tokens of all prompts are read once; each keeps one of its own."""
+    return min(common_prefix([item.context for item in items]), min(len(item.context) for item in items) - 1)
+
+
+def _inner(items: Sequence[Item], size: int, pack: Sequence[int]) -> int:
+    """Tokens to read for a pack."""
+    texts = [items[i].context[size:] + label for i in pack for label in items[i].labels]
+    return int(TokenTrie.build(texts).inner().sum())
 
 
 @contextmanager

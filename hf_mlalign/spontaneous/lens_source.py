@@ -68,8 +68,8 @@ def lens_before_and_after(
 ) -> Lenses:
     """Logit lens and geometry of a model with its adapter switched off and on, saved as data and pictures.
 
-    The model is loaded once. What is finished is kept: after an interruption the same call goes on with the next of
-    the four parts (two lenses, before and after). The scatter plots after use the axes of before.
+    The model is loaded once. Of the four parts (two lenses, before and after) those that are finished are kept: after
+    an interruption the same call begins the part it was in anew. The scatter plots after use the axes of before.
 
     Args:
         model: folder or Hub name of a causal LM.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import time
 from collections import Counter
@@ -26,7 +27,7 @@ from hf_mlalign.spontaneous.questions_reading import (
     read_questions,
 )
 from hf_mlalign.spontaneous.questions_result import QuestionResult
-from hf_mlalign.spontaneous.questions_templates import GENERAL, Templates
+from hf_mlalign.spontaneous.questions_templates import GENERAL, Templates, text_digest
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -53,7 +54,7 @@ class QuestionTranslationBuilder:
 
     Args:
         languages: languages beside English (ISO 639-1 codes or English names); default: all that are there.
-        tasks: keep only questions of these tasks (values of the task column).
+        tasks: keep only questions of these tasks (values of the task column); a text is one task.
         direction: "x-en" (*authors' script*), "en-x" or "both".
         mix: "even" (as many questions of each language), "all", or language → weight (*ours*: "even").
         n_per_language: at most so many questions a language (10,000, *authors' script*); `None`: no bound.
@@ -64,7 +65,8 @@ class QuestionTranslationBuilder:
         output_format: "standard", plain texts (*ours*: the paper's models are base models), or "conversational".
         answers: questions in which an answer has slipped in are dropped and counted ("drop", *ours*), or an "error".
         detector: says of n texts which hold an answer; default `questions_answers.marked_answers`. Answer columns,
-            where there are any, are compared in any case.
+            where there are any, are compared in any case. Known in the record by its name and the digest of its code,
+            and by its `describe()` if it has one: what it reads from elsewhere is not seen.
         deduplicate: drop questions whose prompt is there already in that language (*ours*).
         strip_pattern: regular expression cut from the end of every text (the authors' literal instruction line).
         test_size: share of the questions, in [0, 1), for a test split; a question is in one split in all languages.
@@ -103,7 +105,7 @@ class QuestionTranslationBuilder:
         given = {name: value for name, value in locals().items() if name != "self"}
         _check_choices(direction, instruction_language, output_format, answers, form)
         _check_numbers(n_per_language, test_size, seed)
-        self.languages = None if languages is None else [c for c in check_languages(languages) if c != PIVOT]
+        self.languages = None if languages is None else [c for c in check_languages(_several(languages)) if c != PIVOT]
         if self.languages is not None and not self.languages:
             raise DataError("languages: none beside English. Name the languages to translate from or to.")
         self.mix = _weights(mix)
@@ -111,14 +113,14 @@ class QuestionTranslationBuilder:
         self.strip = _pattern(strip_pattern)
         if translator is not None and not isinstance(translator, Translator):
             raise DataError(f"translator: {type(translator).__name__} has no translate() and describe().")
-        self.tasks = None if tasks is None else set(tasks)
+        self.tasks = None if tasks is None else set(_several(tasks))
         self.directions, self.n_per_language = DIRECTIONS[direction], n_per_language
         self.seed, self.test_size = seed, test_size
         self.instruction_language, self.conversational = instruction_language, output_format == "conversational"
         self.raise_on_answer, self.detector, self.deduplicate = answers == "error", detector, deduplicate
         self.form, self.column_mapping, self.translator = form, column_mapping, translator
         self.fixed = {"source_language": source_language, "target_language": target_language}
-        self.options = _plain(given)
+        self.options = _plain(given, self.templates)
         self.result_: QuestionResult | None = None
 
     def build(self, ds: Dataset) -> Dataset | DatasetDict:
@@ -303,12 +305,37 @@ def _pattern(text: str | None) -> re.Pattern | None:
         raise DataError(f"strip_pattern: {text!r} is no regular expression: {error}.") from error
 
 
-def _plain(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The builder's arguments as JSON values."""
+def _several(names: str | Sequence[str]) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _plain(given: Mapping[str, Any], templates: Templates) -> dict[str, Any]:
+    """The builder's arguments as JSON values; files by name and digest, without their folders."""
     plain = dict(given)
     if plain["translator"] is not None:
         plain["translator"] = dict(plain["translator"].describe())
     if plain["detector"] is not None:
-        plain["detector"] = getattr(plain["detector"], "__name__", type(plain["detector"]).__name__)
-    plain["templates"] = str(plain["templates"]) if isinstance(plain["templates"], Path) else plain["templates"]
+        plain["detector"] = _identity(plain["detector"])
+    if plain["templates"] is not None:
+        named = not isinstance(plain["templates"], Mapping)
+        plain["templates"] = {"file": Path(plain["templates"]).name} if named else {}
+        plain["templates"]["digest"] = templates.digest
     return plain
+
+
+def _identity(detector: Detector) -> dict[str, Any]:
+    """Name of a function or of an object's class, digest of its code, and what its `describe()` says."""
+    code = detector if hasattr(detector, "__code__") else type(detector)
+    try:
+        text = inspect.getsource(code)
+    except (OSError, TypeError):
+        text = _bytecode(getattr(code, "__code__", None))
+    described = detector.describe() if hasattr(detector, "describe") else {}
+    return {"name": code.__qualname__, "digest": text_digest(text), **described}
+
+
+def _bytecode(code: Any) -> str:
+    """A code object as text that is the same on every run."""
+    if not hasattr(code, "co_code"):
+        return repr(code) if isinstance(code, (str, bytes, int, float, type(None))) else type(code).__name__
+    return "\n".join([code.co_code.hex(), *code.co_names, *map(_bytecode, code.co_consts)])

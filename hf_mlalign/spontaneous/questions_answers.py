@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from hf_mlalign.answers.extract import find_options
 from hf_mlalign.answers.words import ANSWER_WORDS, EQUALS_WORDS
+from hf_mlalign.spontaneous.tasks import load_task, task_names
 
 Detector = Callable[[Sequence[str]], Sequence[bool]]
 
-_WORDS = sorted({re.escape(word) for words in ANSWER_WORDS.values() for word in words}, key=len, reverse=True)
-_SLOT = re.compile(
-    rf"^[^\w\n]*(?:\w+ )?(?:{'|'.join(_WORDS)})[ *_]*(?:{'|'.join(EQUALS_WORDS)})?[ *_]*[:：][ \t]*\n?(.*)",
-    re.IGNORECASE | re.MULTILINE,
-)
+LABEL_WORDS = ("label", "sentiment")
+"""Words before a label besides those of the bundled tasks (*ours*)."""
+
+_BEGINS = r"(?:^[^\w\n]*|[.!?。！？][^\w\n]{0,8})"
+_EQUALS = "|".join(EQUALS_WORDS)
 _RESULT_LINE = re.compile(r"(?m)^####[ \t]*\S|\\boxed\s*\{")
 _SENTENCE_END = re.compile(r"[\n!?:。！？：]|\.(?=\s)")
 _CLOSING = " \t\n.!?\"'”’»。！？"
@@ -22,16 +24,49 @@ _LETTERS = re.compile(r"[^\W_]+")
 _LONG_ANSWER = 20
 
 
+def slot_words() -> set[str]:
+    """What stands before the colon of the label in the templates of the bundled tasks, in all their languages."""
+    templates = [text for name in task_names() for text in load_task(name).template.values()]
+    lines = [line for text in templates for line in text.splitlines() if "{label}" in line]
+    return {line.partition(":")[0].strip() for line in lines if ":" in line}
+
+
 def marked_answers(texts: Sequence[str]) -> list[bool]:
-    """Whether a text marks an answer: letters or digits follow a line's beginning "Answer:" ("The answer is:", in any
-    of the languages of `hf_mlalign.answers.words`), or there is a "#### 42" line or `\\boxed{…}`. An open slot such as
-    `Answer: "` is no answer."""
+    """Whether a text marks an answer.
+
+    It does if a line or a sentence begins with "Answer:" and letters or digits follow ("The answer is:"; the words of
+    `hf_mlalign.answers.words`, of `slot_words` and `LABEL_WORDS`, all of them in every text; "A:" where no options are
+    listed), if its last sentence is "The answer is 42." (one word, or one that holds a digit), or if there is a
+    "#### 42" line or `\\boxed{…}`. An open slot such as `Answer: "` is no answer.
+    """
     return [_has_answer(text) for text in texts]
 
 
 def _has_answer(text: str) -> bool:
-    slots = (found.group(1) for found in _SLOT.finditer(text))
-    return any(_LETTERS.search(slot) for slot in slots) or bool(_RESULT_LINE.search(text))
+    slot, letter, last = _patterns()
+    slots = [found.group(1) for found in slot.finditer(text)]
+    short = [found.group(1) for found in letter.finditer(text)]
+    if short and not find_options(text):
+        slots += short
+    return any(map(_LETTERS.search, slots)) or bool(last.search(text.rstrip()) or _RESULT_LINE.search(text))
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> tuple[re.Pattern, re.Pattern, re.Pattern]:
+    """(a marked slot, "A:", a last sentence that says the answer); the answer is group 1 of the first two."""
+    answers = {word for words in ANSWER_WORDS.values() for word in words}
+    flags = re.IGNORECASE | re.MULTILINE
+    marked = rf"{_BEGINS}(?:\w+ )?(?:{_either(answers | slot_words() | set(LABEL_WORDS))})"
+    said = rf"{_BEGINS}(?:\w+ )?(?:{_either(answers)})[ *_]*(?:{_EQUALS})"
+    return (
+        re.compile(rf"{marked}[ \u00a0\u202f*_]*(?:{_EQUALS})?[ \u00a0\u202f*_]*[:：][ \t]*\n?(.*)", flags),
+        re.compile(rf"{_BEGINS}A[:：][ \t]*\n?(.*)", re.MULTILINE),
+        re.compile(rf"{said}[^\w\n?？]*(?:\S*\d\S*|[^\W_]+)[^\w\n?？]*\Z", flags),
+    )
+
+
+def _either(words: Iterable[str]) -> str:
+    return "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
 
 
 def holds_gold(text: str, golds: Sequence[str]) -> bool:

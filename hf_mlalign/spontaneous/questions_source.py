@@ -69,7 +69,7 @@ def build_questions_from_source(
 
     builder = QuestionTranslationBuilder(**options)
     which = identify(source, split=split, config=config)
-    run = Run(output, "questions", builder.options, which, overwrite=overwrite)
+    run = Run(output, "questions", builder.options, which, overwrite=overwrite, own=(TRANSLATIONS,))
     if run.is_finished:
         return BuiltQuestions(datasets.load_dataset(str(run.folder)), run.found, run.folder)
     ds = load_source(source, split, config) if isinstance(source, (str, Path)) else source

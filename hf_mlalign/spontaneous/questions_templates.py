@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +55,9 @@ class Templates:
             "general"), or the name of one template for all rows.
     Raises:
         DataError: unreadable file, unknown choice, a missing or unknown placeholder.
+
+    Attributes:
+        digest: of the entries, whatever file they come from.
     """
 
     def __init__(self, templates: str | Path | Mapping[str, Any] | None = None, choice: str = GENERAL):
@@ -62,6 +66,7 @@ class Templates:
         self.by_name = {str(name): _template(str(name), entry, general) for name, entry in entries.items()}
         if choice != BY_TASK and choice not in self.by_name:
             raise DataError(f'template: no {choice!r}. There are: "task" and {listed(self.by_name)}.')
+        self.digest = text_digest(json.dumps(entries, ensure_ascii=False, sort_keys=True, default=str))
         if choice == BY_TASK and GENERAL not in self.by_name:
             raise DataError('template: "task" needs a template called "general" for rows of other tasks.')
         self.choice = choice
@@ -73,20 +78,29 @@ class Templates:
         return self.by_name.get((task or "").lower(), self.by_name[GENERAL])
 
 
+def text_digest(text: str) -> str:
+    """Digest (32 hexadecimal characters) of a text."""
+    import xxhash
+
+    return xxhash.xxh3_128(text.encode()).hexdigest()
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        return _parsed(path, path.stat().st_mtime_ns)
+        return _parsed(path, path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"templates: cannot read {str(path)!r}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"templates: {str(path)!r} is no YAML or JSON: {error}.") from error
 
 
 @lru_cache(maxsize=8)
-def _parsed(path: Path, _changed: int) -> Mapping[str, Any]:
+def _parsed(path: Path, content: str) -> Mapping[str, Any]:
     import yaml
 
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        entries = yaml.safe_load(content)
+    except yaml.YAMLError as error:
         raise DataError(f"templates: {str(path)!r} is no YAML or JSON: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(entries, Mapping) or not entries:
         raise DataError(f"templates: {str(path)!r} holds no mapping of task names to templates.")

@@ -14,7 +14,7 @@ from hf_mlalign.languages import known_code
 
 FOLDER = Path(__file__).parent / "task_files"
 LABEL_LANGUAGES = ("question", "english")
-_KEYS = ("name", "fields", "answer", "shots", "template", "labels", "separator", "gold_language")
+_KEYS = ("name", "fields", "answer", "shots", "template", "labels", "separator", "gold_language", "codes")
 
 
 @dataclass(frozen=True)
@@ -24,14 +24,16 @@ class Task:
     Attributes:
         name: short name.
         fields: columns of the texts that the template shows.
-        answer: column of the right label: the label's text in the row's language or in English, or its number (0 = the
-            first label).
+        answer: column of the right label: the label's text in the row's language or in English, a ClassLabel with such
+            names, or one of `codes`.
         shots: few-shot examples a prompt.
         template: language → text with `{field}` placeholders and one `{label}`; key "*" serves every language without
             a template of its own. What follows `{label}` ends the label.
         labels: language → label texts, in one order; "en" is always there and names the classes.
         separator: what stands between the examples of a prompt ("\\n", *authors' script*).
         gold_language: the class of a question is read from its row in this language, where there is one.
+        codes: the numbers that stand for the labels in the answer column, in the order of the labels; `None` (default):
+            numbers are refused.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Task:
     labels: Mapping[str, tuple[str, ...]]
     separator: str = "\n"
     gold_language: str | None = None
+    codes: tuple[int, ...] | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -92,7 +95,8 @@ class Task:
         """All attributes as plain JSON values."""
         plain = {k: getattr(self, k) for k in _KEYS}
         labels = {language: list(texts) for language, texts in self.labels.items()}
-        return plain | {"fields": list(self.fields), "template": dict(self.template), "labels": labels}
+        codes = None if self.codes is None else list(self.codes)
+        return plain | {"fields": list(self.fields), "template": dict(self.template), "labels": labels, "codes": codes}
 
 
 def task_names() -> list[str]:
@@ -138,31 +142,76 @@ def _read(path: Path) -> Task:
 
 def _task(given: dict[str, Any], where: str) -> Task:
     missing = [k for k in ("name", "fields", "answer", "template", "labels") if not given.get(k)]
-    unknown = [k for k in given if k not in _KEYS]
+    unknown = [str(k) for k in given if k not in _KEYS]
     if missing or unknown:
         raise DataError(f"{where}: missing keys: {listed(missing)}; unknown keys: {listed(unknown)}. "
                         f"Known: {listed(_KEYS)}.")  # fmt: skip
     template = given["template"]
-    template = {"*": template} if isinstance(template, str) else dict(template)
-    template = {k if k == "*" else known_code(k, f"{where}, template"): str(text) for k, text in template.items()}
-    labels = {known_code(k, f"{where}, labels"): tuple(map(str, texts)) for k, texts in given["labels"].items()}
-    fields = given["fields"] if not isinstance(given["fields"], str) else [given["fields"]]
+    template = {"*": template} if isinstance(template, str) else template
+    fields = [given["fields"]] if isinstance(given["fields"], str) else given["fields"]
+    labels = _by_language(given["labels"], f"{where}: labels", "lists of texts")
+    template = _by_language(template, f"{where}: template", "texts", also="*")
     gold = given.get("gold_language")
     task = Task(
-        str(given["name"]), tuple(fields), str(given["answer"]), _shots(given.get("shots", 0), where), template, labels,
-        str(given.get("separator", "\n")), known_code(gold, f"{where}, gold_language") if gold else None,
+        _text(given["name"], f"{where}: name"), _texts(fields, f"{where}: fields"),
+        _text(given["answer"], f"{where}: answer"), _shots(given.get("shots", 0), where),
+        {k: _text(text, f"{where}: template, {k!r}") for k, text in template.items()},
+        {k: _texts(texts, f"{where}: labels, {k!r}") for k, texts in labels.items()},
+        _text(given.get("separator", "\n"), f"{where}: separator", blank=True),
+        known_code(gold, f"{where}, gold_language") if gold else None, _codes(given.get("codes"), where),
     )  # fmt: skip
     _check(task, where)
     return task
 
 
+def _text(value: Any, where: str, blank: bool = False) -> str:
+    if not isinstance(value, str) or not (blank or value.strip()):
+        raise DataError(f"{where}: {value!r} is no text. Give one text.")
+    return value
+
+
+def _texts(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise DataError(f"{where}: {value!r} is no list. Give a list of texts, e.g. [first, second].")
+    return tuple(_text(text, where) for text in value)
+
+
+def _by_language(value: Any, where: str, kind: str, also: str | None = None) -> dict[str, Any]:
+    """Language code (or `also`) → value; two keys of one language are refused."""
+    if not isinstance(value, Mapping):
+        raise DataError(f"{where}: {value!r} is no mapping. Give {kind} by language, e.g. under 'en'.")
+    found: dict[str, Any] = {}
+    for key, content in value.items():
+        code = key if key == also else known_code(key, where)
+        if code in found:
+            raise DataError(f"{where}: {key!r} is {code!r} once more. Keep one of them.")
+        found[code] = content
+    return found
+
+
 def _shots(value: Any, where: str) -> int:
-    if not str(value).isdigit():
+    if not str(value).isdecimal():
         raise DataError(f"{where}: shots is {value!r}; give a whole number from 0.")
     return int(str(value))
 
 
+def _codes(value: Any, where: str) -> tuple[int, ...] | None:
+    if value is None:
+        return None
+    given = [str(code) for code in value] if isinstance(value, (list, tuple)) else []
+    if not given or not all(code.removeprefix("-").isdecimal() for code in given):
+        raise DataError(f"{where}: codes is {value!r}; give a list of whole numbers, one a label, e.g. [1, 0].")
+    return tuple(map(int, given))
+
+
 def _check(task: Task, where: str) -> None:
+    bad = [field for field in task.fields if field == "label" or field.isdecimal() or set(field) & set("{}[].!:")]
+    if bad or not task.fields or len(set(task.fields)) < len(task.fields):
+        raise DataError(f"{where}: fields: {listed(bad or task.fields)}. Give different names, none of them 'label' or "
+                        "a number, without any of {}[].!:.")  # fmt: skip
+    if task.answer in task.fields:
+        raise DataError(f"{where}: answer: {task.answer!r} is a field too, so prompts would show the right label. Name "
+                        "the column of the right label, and leave it out of the fields.")  # fmt: skip
     if "en" not in task.labels:
         raise DataError(f"{where}: labels: no English ones ('en'), which name the classes. Add them.")
     size = len(task.classes)
@@ -171,17 +220,24 @@ def _check(task: Task, where: str) -> None:
     for language, texts in task.labels.items():
         if len(texts) != size or not all(text.strip() for text in texts):
             raise DataError(f"{where}: labels, {language!r}: {listed(texts)}. Give {size} texts, in the order of 'en'.")
+    if task.codes is not None and (len(task.codes) != size or len(set(task.codes)) < size):
+        raise DataError(f"{where}: codes: {listed(map(str, task.codes))}. Give {size} different numbers, in the order "
+                        "of the labels.")  # fmt: skip
     for language, text in task.template.items():
         _check_template(text, task.fields, f"{where}: template, {language!r}")
 
 
 def _check_template(text: str, fields: tuple[str, ...], where: str) -> None:
     try:
-        names = [name for _, name, spec, how in string.Formatter().parse(text) if name is not None]
+        parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
     except ValueError as error:
         raise DataError(f"{where}: {error}. Write {{{{ and }}}} for literal braces.") from error
+    names = [name for _, name, _, _ in parts]
     if text.count("{label}") != 1 or names[-1:] != ["label"]:
         raise DataError(f"{where}: {{label}} must stand there once, after all fields.")
+    formatted = [name for _, name, spec, how in parts if spec or how]
+    if formatted:
+        raise DataError(f"{where}: {formatted[0]!r} has a format or conversion. Write {{{formatted[0]}}} alone.")
     unknown = [name for name in names[:-1] if name not in fields]
     if unknown:
         raise DataError(f"{where}: unknown fields {listed(unknown)}. The task's fields: {listed(fields)}.")

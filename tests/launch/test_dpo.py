@@ -87,17 +87,62 @@ def test_find_checkpoint(tmp_path):
     assert common.find_checkpoint(None, str(tmp_path)) is None
     assert common.find_checkpoint("auto", str(tmp_path / "none")) is None
     for step in (2, 10):
-        (tmp_path / f"checkpoint-{step}").mkdir()
+        whole_checkpoint(tmp_path / f"checkpoint-{step}")
+    (tmp_path / "checkpoint-99").write_text("no folder")
+    (tmp_path / "checkpoint-best").mkdir()
     assert common.find_checkpoint("auto", str(tmp_path)) == str(tmp_path / "checkpoint-10")
     assert common.find_checkpoint(str(tmp_path / "checkpoint-2"), "") == str(tmp_path / "checkpoint-2")
     with pytest.raises(DataError, match="no folder"):
         common.find_checkpoint("nowhere", str(tmp_path))
 
 
+def whole_checkpoint(folder: Path) -> None:
+    folder.mkdir()
+    for name in ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt"):
+        (folder / name).write_bytes(b"x")
+    (folder / "trainer_state.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("file", "missing"),
+    [
+        ("adapter_model.safetensors", "weights"), ("optimizer.pt", "optimizer"), ("scheduler.pt", "scheduler"),
+        ("trainer_state.json", "trainer_state.json"),
+    ],
+)  # fmt: skip
+def test_checkpoints_that_are_not_whole(tmp_path, file, missing):
+    for step in (9, 10):
+        whole_checkpoint(tmp_path / f"checkpoint-{step}")
+    newest, said = tmp_path / "checkpoint-10", []
+    (newest / file).unlink()
+    assert common.find_checkpoint("auto", str(tmp_path), said.append) == str(tmp_path / "checkpoint-9")
+    assert said == [f"resume_from_checkpoint: checkpoint-10 skipped, it has no {missing}."]
+    with pytest.raises(DataError, match=f"checkpoint-10' has no {missing}"):
+        common.find_checkpoint(str(newest), str(tmp_path))
+    (tmp_path / "checkpoint-9" / file).unlink()
+    assert common.find_checkpoint("auto", str(tmp_path), said.append) is None
+    assert said[-1] == "resume_from_checkpoint: no checkpoint is whole; training begins anew."
+
+
+def test_a_state_cut_off_while_it_was_written(tmp_path):
+    whole_checkpoint(tmp_path / "checkpoint-1")
+    (tmp_path / "checkpoint-1" / "trainer_state.json").write_text('{"epoch": 1.')
+    assert common.missing_parts(tmp_path / "checkpoint-1") == ["trainer_state.json"]
+
+
+def test_checkpoints_of_fsdp_and_deepspeed(tmp_path):
+    for i, names in enumerate((("pytorch_model_fsdp_0", "optimizer_0", "scheduler.pt"), ("global_step4",))):
+        folder = tmp_path / f"checkpoint-{i}"
+        for name in names:
+            (folder / name).mkdir(parents=True)
+        (folder / "trainer_state.json").write_text("{}")
+        assert common.missing_parts(folder) == []
+
+
 # Runs
 
 
-def test_a_whole_run_with_evaluation_by_language(tmp_path, pairs, model):
+def test_a_whole_run_with_evaluation_by_language(tmp_path, pairs, model, capsys):
     output = tmp_path / "out"
     more = ("--max_steps", "4", "--per_device_train_batch_size", "2", "--consistency_weight", "0.5", "--eval_prompts",
             "0.3", "--eval_strategy", "steps", "--eval_steps", "2", "--loss_type", "sigmoid", "sft",
@@ -112,8 +157,15 @@ def test_a_whole_run_with_evaluation_by_language(tmp_path, pairs, model):
     resumed = tmp_path / "resumed"
     resumed.mkdir()
     (output / "checkpoint-2").rename(resumed / "checkpoint-2")
+    (resumed / "checkpoint-3").mkdir()
+    state = resumed / "checkpoint-2" / "trainer_state.json"
+    history = json.loads(state.read_text())
+    next(row for row in history["log_history"] if "loss" in row)["loss"] = 123.0  # only a run from here knows of it
+    state.write_text(json.dumps(history))
+    capsys.readouterr()
     assert dpo.main(arguments(pairs, model, resumed, *more, "--resume_from_checkpoint", "auto")) == 0
-    assert losses(resumed) == pytest.approx(losses(output), abs=1e-6)
+    assert "checkpoint-3 skipped, it has no weights, optimizer" in capsys.readouterr().out
+    assert losses(resumed) == pytest.approx([123.0, *losses(output)[1:]], abs=1e-6)
 
 
 def test_lora_settings_from_a_file(tmp_path, pairs, model):
@@ -132,6 +184,12 @@ def test_lora_settings_from_a_file(tmp_path, pairs, model):
         (("--consistency_weight", "-1"), "consistency_weight: -1.0"),
         (("--dataset", "nothing.parquet"), "no file or folder"),
         (("--model_name_or_path", "./nothing"), "cannot load './nothing'"),
+        (("--bogus", "1"), "--bogus"),
+        (("--config", "nothing.yaml"), "nothing.yaml"),
+        (("--load_best_model_at_end",), "load_best_model_at_end requires"),
+        (("--resume_from_checkpoint", "nowhere"), "no folder 'nowhere'"),
+        (("--use_peft", "--lora_target_modules", "foo"), "no foo among the modules to adapt"),
+        (("--use_peft", "--lora_target_modules", "q_proj", "foo"), "no foo among the modules to adapt"),
     ],
 )
 def test_errors_end_with_code_2(tmp_path, pairs, model, capsys, more, message):

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from datasets import Dataset
+from peft import get_peft_model
 from transformers import AutoModelForCausalLM
+from trl import ModelConfig
 
 from hf_mlalign.errors import DataError
 from hf_mlalign.launch import configs, sft
-from hf_mlalign.launch.sft_lora import Targets, linear_modules, merge_adapter, query_and_value
+from hf_mlalign.launch.sft_lora import Targets, linear_modules, lora_config, merge_adapter, query_and_value
 from hf_mlalign.launch.sft_packing import check_packing, packing_difference
 from hf_mlalign.launch.sft_recipes import accumulation
 from hf_mlalign.launch.sft_rows import to_training_rows
@@ -199,10 +201,27 @@ def tiny(name: str):
      ("bloom", Targets(("query_key_value",), True))],
 )  # fmt: skip
 def test_query_and_value_projections_of_an_architecture(tmp_path, name, targets):
-    from trl import ModelConfig
-
     tiny(name).config.save_pretrained(tmp_path)
     assert query_and_value(linear_modules(ModelConfig(model_name_or_path=str(tmp_path)))) == targets
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (["q_proj"], ["q_proj"]),
+        (["q_proj", "embed_tokens"], ["q_proj", "embed_tokens"]),
+        (["0.self_attn.v_proj"], ["0.self_attn.v_proj"]),
+        ([r".*\.[qv]_proj"], r".*\.[qv]_proj"),
+        (["all-linear"], "all-linear"),
+    ],
+)
+def test_modules_that_are_named(tmp_path, given, kept):
+    name = saved(tiny_llama(), tmp_path)
+    settings = ModelConfig(model_name_or_path=name, use_peft=True, lora_target_modules=given)
+    config, _ = lora_config(settings, False, False)
+    assert sorted(config.target_modules) == sorted(kept)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(name), config)
+    assert any("lora_" in parameter for parameter, _ in adapted.named_parameters())
 
 
 def test_other_towers_and_unknown_names():
@@ -366,6 +385,12 @@ def test_gpt2_adapts_its_fused_projection_and_packs(tmp_path, rows, capsys):
         (("--total_batch_size", "6"), "6 is no multiple of 4 rows a device"),
         (("--model_name_or_path", "./nothing"), "cannot load './nothing'"),
         (("--config", "nothing.yaml"), "config: cannot read 'nothing.yaml'"),
+        (("--bogus", "1"), "--bogus"),
+        (("--load_best_model_at_end",), "load_best_model_at_end requires"),
+        (("--lora_target_modules", "foo"), "no foo among the modules to adapt"),
+        (("--lora_target_modules", "q_proj", "foo"), "no foo among the modules to adapt"),
+        (("--lora_target_modules", "self_attn"), "no self_attn among the modules to adapt"),
+        (("--lora_target_modules", "(q"), "'(q' is no regular expression"),
     ],
 )
 def test_errors_end_with_code_2(tmp_path, rows, model, capsys, more, message):

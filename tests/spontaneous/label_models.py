@@ -40,6 +40,18 @@ def bloom():
     return BloomForCausalLM(BloomConfig(vocab_size=262, hidden_size=32, n_layer=2, n_head=2)).eval()
 
 
+def gpt_neo(window: int = 16):
+    """A GPT-Neo whose second layer sees the last `window` tokens as they are stored, whatever their positions."""
+    import torch
+    from transformers import GPTNeoConfig, GPTNeoForCausalLM
+
+    torch.manual_seed(0)
+    config = GPTNeoConfig(vocab_size=262, hidden_size=32, num_layers=2, num_heads=2, window_size=window,
+                          attention_types=[[["global", "local"], 1]], max_position_embeddings=4096,
+                          initializer_range=0.2, bos_token_id=1, eos_token_id=2)  # fmt: skip
+    return GPTNeoForCausalLM(config).eval()
+
+
 def prefers(text: str, tokenizer, context: int = 4096):
     """A GPT-2 without attention or feed-forward part that goes from each byte of `"text"` to the next by choice."""
     import torch

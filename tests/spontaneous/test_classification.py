@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features, Value
 
 from hf_mlalign.errors import DataError
 from hf_mlalign.spontaneous.classification import evaluate_classification
 from hf_mlalign.spontaneous.classification_result import ClassificationResult, RowStore
+from hf_mlalign.spontaneous.classification_rows import read_questions
 from hf_mlalign.spontaneous.tasks import load_task
 from tests.spontaneous.label_models import plain_scores, prefers, reviews
 from tests.tiny_models import byte_tokenizer, tiny_gpt2, tiny_llama
@@ -119,7 +120,8 @@ def test_classes_come_from_the_gold_language():
     ds = reviews().map(lambda row: {"answer": "negativ" if row["answer"] == "positiv" else row["answer"]})
     result = evaluate(ds, task, languages=["de"], n_shots=0)
     assert result.rows["label"] == ["positive", "negative"] * 6
-    assert "de: the labels of 6 rows differ from those of the same ids in 'en', which were taken" in result.notes
+    note = "de: the labels of 6 of 12 scored rows differ from those of the same ids in 'en', which were taken"
+    assert note in result.notes
     assert set(evaluate(ds, languages=["de"], n_shots=0).rows["label"]) == {"negative"}
 
 
@@ -279,19 +281,143 @@ def test_labels_that_cannot_be_told_apart_or_are_missing():
     task = load_task("emotion").describe()
     twin = {**task, "labels": {**task["labels"], "de": ["gut", "gut"]}}
     with pytest.raises(DataError, match="labels in 'de': 'gut', 'gut' are the same text"):
-        evaluate(reviews().map(lambda row: {"answer": int(row["id"] % 2)}), twin)
+        evaluate(reviews().map(lambda row: {"answer": ("positive", "negative")[row["id"] % 2]}), twin)
     few = {**task, "labels": {"en": task["labels"]["en"]}}
     with pytest.raises(DataError, match="no labels in 'de'"):
         evaluate(reviews().map(lambda row: {"answer": ("positive", "negative")[row["id"] % 2]}), few)
 
 
 def test_one_language_without_a_column_and_numbered_labels():
-    ds = reviews(8, ("en",)).remove_columns("language").map(lambda row: {"answer": row["id"] % 2})
-    ds = Dataset.from_dict({**ds.to_dict(), "answer": [i % 2 for i in range(8)]}).rename_column("input", "text")
-    result = evaluate(ds, languages=["English"], column_mapping={"text": "input"}, n_shots=0)
-    assert result.rows["label"] == ["positive", "negative"] * 4
+    ds = reviews(8, ("en",)).remove_columns("language").rename_column("input", "text")
+    ds = Dataset.from_dict({**ds.to_dict(), "answer": [i % 2 for i in range(8)]})
+    task = {**load_task("emotion").describe(), "codes": [1, 0]}
+    for languages in (["English"], "en"):
+        result = evaluate(ds, task, languages=languages, column_mapping={"text": "input"}, n_shots=0)
+        assert result.rows["label"] == ["negative", "positive"] * 4
+    with pytest.raises(DataError, match=r"label 0 is unknown .* `codes: \[...\]`, a number for each of positive, n"):
+        evaluate(ds, languages=["en"], column_mapping={"text": "input"}, n_shots=0)
     with pytest.raises(DataError, match="language: no such column"):
         evaluate(ds, column_mapping={"text": "input"})
+
+
+def labelled(names, answers, **columns) -> Dataset:
+    """Rows of a dataset whose labels are a ClassLabel."""
+    n = len(answers)
+    texts = columns or {"input": [f"text {i}" for i in range(n)]}
+    features = Features({"id": Value("int64"), "language": Value("string"), "answer": ClassLabel(names=names)}
+                        | {name: Value("string") for name in texts})  # fmt: skip
+    return Dataset.from_dict({"id": range(n), "language": ["en"] * n, "answer": answers, **texts}, features=features)
+
+
+def test_the_names_of_a_class_label_count_and_not_its_numbers():
+    found = evaluate(labelled(["negative", "positive"], [0, 1, 0, 1]), n_shots=0)  # as in amazon_polarity
+    assert found.rows["label"] == ["negative", "positive"] * 2
+    with pytest.raises(DataError, match="label 'neg' is unknown in 'en'. Known: positive, negative"):
+        evaluate(labelled(["neg", "pos"], [0, 1]), n_shots=0)
+    with pytest.raises(DataError, match="row 1: label None is unknown .* Drop rows without a label"):
+        evaluate(labelled(["negative", "positive"], [0, -1]), n_shots=0)
+
+
+@pytest.mark.parametrize("answers", [[0, 1, 0, 1], ["0", "1", "0", "1"]])
+def test_numbers_of_paws_x(answers):
+    texts = {"sentence1": [f"a {i}" for i in range(4)], "sentence2": [f"b {i}" for i in range(4)]}
+    hub = labelled(["0", "1"], [0, 1, 0, 1], **texts)  # 1: a paraphrase
+    plain = Dataset.from_dict({**hub.to_dict(), "answer": answers})
+    for ds in (hub, plain):
+        assert evaluate(ds, "paws", n_shots=0).rows["label"] == ["different", "same"] * 2
+    with pytest.raises(DataError, match="label 2 is unknown in 'en'. Known: same, different, 1, 0"):
+        evaluate(Dataset.from_dict({**hub.to_dict(), "answer": [0, 1, 2, 0]}), "paws", n_shots=0)
+
+
+def test_another_tokenizer_is_another_run(tmp_path):
+    from tokenizers import processors
+
+    evaluate(reviews(), output=tmp_path / "run")
+    other = byte_tokenizer()
+    other.backend_tokenizer.post_processor = processors.TemplateProcessing("</s> $A", special_tokens=[("</s>", 2)])
+    assert other("a")["input_ids"] != TOKENIZER("a")["input_ids"]
+    with pytest.raises(DataError, match=r"with other parameters \(tokens"):
+        evaluate_classification(tiny_llama(context=4096), other, reviews(), "emotion", output=tmp_path / "run",
+                                progress=False)  # fmt: skip
+
+
+def test_a_model_on_disk_is_said_not_to_be_compared(tmp_path):
+    from accelerate import disk_offload
+
+    model = tiny_llama(context=4096)
+    disk_offload(model, str(tmp_path / "weights"))
+    result = evaluate(reviews(6), model=model)
+    assert result.settings["model"]["weights"] is None
+    assert any(note.startswith("weights on disk are not compared when a run goes on") for note in result.notes)
+    assert not any("on disk" in note for note in evaluate(reviews(6)).notes)
+
+
+@pytest.mark.parametrize(("texts", "message"), [
+    (["N/A", 3], "content_free, entry 1: 3 is no text"),
+    ([" "], "content_free, entry 0: ' ' is no text"),
+    (["N/A", "x" * 6000], "content_free, entry 1 ('xxxxxxxxxxxxxxxxxxxx'): too long in 'de' with 2 examples (6,"),
+])  # fmt: skip
+def test_content_free_texts_that_cannot_be_used(texts, message, tmp_path):
+    with pytest.raises(DataError) as error:
+        evaluate(reviews(), calibrate=True, content_free=texts, output=tmp_path / "run")
+    assert message in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_content_free_text_is_one_text():
+    found = evaluate(reviews(), calibrate=True, content_free="N/A")
+    assert found.settings["content_free"] == ["N/A"]
+    assert found.rows["scores"] == evaluate(reviews(), calibrate=True).rows["scores"]
+
+
+def apart(n: int = 8) -> Dataset:
+    """English and German rows with no id in common."""
+    return reviews(n).map(lambda row: {"id": row["id"] + 100 * (row["language"] == "de")})
+
+
+def test_a_language_whose_questions_are_all_too_long(tmp_path):
+    ds = apart().map(lambda row: {"input": row["input"] + "!" * 300 * (row["language"] == "de")})
+    options = {"n_shots": 0, "max_length": 200, "drop_long": True, "output": tmp_path / "run"}
+    with pytest.raises(DataError, match="seen: no question in 'de' is left after drop_long"):
+        evaluate(ds, seen=["de"], **options)
+    assert not (tmp_path / "run").exists()
+    found = evaluate(ds, seen=["en"], **options)
+    assert "no question is left in de: not scored" in found.notes
+    assert found.settings["languages"] == ["en"]
+    assert list(found.per_language().index) == ["en", "seen", "all"]
+
+
+def test_one_seen_language_as_a_text():
+    found = evaluate(reviews(6), seen="de")
+    assert found.seen == ("de",)
+    assert found.compare(found, seen="en").seen == ("en",)
+    with pytest.raises(DataError, match="seen, row 0: unknown language 'de,en'"):
+        evaluate(reviews(6), seen="de,en")
+
+
+def test_limit_takes_questions_that_are_there_in_every_language():
+    ds = reviews(12).filter(lambda row: row["language"] == "en" or row["id"] >= 6)
+    found = evaluate(ds, n_shots=0, limit=2)
+    assert [(row["id"], row["language"]) for row in found.rows] == [("6", "de"), ("7", "de"), ("6", "en"), ("7", "en")]
+    assert len(evaluate(ds, n_shots=0).rows) == 18
+    with pytest.raises(DataError, match="limit: no question is there in every language. Leave limit out"):
+        evaluate(apart(), n_shots=0, limit=3)
+
+
+def test_the_table_is_computed_once(monkeypatch):
+    from hf_mlalign.spontaneous import classification_result
+
+    found, calls = evaluate(reviews(6)), []
+    table = classification_result.accuracy_table
+    monkeypatch.setattr(classification_result, "accuracy_table", lambda *a: (calls.append(a), table(*a))[1])
+    first = found.per_language()
+    first.loc["de", "accuracy"] = 7
+    assert found.per_language().loc["de", "accuracy"] <= 1
+    assert len(calls) == 1
+    found.per_language(0.5)
+    found.seen = ("de",)
+    assert "seen" in found.per_language().index
+    assert len(calls) == 3
 
 
 def test_runs_of_two_tasks_are_not_compared(tmp_path):
@@ -342,6 +468,11 @@ def test_a_preferred_label_in_each_of_20_languages(shared_data):
 @pytest.mark.real_data
 def test_norwegian_words_for_neutral_and_contradiction_are_interchanged_in_the_data(shared_data):
     ds = Dataset.from_parquet(str(shared_data / "snli_20_languages.parquet"))
-    result = evaluate(ds, "snli", languages=["no", "sv"], n_shots=0, limit=1)
-    assert "no: the labels of 400 rows differ from those of the same ids in 'en', which were taken" in result.notes
-    assert not [note for note in result.notes if note.startswith("sv")]
+    questions = read_questions(ds, load_task("snli"), ["no", "sv"])
+    assert [questions.languages[row] for row in questions.disagreeing] == ["no"] * 400
+    result = evaluate(ds, "snli", languages=["no", "sv"], n_shots=0, limit=4)
+    scored = {(row["id"], row["language"]) for row in result.rows}
+    n = sum((questions.ids[row], questions.languages[row]) in scored for row in questions.disagreeing)
+    note = f"no: the labels of {n} of 4 scored rows differ from those of the same ids in 'en', which were taken"
+    assert 0 < n < 4
+    assert [text for text in result.notes if text[:3] in ("no:", "sv:")] == [note]

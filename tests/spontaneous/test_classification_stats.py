@@ -38,6 +38,7 @@ def test_seen_and_unseen():
     assert table.loc["unseen", "accuracy"] == 0  # Bengali alone: English is neither
     assert table.loc["all", "accuracy"] == pytest.approx((1 + 0.5 + 0.25) / 4)
     assert accuracy_table(rows(en="11", de="10"), seen=["en"]).loc["seen", "accuracy"] == 1
+    assert accuracy_table(rows(en="11", de="10"), seen="de").loc["seen", "accuracy"] == 0.5
     with pytest.raises(DataError, match="no scored rows in 'fr'"):
         accuracy_table(rows(en="11"), seen=["fr"])
 
@@ -85,6 +86,25 @@ def test_rows_that_only_one_run_has():
     assert table.loc["all", ["n_paired", "gain"]].tolist() == [1, 1]
     with pytest.raises(DataError, match="no row .* in common"):
         accuracy_table(rows(de="1"), rows(bn="1"))
+
+
+def test_the_bootstrap_needs_no_memory_for_all_draws_at_once(monkeypatch):
+    import tracemalloc
+
+    from hf_mlalign.spontaneous import classification_stats
+
+    few = rows(de="1100110", en="1000111")
+    whole = accuracy_table(few)
+    monkeypatch.setattr(classification_stats, "_DRAWN_AT_ONCE", 30)  # blocks of 4 draws
+    assert accuracy_table(few).equals(whole)
+    monkeypatch.undo()
+    many = rows(de="10" * 3000)  # 2,000 × 6,000 counts of 8 bytes: 96 MB
+    tracemalloc.start()
+    try:
+        accuracy_table(many)
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_confidence():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hf_mlalign.errors import DataError
 from hf_mlalign.spontaneous.label_scoring import LabelScorer
 from hf_mlalign.spontaneous.label_trie import Item
-from tests.spontaneous.label_models import bloom, gemma2, mistral
+from tests.spontaneous.label_models import bloom, gemma2, gpt_neo, mistral
 from tests.tiny_models import tiny_gpt2, tiny_llama
 
 LABELS = [[7, 8, 9], [7, 8, 10, 11], [12], [7]]
@@ -97,11 +97,35 @@ def test_auto_sees_a_mask_that_is_not_heeded(monkeypatch):
     assert "differ by" in scorer.reason
 
 
+@pytest.mark.parametrize(("window", "method"), [(70, "full"), (500, "trie")])
+def test_auto_sees_attention_that_counts_tokens_as_they_are_stored(window, method):
+    """40 shared tokens and 9 to 15 more a prompt: each alone is within a window of 70, a pack of them is not."""
+    found = items()
+    assert max(item.longest for item in found) < 70
+    model = gpt_neo(window)
+    scorer = LabelScorer(model)
+    assert np.abs(scored(scorer, found) - reference(model, found)).max() < 1e-4
+    assert scorer.method == method
+    if method == "full":
+        assert "differ by" in scorer.reason
+        assert np.abs(scored(LabelScorer(model, method="trie"), found) - reference(model, found)).max() > 0.01
+
+
+def test_the_fullest_group_is_the_one_compared():
+    model = gpt_neo(70)
+    scorer = LabelScorer(model)
+    scorer.check([items(1), [], items(9), items(2)])
+    assert scorer.method == "full"
+    scorer = LabelScorer(model)
+    scorer.check([items(1), items(2)])
+    assert scorer.method == "trie"
+
+
 def test_other_attention_is_scored_plainly():
     model = tiny_llama()
     model.config._attn_implementation = "flash_attention_2"
     scorer = LabelScorer(model)
-    scorer.check(items()[0])
+    scorer.check([items()])
     assert (scorer.method, scorer.reason) == ("full", "attention 'flash_attention_2' takes no 4-D mask")
 
 
@@ -145,4 +169,6 @@ def test_bad_input():
         LabelScorer(tiny_llama(), 0)
     with pytest.raises(DataError, match="token 262, the model's embedding has 262 rows"):
         list(LabelScorer(tiny_llama(), method="trie").score([Item([5, 262], LABELS)]))
+    with pytest.raises(DataError, match="token 262, the model's embedding has 262 rows"):
+        LabelScorer(tiny_llama()).check([items(2), [Item([5, 262], LABELS)]])
     assert list(LabelScorer(tiny_llama()).score([])) == []

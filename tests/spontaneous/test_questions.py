@@ -12,8 +12,9 @@ from hf_mlalign.languages import SPONTANEOUS_LANGUAGES
 from hf_mlalign.spontaneous.questions import QuestionTranslationBuilder
 from hf_mlalign.spontaneous.questions_answers import holds_gold, marked_answers
 from hf_mlalign.spontaneous.questions_choice import shares, test_keys
-from hf_mlalign.spontaneous.questions_reading import Question, find_columns, same_text
+from hf_mlalign.spontaneous.questions_reading import AUTHORS_LINE, Question, find_columns, same_text
 from hf_mlalign.spontaneous.questions_templates import Templates
+from hf_mlalign.spontaneous.tasks import load_task, task_names
 
 test_keys.__test__ = False
 
@@ -186,6 +187,8 @@ def test_tasks_and_languages_are_chosen():
         QuestionTranslationBuilder(tasks=["paws"]).build(ds)
     with pytest.raises(DataError, match="no questions in fr. There are: de, sw"):
         QuestionTranslationBuilder(languages=["fr"]).build(ds)
+    one, listed = (QuestionTranslationBuilder(tasks=t, languages=c) for t, c in (("snli", "de"), (["snli"], ["de"])))
+    assert one.build(ds)[:] == listed.build(ds)[:]
 
 
 # Answers, duplicates, instruction lines
@@ -198,6 +201,32 @@ def test_marked_answers():
              "What is the answer: 4 or 5?"]  # fmt: skip
     answered = [False, True, True, True, True, True, False, False, False, True, True, False]
     assert marked_answers(texts) == answered
+
+
+@pytest.mark.parametrize(
+    ("text", "answered"),
+    [
+        ("Great!\nSentiment: positive", True), ("Great!\nLabel: neutral", True), ("Great!\nLabel: ", False),
+        ("How many?\nA: 42", True), ("Q: How many? A: 42", True), ("Which?\nA: red\nB: blue", False),
+        ("How many? Answer: 42", True), ("问题？答案：42", True), ("How many are left? Answer: ", False),
+        ("Please give the answer: 42 or 43?", False), ("How many? The answer is 42.", True),
+        ("Wie viele? Die Antwort ist 42", True), ("What is it? The answer is yes.", True), ("答えは42です。", True),
+        ("The answer is 42. What was the question?", False), ("The answer is one of two numbers.", False),
+        ("He said the answer is 42.", False), ("La réponse est : 5", True), ("Is the answer 42?", False),
+    ],
+)  # fmt: skip
+def test_answers_marked_by_other_words_and_at_other_places(text, answered):
+    assert marked_answers([text]) == [answered]
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_the_answer_line_of_every_bundled_task_in_every_language(name):
+    task = load_task(name)
+    for language, labels in task.labels.items():
+        texts = dict.fromkeys(task.fields, "x")
+        asked = task.prompt(language, [], texts)
+        assert marked_answers([asked]) == [False]
+        assert marked_answers([f'{asked}{label}"' for label in labels]) == [True] * len(labels)
 
 
 @pytest.mark.parametrize(
@@ -232,9 +261,31 @@ def test_answers_are_dropped_and_counted_or_raised():
         QuestionTranslationBuilder(answers="error").build(ds)
     own = QuestionTranslationBuilder(detector=lambda texts: ["one" in text for text in texts])
     assert own.build(ds)["question_id"] == ["c"]  # "a" by its answer column, "b" by the detector
-    assert own.options["detector"] == "<lambda>"
     with pytest.raises(DataError, match="detector: gave 1 values for 3 texts"):
         QuestionTranslationBuilder(detector=lambda texts: [False]).build(ds)
+
+
+def test_a_detector_is_known_by_name_and_code():
+    def options(detector):
+        return QuestionTranslationBuilder(detector=detector).options["detector"]
+
+    first, second = (eval(f"lambda texts: [{word!r} in text for text in texts]") for word in ("one", "two"))
+    again = eval("lambda texts: ['one' in text for text in texts]")
+    assert options(first) == options(again) != options(second)
+    assert options(first)["name"] == "<lambda>"
+    assert options(Words("one")) == options(Words("one")) != options(Words("two"))
+    assert options(Words("one"))["name"] == "Words"
+
+
+class Words:
+    def __init__(self, word):
+        self.word = word
+
+    def __call__(self, texts):
+        return [self.word in text for text in texts]
+
+    def describe(self):
+        return {"word": self.word}
 
 
 def test_labels_of_a_class_label_column_are_read_by_name():
@@ -398,3 +449,28 @@ def test_the_authors_data(shared_data):
     sources = {re.sub(r"\s+", " ", text).strip() for text in ds["source"]}
     assert all(re.sub(r"\s+", " ", prompt).strip() in sources for prompt in built["prompt"])
     assert not any("Translate the input" in text for text in built["completion"])
+
+
+@pytest.mark.real_data
+def test_no_text_of_the_authors_data_is_flagged_and_every_completed_one_is(shared_data):
+    ds = load_dataset("parquet", data_files=str(shared_data / "question_translation.parquet"), split="train")
+    texts = [re.sub(AUTHORS_LINE, "", text) for side in ("source", "target") for text in ds[side]]
+    assert len(texts) == 204_108
+    assert sum(marked_answers(texts)) == 0
+    open_slots = [text for text, task in zip(texts[: len(ds)], ds["task"], strict=True) if task == "snli"]
+    assert all(marked_answers([text.rstrip() + "neutral" for text in open_slots]))
+
+
+@pytest.mark.real_data
+def test_snli_has_the_words_of_the_authors_data(shared_data):
+    ds = load_dataset("parquet", data_files=str(shared_data / "question_translation.parquet"), split="train")
+    task, seen = load_task("snli"), set()
+    for language, kind, text in zip(ds["source_language"], ds["task"], ds["source"], strict=True):
+        if kind == "snli" and language not in seen:
+            seen.add(language)
+            lines = [line for line in text.split("\n") if line and not line.startswith("Translate")]
+            template = task.template[language].split("\n")
+            assert [line.partition(":")[0] for line in lines] == [line.partition(":")[0] for line in template]
+    assert seen == {"de", "es", "it", "sw", "zh"}
+    instructions = Templates(None, "snli").of("snli").instructions
+    assert "nguzo na hypothesis" in instructions["sw"]

@@ -78,11 +78,44 @@ def test_braces_in_texts_and_template():
     ({"shots": "two"}, "shots is 'two'"),
     ({"shot": 2}, "unknown keys: shot"),
     ({"answer": ""}, "missing keys: answer"),
+    ({"shots": "²"}, "shots is '²'"),
+    ({"name": 3}, "name: 3 is no text"),
+    ({"labels": ["a", "b"]}, "labels: ['a', 'b'] is no mapping"),
+    ({"labels": {"en": ["x", "y"], "de": "ab"}}, "labels, 'de': 'ab' is no list"),
+    ({"labels": {"en": [["a"], "b"]}}, "labels, 'en': ['a'] is no text"),
+    ({"labels": {"en": None}}, "labels, 'en': None is no list"),
+    ({"labels": {"en": ["x", " "]}}, "labels, 'en': ' ' is no text"),
+    ({"labels": {"en": ["x", "y"], "English": ["z", "w"]}}, "labels: 'English' is 'en' once more"),
+    ({"template": ["{text}: {label}"]}, "template: ['{text}: {label}'] is no mapping"),
+    ({"template": {"en": ["{text}: {label}"]}}, "template, 'en': ['{text}: {label}'] is no text"),
+    ({"template": {"*": "{text}: {label}", "de": "{text}: {label}", "German": "x"}}, "'German' is 'de' once more"),
+    ({"template": "{text:d} {label}"}, "'text' has a format or conversion. Write {text} alone"),
+    ({"template": "{text!r} {label}"}, "'text' has a format or conversion"),
+    ({"fields": 5}, "fields: 5 is no list"),
+    ({"fields": {"text": "x"}}, "fields: {'text': 'x'} is no list"),
+    ({"fields": [1]}, "fields: 1 is no text"),
+    ({"fields": ["text", "text"]}, "fields: text, text. Give different names"),
+    ({"fields": ["text", "label"]}, "fields: label. Give different names, none of them 'label'"),
+    ({"fields": ["0"], "template": "{0} {label}"}, "fields: 0. Give different names"),
+    ({"answer": "text"}, "answer: 'text' is a field too"),
+    ({"answer": ["a"]}, "answer: ['a'] is no text"),
+    ({"separator": 1}, "separator: 1 is no text"),
+    ({"codes": "01"}, "codes is '01'; give a list"),
+    ({"codes": [0, "one"]}, "give a list of whole numbers"),
+    ({"codes": [0]}, "codes: 0. Give 2 different numbers"),
+    ({"codes": [1, 1]}, "codes: 1, 1. Give 2 different numbers"),
 ])  # fmt: skip
 def test_descriptions_that_cannot_be_used(changes, message):
     with pytest.raises(DataError) as error:
         load_task(described(**changes))
     assert message in str(error.value)
+
+
+def test_codes():
+    assert load_task(described()).codes is None
+    assert load_task(described(codes=["-1", "2"])).codes == (-1, 2)
+    assert load_task("paws").codes == (1, 0)
+    assert load_task(load_task("paws").describe()) == load_task("paws")
 
 
 def test_unknown_tasks_and_files(tmp_path):

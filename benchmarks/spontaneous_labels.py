@@ -89,7 +89,8 @@ def load(path: Path, language: str, n: int) -> Dataset:
         return Dataset.from_parquet(str(path)).filter(lambda row: row["language"] in (language, "en") and row["id"] < n)
     texts = made_up_texts(2 * n, words=7)
     rows = [
-        {"id": i, "language": code, "premise": texts[i - i % 3], "hypothesis": texts[n + i], "answer": load_task("snli").classes[i % 3]}
+        {"id": i, "language": code, "premise": texts[i - i % 3], "hypothesis": texts[n + i],
+         "answer": load_task("snli").classes[i % 3]}
         for code in {language, "en"} for i in range(n)
     ]  # fmt: skip
     return Dataset.from_list(rows)

@@ -13,9 +13,11 @@ from hf_mlalign.evaluation.crosslingual_agreement import (
     Agreement,
     Bootstrap,
     answer_agreement,
+    answer_texts,
     embedding_agreement,
     same_length,
 )
+from hf_mlalign.evaluation.winrate_inputs import is_missing, prompt_codes
 from hf_mlalign.languages import check_languages, known_code
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def crosslingual_consistency(
     languages: Sequence[str],
     prompt_ids: Sequence[Any],
     *,
-    answers: Sequence[str | None] | None = None,
+    answers: Sequence[Any] | None = None,
     prompts: Sequence[str | None] | None = None,
     answer_kind: str = "auto",
     unread: str = "exclude",
@@ -45,10 +47,12 @@ def crosslingual_consistency(
     """Whether a model says the same in every language: agreement of answers and of embeddings.
 
     Args:
-        responses: n texts, or `None` if only `answers` are to be compared.
+        responses: n texts, or `None` if only `answers` are to be compared. A missing one (`None` or blank) has no
+            readable answer and no part in the similarities.
         languages: n languages (ISO codes or English names).
         prompt_ids: n identifiers, equal for one prompt in all languages; several samples of a cell are averaged.
-        answers: n final answers; default: read from the responses by `hf_mlalign.answers.extract_answers`.
+        answers: n final answers, compared as texts; `None`, NaN or "" where there is none. Default: read from the
+            responses by `hf_mlalign.answers.extract_answers`.
         prompts: n questions; where they list options, only those are read as answers.
         answer_kind: "auto", "choice" or "number", see `extract_answers`.
         unread: "exclude" or "disagree", see `answer_agreement`.
@@ -59,10 +63,11 @@ def crosslingual_consistency(
     Returns:
         `alpha`, `agreement`, `kappa`, `similarity`, `similarity_corrected`: means over the pairs of languages (alpha:
         over all), then `agreement_with_pivot` … over the pairs with the pivot, each with `…_ci_low` and `…_ci_high`;
-        `n_responses`, `n_read`, `n_prompts`, `n_languages`, `pivot`; `per_language`: each against the pivot;
-        `per_pair`: "de-en" → the same figures. NaN where a figure is undefined.
+        `n_responses`, `n_missing` (blank ones), `n_read`, `n_prompts`, `n_languages`, `pivot`; `per_language`: each
+        against the pivot; `per_pair`: "de-en" → the same figures. NaN where a figure is undefined.
     Raises:
-        DataError: lengths differ, a language or option is unknown, or there is nothing to compare.
+        DataError: lengths differ, a language or option is unknown, a prompt id is missing or a response no text (row
+            named), or there is nothing to compare.
     """
     from hf_mlalign.answers.extract import extract_answers
 
@@ -72,34 +77,58 @@ def crosslingual_consistency(
         raise DataError("responses, answers: neither is given. Pass the texts, the final answers, or both.")
     for name, values in (("responses", responses), ("answers", answers)):
         same_length(values, len(codes), name)
+    missing = _missing(responses, len(codes))
     if answers is None:
         answers = extract_answers(responses, codes, prompts, answer_kind)
+    answers = answer_texts(answers)
     said = answer_agreement(answers, codes, prompt_ids, unread=unread, bootstrap=bootstrap)
     meant = None
     if embeddings and responses is not None:
-        vectors = VectorMemory(load_encoder(model).encode)([text or "" for text in responses])
-        meant = embedding_agreement(vectors, codes, prompt_ids, bootstrap=bootstrap)
-    read = np.asarray([bool(a) for a in answers], bool)
-    counts = {"n_responses": len(codes), "n_read": int(read.sum()), "n_prompts": len(set(prompt_ids)),
-              "n_languages": len(set(codes)), "pivot": pivot}  # fmt: skip
-    tables = _tables(said, meant, pivot, bootstrap, np.asarray(codes), read)
+        meant = embedding_agreement(_encoded(responses, missing, model), codes, prompt_ids, bootstrap=bootstrap)
+    read = np.asarray([a is not None for a in answers], bool)
+    counts = {"n_responses": len(codes), "n_missing": int(missing.sum()), "n_read": int(read.sum()),
+              "n_prompts": int(prompt_codes(prompt_ids).max()) + 1, "n_languages": len(set(codes)),
+              "pivot": pivot}  # fmt: skip
+    tables = _tables(said, meant, pivot, bootstrap, np.asarray(codes), read, missing)
     return {**_overall(said, meant, pivot, bootstrap), **counts, **tables}
 
 
-def _figures(said: Agreement, meant: Agreement | None) -> Iterator[tuple[str, Agreement, np.ndarray]]:
-    """Names, where they come from, and (1 + R, pairs) values."""
+def _missing(responses: Sequence[str | None] | None, n: int) -> np.ndarray:
+    """(n,) bool, whether there is no response or a blank one; nothing is missing where none are given."""
+    missing = np.zeros(n, bool)
+    for row, text in enumerate(responses if responses is not None else ()):
+        if not isinstance(text, str) and not is_missing(text):
+            raise DataError(f"responses, row {row}: {type(text).__name__} instead of a text. Give a text or None.")
+        missing[row] = not isinstance(text, str) or not text.strip()
+    return missing
+
+
+def _encoded(responses: Sequence[str | None], missing: np.ndarray, model: str | Encoder | None) -> np.ndarray:
+    """(n, d) float32; zeros for a missing response."""
+    there = np.flatnonzero(~missing)
+    if not len(there):
+        return np.zeros((len(missing), 1), np.float32)
+    found = VectorMemory(load_encoder(model).encode)([responses[i] for i in there])
+    vectors = np.zeros((len(missing), found.shape[1]), np.float32)
+    vectors[there] = found
+    return vectors
+
+
+def _figures(said: Agreement, meant: Agreement | None) -> Iterator[tuple[str, Agreement, bool, np.ndarray]]:
+    """Names, where they come from, whether they are corrected for chance, and (1 + R, pairs) values."""
     for found, names in zip((said, meant), _FIGURES):
         if found is not None:
-            yield names[0], found, found.observed
-            yield names[1], found, found.corrected
+            yield names[0], found, False, found.observed
+            yield names[1], found, True, found.corrected
 
 
 def _overall(said: Agreement, meant: Agreement | None, pivot: str, bootstrap: Bootstrap) -> dict[str, float]:
     with_pivot = np.asarray([pivot in pair for pair in said.pairs])
-    out = bootstrap.interval(said.alpha, "alpha", said.n_compared)
+    out = bootstrap.interval(said.alpha, "alpha", said.n_compared, said.alpha_share)
     for suffix, chosen in (("", np.full(len(said.pairs), True)), ("_with_pivot", with_pivot)):
-        for name, found, values in _figures(said, meant):
-            out |= bootstrap.interval(_mean(values[:, chosen]), f"{name}{suffix}", found.n_compared)
+        for name, found, corrected, values in _figures(said, meant):
+            share = found.share(chosen, corrected)
+            out |= bootstrap.interval(_mean(values[:, chosen]), f"{name}{suffix}", found.n_compared, share)
     return out
 
 
@@ -111,16 +140,26 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def _tables(
-    said: Agreement, meant: Agreement | None, pivot: str, bootstrap: Bootstrap, codes: np.ndarray, read: np.ndarray
+    said: Agreement,
+    meant: Agreement | None,
+    pivot: str,
+    bootstrap: Bootstrap,
+    codes: np.ndarray,
+    read: np.ndarray,
+    missing: np.ndarray,
 ) -> dict[str, dict]:
     per_pair: dict[str, dict[str, float]] = {}
-    per_language = {c: {"n_responses": int((codes == c).sum()), "n_read": int(read[codes == c].sum())}
-                    for c in sorted(set(codes.tolist()))}  # fmt: skip
+    per_language = {
+        c: {"n_responses": int((codes == c).sum()), "n_missing": int(missing[codes == c].sum()),
+            "n_read": int(read[codes == c].sum())}
+        for c in sorted(set(codes.tolist()))
+    }  # fmt: skip
     for k, (first, second) in enumerate(said.pairs):
         common = int((meant or said).n_prompts[k])
         row: dict[str, float] = {"n_prompts": common, "n_prompts_read": int(said.n_prompts[k])}
-        for name, found, values in _figures(said, meant):
-            row |= bootstrap.interval(values[:, k], name, int(found.n_prompts[k]))
+        for name, found, corrected, values in _figures(said, meant):
+            share = found.share(np.asarray([k]), corrected)
+            row |= bootstrap.interval(values[:, k], name, int(found.n_prompts[k]), share)
         per_pair[f"{first}-{second}"] = row
         if pivot in (first, second):
             per_language[second if first == pivot else first] |= row

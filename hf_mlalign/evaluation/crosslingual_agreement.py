@@ -18,7 +18,8 @@ import numpy as np
 
 from hf_mlalign.arrays import as_vectors, one_blas_thread, unit_rows
 from hf_mlalign.errors import DataError
-from hf_mlalign.evaluation.intervals import check_bootstrap, percentile_interval
+from hf_mlalign.evaluation.intervals import check_bootstrap, percentile_interval, share_interval
+from hf_mlalign.evaluation.winrate_inputs import is_missing, prompt_codes
 from hf_mlalign.languages import check_languages
 
 BLOCK = 1_000_000
@@ -42,6 +43,15 @@ class Cells:
         return self.there.shape[1]
 
 
+@dataclass(frozen=True)
+class Share:
+    """A share of equal answers, of how many prompts, and by how much a figure moves for each unit of it."""
+
+    value: float
+    n_prompts: float
+    slope: float = 1.0
+
+
 @dataclass
 class Agreement:
     """Agreement of each pair of languages; row 0 is the estimate, the others bootstrap replicates.
@@ -49,7 +59,9 @@ class Agreement:
     observed, corrected: (1 + R, pairs) float64; NaN where a pair has no common prompt or chance agreement is 1.
     n_prompts: (pairs,) prompts that both languages have.
     n_compared: prompts that two or more languages have.
+    chance: (pairs,) agreement by chance in the data.
     alpha: (1 + R,) Krippendorff's alpha over all languages; NaN where it is undefined.
+    alpha_share: the share of equal answers that alpha is made of; `None` for embeddings.
     """
 
     pairs: list[tuple[str, str]]
@@ -57,7 +69,22 @@ class Agreement:
     corrected: np.ndarray
     n_prompts: np.ndarray
     n_compared: int
+    chance: np.ndarray
     alpha: np.ndarray = field(default_factory=lambda: np.full(1, np.nan))
+    alpha_share: Share | None = None
+
+    def share(self, chosen: np.ndarray, corrected: bool) -> Share | None:
+        """What the mean of the chosen pairs (bool or integers) moves with; `None` for embeddings and without pairs.
+
+        Of the pairs' numbers of prompts it takes the harmonic mean.
+        """
+        known = np.arange(len(self.pairs))[chosen]
+        known = known[np.isfinite(self.corrected[0] if corrected else self.observed[0])[known]]
+        if self.alpha_share is None or not len(known):
+            return None
+        slope = np.mean(1 / (1 - self.chance[known])) if corrected else 1.0
+        n_prompts = len(known) / np.sum(1 / self.n_prompts[known])
+        return Share(float(self.observed[0, known].mean()), float(n_prompts), float(slope))
 
 
 @dataclass(frozen=True)
@@ -69,7 +96,7 @@ class Bootstrap:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_bootstrap(self.n_resamples, self.confidence)
+        check_bootstrap(self.n_resamples, self.confidence, self.seed)
 
     def weights(self, n_prompts: int, width: int) -> Iterator[np.ndarray]:
         """(r, P) float64 blocks of how often each prompt is drawn; the first row of the first block is the data."""
@@ -80,14 +107,22 @@ class Bootstrap:
             yield rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), min(step, left)).astype(np.float64)
             left -= step
 
-    def interval(self, values: np.ndarray, name: str, n_prompts: int) -> dict[str, float]:
-        """Estimate and expanded percentile interval of `values`, whose first entry is the estimate."""
+    def interval(self, values: np.ndarray, name: str, n_prompts: int, share: Share | None = None) -> dict[str, float]:
+        """Estimate and expanded percentile interval of `values`, whose first entry is the estimate.
+
+        Where few prompts disagree, resamples hold still fewer, or none. So the limits lie at least where those of the
+        `share` (`intervals.share_interval`) take the figure at the chance agreement of the data.
+        """
         low, high = percentile_interval(values[1:], self.confidence, n_prompts)
+        if share is not None and self.n_resamples:
+            limits = np.asarray(share_interval(share.value, share.n_prompts, self.confidence))
+            moved = np.clip(values[0] + share.slope * (limits - share.value), -1, 1)
+            low, high = float(np.fmin(low, moved[0])), float(np.fmax(high, moved[1]))
         return {name: float(values[0]), f"{name}_ci_low": low, f"{name}_ci_high": high}
 
 
 def answer_agreement(
-    answers: Sequence[str | None],
+    answers: Sequence[Any],
     languages: Sequence[str],
     prompt_ids: Sequence[Any],
     *,
@@ -102,13 +137,13 @@ def answer_agreement(
     several samples a prompt and language, both compare samples of different languages only.
 
     Args:
-        answers: n final answers; equal texts are equal answers; `None` or "" where none could be read.
+        answers: n final answers, compared as texts, so that 0 is "0"; `None`, NaN or "" where none could be read.
         languages: n languages.
         prompt_ids: n identifiers, equal for one prompt in all languages.
         unread: "exclude" (*ours*) leaves unread answers out; "disagree" counts them as agreeing with nothing.
         bootstrap: of prompts.
     Raises:
-        DataError: lengths differ, a language is unknown, or `unread` is.
+        DataError: lengths differ, a language is unknown, or `unread` is, or a prompt id is missing (row named).
     """
     from scipy import sparse
 
@@ -117,7 +152,7 @@ def answer_agreement(
     if unread not in UNREAD:
         raise DataError(f"unread: {unread!r} is none of {', '.join(UNREAD)}.")
     names, cell, n_prompts = _grid(languages, prompt_ids, len(answers))
-    codes = answer_codes([a or None for a in answers])
+    codes = answer_codes(answer_texts(answers))
     read, size = codes >= 0, len(names) * n_prompts
     width = int(codes.max(initial=-1)) + 1
     counts = sparse.coo_array((np.ones(read.sum()), (cell[read], codes[read])), (size, max(width, 1))).tocsr()
@@ -126,8 +161,13 @@ def answer_agreement(
     compared = shares if unread == "exclude" else _divide(counts, n_all)
     there = (n_read if unread == "exclude" else n_all) > 0
     found = _agreement(_cells(names, compared, there, n_prompts), bootstrap)
-    found.alpha = _alpha(_cells(names, shares, n_read > 0, n_prompts), bootstrap)
+    found.alpha, found.alpha_share = _alpha(_cells(names, shares, n_read > 0, n_prompts), bootstrap)
     return found
+
+
+def answer_texts(answers: Sequence[Any]) -> list[str | None]:
+    """Answers as texts; `None` for `None`, NaN and ""."""
+    return [(a or None) if isinstance(a, str) else None if is_missing(a) else str(a) for a in answers]
 
 
 def embedding_agreement(
@@ -142,10 +182,10 @@ def embedding_agreement(
     The chance is the cosine of answers to unrelated prompts, which is far above 0 for most encoders. `alpha` is NaN.
 
     Args:
-        embeddings: (n, d) numbers; scaled to unit length here; a zero vector has cosine 0 with all.
+        embeddings: (n, d) numbers; scaled to unit length here. Rows of zeros have no direction and are left out.
         languages, prompt_ids, bootstrap: as for `answer_agreement`.
     Raises:
-        DataError: other shapes, or NaN or infinity (first row named).
+        DataError: other shapes, NaN or infinity, or a missing prompt id (first row named).
     """
     vectors = as_vectors(embeddings)
     bad = np.flatnonzero(~np.isfinite(vectors).all(1))
@@ -153,8 +193,9 @@ def embedding_agreement(
         raise DataError(f"embeddings, row {bad[0]}: holds NaN or infinity. Encode that text again or drop the row.")
     names, cell, n_prompts = _grid(languages, prompt_ids, len(vectors))
     sums = np.zeros((len(names) * n_prompts, vectors.shape[1]), np.float32)
-    np.add.at(sums, cell, unit_rows(vectors))
-    n = np.bincount(cell, minlength=len(sums))
+    kept = vectors.any(1)
+    np.add.at(sums, cell[kept], unit_rows(vectors[kept]))
+    n = np.bincount(cell[kept], minlength=len(sums))
     sums /= np.maximum(n, 1)[:, None]
     return _agreement(_cells(names, sums, n > 0, n_prompts), bootstrap)
 
@@ -174,9 +215,9 @@ def _grid(languages: Sequence[str], prompt_ids: Sequence[Any], n: int) -> tuple[
     if len(names) < 2:
         raise DataError(f"languages: {', '.join(names) or 'nothing'} given; agreement needs at least two languages.")
     number = {name: i for i, name in enumerate(names)}
-    known: dict[Any, int] = {}
-    prompt = np.fromiter((known.setdefault(p, len(known)) for p in prompt_ids), np.int64, n)
-    return names, np.fromiter((number[c] for c in codes), np.int64, n) * len(known) + prompt, len(known)
+    prompt = prompt_codes(prompt_ids)
+    n_prompts = int(prompt.max()) + 1
+    return names, np.fromiter((number[c] for c in codes), np.int64, n) * n_prompts + prompt, n_prompts
 
 
 def _divide(counts: Any, by: np.ndarray) -> Any:
@@ -194,7 +235,7 @@ def _agreement(cells: Cells, bootstrap: Bootstrap) -> Agreement:
     index = list(combinations(range(len(cells.languages)), 2))
     both = [cells.there[i] & cells.there[j] for i, j in index]
     dots = [np.where(b, _row_dots(cells.vectors[i], cells.vectors[j]), 0) for b, (i, j) in zip(both, index)]
-    observed, corrected = [], []
+    observed, corrected, chances = [], [], []
     with one_blas_thread(), np.errstate(invalid="ignore", divide="ignore"):
         for weights in bootstrap.weights(cells.n_prompts, cells.vectors[0].shape[1]):
             margins = _Margins(cells, weights)
@@ -202,10 +243,11 @@ def _agreement(cells: Cells, bootstrap: Bootstrap) -> Agreement:
             seen = (weights @ np.stack(dots, 1)) / np.where(total > 0, total, np.nan)
             chance = np.stack([margins.product(i, j, b) for b, (i, j) in zip(both, index)], 1) / total**2
             observed.append(seen)
+            chances.append(chance[:1])
             corrected.append((seen - chance) / np.where(1 - chance > 1e-9, 1 - chance, np.nan))
     pairs = [(cells.languages[i], cells.languages[j]) for i, j in index]
     return Agreement(pairs, np.concatenate(observed), np.concatenate(corrected), np.stack(both).sum(1),
-                     int((cells.there.sum(0) > 1).sum()))  # fmt: skip
+                     int((cells.there.sum(0) > 1).sum()), chances[0][0])  # fmt: skip
 
 
 class _Margins:
@@ -233,14 +275,14 @@ def _row_dots(x: Any, y: Any) -> np.ndarray:
     return np.asarray(x.multiply(y).sum(1), np.float64).ravel()
 
 
-def _alpha(cells: Cells, bootstrap: Bootstrap) -> np.ndarray:
-    """(1 + R,) Krippendorff's nominal alpha over cells; prompts with one language do not count."""
+def _alpha(cells: Cells, bootstrap: Bootstrap) -> tuple[np.ndarray, Share]:
+    """(1 + R,) Krippendorff's nominal alpha over cells, and its share; prompts with one language do not count."""
     coders = cells.there.sum(0)
     used = coders > 1
     together = sum(cells.vectors[1:], start=cells.vectors[0])
     within = sum(_row_dots(x, x) for x in cells.vectors)
     equal = np.where(used, (_row_dots(together, together) - within) / np.maximum(coders - 1, 1), 0)
-    values = []
+    values, slopes = [], []
     with np.errstate(invalid="ignore", divide="ignore"):
         for weights in bootstrap.weights(cells.n_prompts, together.shape[1]):
             n = (weights * used) @ coders
@@ -248,4 +290,6 @@ def _alpha(cells: Cells, bootstrap: Bootstrap) -> np.ndarray:
             by_chance = (n**2 - (margins**2).sum(1)) / (n * (n - 1))
             by_chance = np.where(by_chance > 1e-9, by_chance, np.nan)
             values.append(1 - (1 - weights @ equal / n) / by_chance)
-    return np.concatenate(values)
+            slopes.append(1 / by_chance[:1])
+        share = float(equal.sum() / coders[used].sum())
+    return np.concatenate(values), Share(share, int(used.sum()), float(slopes[0][0]))

@@ -11,6 +11,7 @@ from hf_mlalign.arrays import as_vectors
 from hf_mlalign.encoders import VectorMemory, load_encoder
 from hf_mlalign.errors import DataError
 from hf_mlalign.evaluation.diversity_pool import Pool, language_array
+from hf_mlalign.evaluation.intervals import check_whole
 from hf_mlalign.evaluation.spread import has_direction, nearest_neighbour_distances, spread, vendi_score
 
 if TYPE_CHECKING:
@@ -52,8 +53,14 @@ def selection_diversity(
         deviation over them) of vendi_score, nearest_neighbour_distance and cluster_coverage, and `n_random`;
         `per_language`: the same for each language. NaN where a figure is undefined.
     Raises:
-        DataError: no rows, lengths or dimensions differ, an unknown language, or one that the pool lacks.
+        DataError: no rows, one text instead of a list, lengths or dimensions differ, an unknown language, one that the
+            pool lacks, `pool_languages` without a pool, or `n_random` or `seed` below 0.
     """
+    if pool is None and pool_languages is not None:
+        raise DataError("pool_languages: given without a pool. Pass the pool, too, or leave them out.")
+    check_whole(seed, "seed")
+    if n_random is not None:
+        check_whole(n_random, "n_random", "; 0 leaves the random selections out")
     encode = VectorMemory(load_encoder(model).encode)
     vectors = _vectors(data, encode, "data")
     if not len(vectors):
@@ -94,6 +101,8 @@ def _vectors(data: Any, encode: Callable[[Any], np.ndarray], name: str) -> np.nd
         if len(bad):
             raise DataError(f"{name}, row {bad[0]}: holds NaN or infinity. Encode that text again or drop the row.")
         return vectors
+    if isinstance(data, (str, bytes)) or not hasattr(data, "__len__"):
+        raise DataError(f"{name}: {type(data).__name__} instead of a list of texts or an (n, d) array.")
     for row, text in enumerate(data):
         if not isinstance(text, str):
             raise DataError(f"{name}, row {row}: {type(text).__name__} instead of a text. Fill it in or drop the row.")

@@ -12,6 +12,8 @@ replaced by their mean. It changes no estimate and is done only if it takes at m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +25,7 @@ CLUSTERS_PER_TYPE = 10
 BINS = 64
 LOST_VARIANCE = 1e-3
 SAMPLE = 2048
+RARE = 10
 
 
 @dataclass(frozen=True)
@@ -205,9 +208,38 @@ def unanimous_interval(value: float, n_clusters: int, confidence: float) -> tupl
     return value * (1 - unseen), value + (1 - value) * unseen
 
 
-def check_bootstrap(n_resamples: int, confidence: float) -> None:
+def share_interval(share: float, n: float, confidence: float) -> tuple[float, float]:
+    """Clopper-Pearson limits of a share near 0 or 1, where a bootstrap is too narrow; else NaN.
+
+    Too few of a kind were seen if n·share or n·(1 − share) is below 10 (*ours*). Counts need not be whole, as in Korn
+    and Graubard 1998 (Survey Methodology 24): a mean of independent values in [0, 1] varies no more than a share of
+    0s and 1s. For a share of 1 it is `unanimous_interval`.
+
+    Args:
+        share: in [0, 1], or NaN.
+        n: independent units, above 0.
+        confidence: in (0, 1).
+    """
+    from scipy.special import betaincinv
+
+    share = min(max(share, 0.0), 1.0) if share == share else share
+    if not n * min(share, 1 - share) < RARE:
+        return float("nan"), float("nan")
+    hits, misses, tail = n * share, n * (1 - share), (1 - confidence) / 2
+    low = betaincinv(hits, misses + 1, tail) if hits > 0 else 0.0
+    high = betaincinv(hits + 1, misses, 1 - tail) if misses > 0 else 1.0
+    return float(low), float(high)
+
+
+def check_bootstrap(n_resamples: int, confidence: float, seed: int = 0) -> None:
     """DataError for options out of range."""
-    if not isinstance(n_resamples, (int, np.integer)) or isinstance(n_resamples, bool) or n_resamples < 0:
-        raise DataError(f"n_resamples: {n_resamples!r}. Give a whole number of at least 0; 0 leaves the intervals out.")
-    if not 0 < confidence < 1:
-        raise DataError(f"confidence: {confidence!r} is not in (0, 1). Give e.g. 0.95.")
+    check_whole(n_resamples, "n_resamples", "; 0 leaves the intervals out")
+    check_whole(seed, "seed")
+    if not isinstance(confidence, Real) or not 0 < confidence < 1:
+        raise DataError(f"confidence: {confidence!r} is no number in (0, 1). Give e.g. 0.95.")
+
+
+def check_whole(value: Any, name: str, note: str = "") -> None:
+    """DataError unless `value` is a whole number of at least 0."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+        raise DataError(f"{name}: {value!r}. Give a whole number of at least 0{note}.")

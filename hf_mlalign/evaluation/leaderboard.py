@@ -27,6 +27,7 @@ ROLES = {
     "baseline_lengths": ("baseline_length",),
 }
 """Role → dataset columns that are recognised, in this order; the first three are needed."""
+COLUMNS = tuple(role for role in ROLES if role != "model")
 NEEDED = ("model", "predictions", "prompt_ids")
 SHOWN = ("win_rate", "standard_error", "ci_low", "ci_high", "n", "n_wins", "n_losses", "n_draws", "n_unjudged",
          "discrete_win_rate", "macro_win_rate", "position_consistency", "swap_averaged_win_rate")  # fmt: skip
@@ -62,6 +63,11 @@ def winrate_leaderboard(
         raise DataError("comparisons: no models. Give at least one.")
     rows, read = [], []
     for model, given in columns.items():
+        if not isinstance(given, Mapping):
+            raise DataError(f"Model {model!r}: {type(given).__name__} instead of columns. Give "
+                            "{'predictions': […], 'prompt_ids': […]}.")  # fmt: skip
+        if unknown := sorted(set(given) - set(COLUMNS)):
+            raise DataError(f"Model {model!r}: unknown columns {listed(unknown)}. Give {listed(COLUMNS)}.")
         if given.get("prompt_ids") is None:
             raise DataError(f"Model {model!r}: prompt_ids are missing. Give a prompt the same id for all models.")
         try:

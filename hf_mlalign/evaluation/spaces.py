@@ -91,11 +91,21 @@ def _ask(name: str, script: Path, timeout: float) -> Space:
                 return Space("absent", f"no Space that you may read (HTTP {answer.status_code})")
             if answer.status_code != 200:
                 return Space("unknown", f"the Hub answered HTTP {answer.status_code}")
-            content = next(answer.iter_content(MOST_BYTES), b"")
+            content = _start(answer.iter_content(2**16), MOST_BYTES + 1)
         if content == script.read_bytes():
             return Space("same", f"revision {revision} holds the packaged script")
         return Space("other", f"revision {revision} holds another script")
     return Space("absent", "no such Space")
+
+
+def _start(chunks: Iterable[bytes], most: int) -> bytes:
+    """The chunks joined, as far as they are needed for `most` bytes."""
+    content = bytearray()
+    for chunk in chunks:
+        content += chunk
+        if len(content) >= most:
+            break
+    return bytes(content[:most])
 
 
 def _revisions() -> list[str]:

@@ -59,7 +59,7 @@ def winrate(
     Raises:
         DataError: bad input; see `winrate_inputs.read_comparisons`.
     """
-    check_bootstrap(n_resamples, confidence)
+    check_bootstrap(n_resamples, confidence, seed)
     data = read_comparisons(
         predictions, languages, prompt_ids, swapped_predictions, candidate_lengths, baseline_lengths
     )
@@ -125,7 +125,7 @@ class _Bootstrap:
         if not self.n_resamples:
             return NAN, NAN
         means = sums / sizes
-        if means.min() == means.max():
+        if np.ptp(means) <= 1e-12:
             return unanimous_interval(rate, len(sums), self.confidence)
         drawn, size = resample(sums, sizes, self.n_clusters, self.n_resamples, self.rng)
         return percentile_interval(drawn[size > 0] / size[size > 0], self.confidence, len(sums))

@@ -53,7 +53,7 @@ def read_comparisons(
     codes, names = np.zeros(n, np.int64), []
     if languages is not None:
         codes, names = _languages(_column(languages, n, "languages"))
-    prompts = np.arange(n) if prompt_ids is None else _ids(_column(prompt_ids, n, "prompt_ids"))
+    prompts = np.arange(n) if prompt_ids is None else prompt_codes(_column(prompt_ids, n, "prompt_ids"))
     swapped = None
     if swapped_predictions is not None:
         swapped = preferences_of(_column(swapped_predictions, n, "swapped_predictions"), "swapped_predictions")
@@ -123,13 +123,29 @@ def _languages(values: Any) -> tuple[np.ndarray, list[str]]:
     return position[codes], [names[i] for i in order]
 
 
-def _ids(values: Any) -> np.ndarray:
+def prompt_codes(values: Any) -> np.ndarray:
+    """(n,) int64 codes of prompt ids in order of first appearance; what Arrow has no type for is compared as text.
+
+    Raises:
+        DataError: a text instead of a list, or a missing id (`None` or NaN; first row named).
+    """
+    if isinstance(values, str):
+        raise DataError(f"prompt_ids: {values!r} is not a list. Give one id a row.")
     return codes_of(_arrow(values, "prompt_ids"), "prompt_ids")[0].astype(np.int64)
+
+
+def is_missing(value: Any) -> bool:
+    """Whether `value` is `None`, NaN or pandas' NA or NaT."""
+    import pandas as pd
+
+    return pd.api.types.is_scalar(value) and bool(pd.isna(value))
 
 
 def _arrow(values: Any, name: str) -> pa.Array:
     try:
-        column = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        column = pa.array([None if value is None else str(value) for value in values], pa.string())
+        column = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        column = None
+    if column is None or isinstance(column.type, pa.BaseExtensionType):
+        column = pa.array([None if is_missing(value) else str(value) for value in values], pa.string())
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -13,11 +13,13 @@ Krippendorff's alpha over all) and of embeddings, both corrected for chance, wit
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions (list of str): responses. May be left out if `answers` are given.
+    predictions (list of str): responses. May be left out if `answers` are given. A missing one (None or blank) has
+        no readable answer and no part in the similarities.
     languages (list of str): language of each response (ISO codes or English names).
     prompt_ids (list): identifiers, equal for one prompt in all languages. Several responses to a prompt in a language
         are averaged.
-    answers (list of str, optional): final answers, "" or None where there is none. Default: read from the responses.
+    answers (list of str or numbers, optional): final answers, compared as texts; "" or None where there is
+        none. Default: read from the responses.
     prompts (list of str, optional): the questions; where they list options, only those are read as answers.
     answer_kind (str): "auto" (default), "choice" or "number": how answers are read.
     unread (str): "exclude" (default) leaves unread answers out, "disagree" counts them as agreeing with nothing.
@@ -33,7 +35,7 @@ Returns:
     similarity, similarity_corrected: mean cosine in [-1, 1] and the same corrected for chance, at most 1.
     agreement_with_pivot, kappa_with_pivot, similarity_with_pivot, similarity_corrected_with_pivot: the same over the
         pairs with the pivot. Each of these figures has a ..._ci_low and a ..._ci_high.
-    n_responses, n_read, n_prompts, n_languages, pivot: what was compared.
+    n_responses, n_missing (blank ones), n_read, n_prompts, n_languages, pivot: what was compared.
     per_language, per_pair: the same figures for each language against the pivot and for each pair ("de-en").
 Examples:
     >>> import hf_mlalign
@@ -73,6 +75,7 @@ class CrosslingualConsistency(OptionalColumns, evaluate.Metric):
     """An `evaluate` module over `hf_mlalign.evaluation.consistency.crosslingual_consistency`."""
 
     OPTIONAL = {"predictions": "", "answers": "", "prompts": ""}  # noqa: RUF012
+    IDS = ("prompt_ids", "answers")
 
     def _info(self):
         names = ("predictions", "languages", "prompt_ids", "answers", "prompts")

@@ -1,6 +1,7 @@
 """Agreement across languages: worked by hand, against scikit-learn and krippendorff, and by simulation."""
 
 import math
+import uuid
 
 import krippendorff
 import numpy as np
@@ -135,6 +136,85 @@ def test_intervals_cover_what_they_should():
     assert 0.93 - 0.022 <= hits / 400 <= 0.97 + 0.022
 
 
+def test_full_agreement_in_few_prompts_is_no_certainty():
+    """Three of three: agreement at least 0.025^(1/3) (Clopper-Pearson). By chance 1/3 for kappa; alpha expects
+    disagreement 1 − 3·2²/(6·5) + 6/30 = 4/5 (coincidences without pairs of a value with itself)."""
+    found = crosslingual_consistency(None, ["en"] * 3 + ["de"] * 3, [1, 2, 3] * 2, answers=list("ABCABC"))
+    low = 0.025 ** (1 / 3)
+    for row in (found, found["per_pair"]["de-en"], found["per_language"]["de"]):
+        assert (row["agreement_ci_low"], row["agreement_ci_high"]) == pytest.approx((low, 1))
+        assert (row["kappa_ci_low"], row["kappa_ci_high"]) == pytest.approx(((low - 1 / 3) / (2 / 3), 1))
+    assert (found["alpha_ci_low"], found["alpha_ci_high"]) == pytest.approx((1 - (1 - low) / 0.8, 1))
+    without = crosslingual_consistency(None, ["en"] * 3 + ["de"] * 3, [1, 2, 3] * 2, answers=list("ABCABC"),
+                                       n_resamples=0)  # fmt: skip
+    assert math.isnan(without["agreement_ci_low"])
+    assert math.isnan(without["kappa_ci_low"])
+
+
+@pytest.mark.parametrize(("share", "n_prompts"), [(0.98, 30), (0.87, 30), (0.98, 100)])
+def test_intervals_cover_high_agreement(share, n_prompts):
+    """In 300 simulated studies each, 95 % intervals hold the true agreement, kappa and alpha in 93 % or more (less
+    1.5 % for chance)."""
+    rng, hits = np.random.default_rng(1), np.zeros(3)
+    names = ("agreement", "kappa", "alpha")
+    truth = dict(zip(names, (share, 1 - (1 - share) / 0.75, 1 - (1 - share) / 0.75)))
+    for seed in range(300):
+        first = rng.integers(0, 4, n_prompts)
+        second = np.where(rng.random(n_prompts) < share, first, (first + rng.integers(1, 4, n_prompts)) % 4)
+        found = crosslingual_consistency(None, ["en"] * n_prompts + ["de"] * n_prompts, [*range(n_prompts)] * 2,
+                                         answers=[*first, *second], n_resamples=200, seed=seed)  # fmt: skip
+        hits += [found[f"{name}_ci_low"] <= truth[name] <= found[f"{name}_ci_high"] for name in names]
+    assert (hits / 300 >= 0.915).all(), hits / 300
+
+
+def test_a_missing_response_takes_no_part_in_the_similarity(counting_encoder):
+    """de lacks prompt 3 and sw prompt 1; the other pairs are of equal texts."""
+    responses = ["tree", "fig", "pear", "tree", "fig", None, "  ", "fig", "pear"]
+    found = crosslingual_consistency(responses, ["en"] * 3 + ["de"] * 3 + ["sw"] * 3, [1, 2, 3] * 3,
+                                     model=counting_encoder, n_resamples=0)  # fmt: skip
+    assert found["n_missing"] == 2
+    assert found["similarity"] == pytest.approx(1)
+    assert [found["per_language"][code]["n_missing"] for code in ("de", "en", "sw")] == [1, 0, 1]
+    assert [row["n_prompts"] for row in found["per_pair"].values()] == [2, 1, 2]
+    assert sorted(counting_encoder.seen) == ["fig", "pear", "tree"]
+
+
+def test_a_language_without_responses_keeps_the_pairs(counting_encoder):
+    found = crosslingual_consistency(["Answer: A", "", "Jibu: A"], ["en", "de", "sw"], [1, 1, 1], n_resamples=0,
+                                     model=counting_encoder)  # fmt: skip
+    assert math.isnan(found["per_pair"]["de-en"]["similarity"])
+    assert found["per_pair"]["en-sw"]["similarity"] == pytest.approx(found["similarity"])
+    nothing = crosslingual_consistency(["", None], ["en", "de"], [1, 1], model=counting_encoder)
+    assert (nothing["n_missing"], math.isnan(nothing["similarity"])) == (2, True)
+
+
+def test_a_response_that_is_no_text_is_named():
+    with pytest.raises(DataError, match="responses, row 1: int instead of a text"):
+        crosslingual_consistency(["A", 7], ["en", "de"], [1, 1])
+
+
+ZEROS = {"list": [0, 0, 1, 1], "array": np.array([0, 0, 1, 1]), "floats": [0.0, 0.0, 1.0, 1.0]}
+
+
+@pytest.mark.parametrize("answers", ZEROS.values(), ids=ZEROS)
+def test_zero_is_an_answer(answers):
+    found = crosslingual_consistency(None, ["en", "de"] * 2, [1, 1, 2, 2], answers=answers, n_resamples=0)
+    assert (found["n_read"], found["agreement"], found["kappa"]) == (4, 1, 1)
+
+
+def test_only_nothing_is_unread():
+    answers = [0, "0", None, 1, math.nan, ""]
+    found = crosslingual_consistency(None, ["en", "de"] * 3, [1, 1, 2, 2, 3, 3], answers=answers, n_resamples=0)
+    assert (found["n_read"], found["agreement"]) == (3, 1)
+
+
+def test_prompt_ids_without_a_type_of_arrow():
+    ids = [uuid.UUID(int=i) for i in (1, 2)] * 2
+    for given_ids in (ids, [2**70, 2**71] * 2):
+        found = crosslingual_consistency(None, ["en", "en", "de", "de"], given_ids, answers=list("ABAB"), n_resamples=0)
+        assert (found["n_prompts"], found["agreement"]) == (2, 1)
+
+
 def test_whole_result(counting_encoder):
     responses = ["Answer: A", "Answer: B", "Antwort: A", "Antwort: B", "Jibu: A", "sijui"]
     result = crosslingual_consistency(responses, ["English", "en", "de", "de", "sw", "sw"], [1, 2] * 3,
@@ -147,7 +227,7 @@ def test_whole_result(counting_encoder):
     assert result["per_language"]["de"]["similarity"] == result["per_pair"]["de-en"]["similarity"]
     assert -1 <= result["similarity_ci_low"] <= result["similarity"] <= result["similarity_ci_high"] <= 1 + 1e-6
     assert len(counting_encoder.seen) == 6
-    assert set(result["per_language"]["en"]) == {"n_responses", "n_read"}
+    assert set(result["per_language"]["en"]) == {"n_responses", "n_missing", "n_read"}
 
 
 def test_ready_answers_need_no_texts_and_a_missing_pivot_gives_nan():
@@ -183,6 +263,10 @@ def test_same_bits_for_the_same_seed():
         ({"unread": "ignore"}, "unread: 'ignore'"),
         ({"confidence": 95}, "confidence: 95"),
         ({"n_resamples": -1}, "n_resamples: -1"),
+        ({"seed": -1}, "seed: -1"),
+        ({"prompt_ids": [1, None, 2]}, "'prompt_ids', row 1: missing"),
+        ({"prompt_ids": [1, 1, math.nan]}, "'prompt_ids', row 2: missing"),
+        ({"prompt_ids": "abc"}, "prompt_ids: 'abc' is not a list"),
         ({"pivot": "klingonish"}, "pivot: unknown language"),
     ],
 )

@@ -12,6 +12,7 @@ from hf_mlalign.evaluation.intervals import (
     check_bootstrap,
     percentile_interval,
     resample,
+    share_interval,
     standard_error,
     unanimous_interval,
 )
@@ -116,6 +117,17 @@ def test_unanimous_interval_is_clopper_pearson():
     assert 1 - high == pytest.approx(low)
 
 
+def test_share_interval_is_clopper_pearson_near_the_ends():
+    from scipy.stats import binomtest
+
+    for hits, n in ((30, 30), (29, 30), (93, 100), (3, 200), (0, 4)):
+        exact = binomtest(hits, n).proportion_ci(0.95, "exact")
+        assert share_interval(hits / n, n, 0.95) == pytest.approx((exact.low, exact.high))
+    for share, n in ((0.5, 20), (0.89, 100), (0.11, 100), (float("nan"), 10)):
+        assert np.isnan(share_interval(share, n, 0.95)).all()
+    assert share_interval(1.0, 7, 0.9) == pytest.approx(unanimous_interval(1.0, 7, 0.9))
+
+
 def covered(clustered: bool, n_clusters: int, trials: int = 2000) -> tuple[float, float]:
     """Share of trials whose 95 % interval holds the true mean 0.5, and the same if each row counts as a cluster.
 
@@ -149,6 +161,9 @@ def test_coverage_of_independent_data():
 
 
 def test_options_are_checked():
-    for n_resamples, confidence in ((-1, 0.95), (2.5, 0.95), (True, 0.95), (10, 0.0), (10, 1.0)):
+    for n_resamples, confidence in ((-1, 0.95), (2.5, 0.95), (True, 0.95), (10, 0.0), (10, 1.0), (10, "0.95")):
         with pytest.raises(DataError, match="n_resamples|confidence"):
             check_bootstrap(n_resamples, confidence)
+    for seed in (-1, 1.5, "0", None):
+        with pytest.raises(DataError, match="seed"):
+            check_bootstrap(10, 0.95, seed)

@@ -1,5 +1,6 @@
 """Metrics by path and by name: fresh processes, empty folders, no network, other contents, two installers at once."""
 
+import http.server
 import multiprocessing
 import os
 import socket
@@ -300,6 +301,45 @@ def silent_server(drip: bool, stop_after: int = 10**6):
         server.close()
         for connection in kept:
             connection.close()
+
+
+@contextmanager
+def chunked_server(content: bytes, size: int):
+    """Answers each GET with `content` in chunks of `size` bytes."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            with suppress(OSError):
+                for start in range(0, len(content), size):
+                    part = content[start : start + size]
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+                self.wfile.write(b"0\r\n\r\n")
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("more", "state"), [(b"", "same"), (b"#", "other"), (b"#" * 3_000_000, "other")], ids=["same", "one", "huge"]
+)
+def test_an_answer_in_chunks_is_read_whole(ask, more, state):
+    with chunked_server(metric_script(ONE).read_bytes() + more, 997 if len(more) < 2 else 2**16) as endpoint:
+        assert ask(endpoint).state == state
 
 
 @pytest.mark.parametrize("drip", [False, True])

@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+import uuid
 
 import numpy as np
 import pytest
@@ -115,6 +116,14 @@ def test_unanimous_verdicts_do_not_give_an_empty_interval():
     assert two["macro_ci_low"] == pytest.approx(result["ci_low"])
 
 
+def test_equal_means_of_prompts_of_other_sizes_are_unanimous():
+    """0.7 + 0.7 + 0.7 is not 3 · 0.7 to the last bit; the interval must not shrink to nothing for that."""
+    ids = [i // 3 if i < 30 else i for i in range(60)]
+    result = winrate([0.7] * 60, prompt_ids=ids)
+    unseen = 1 - 0.025 ** (1 / 40)
+    assert (result["ci_low"], result["ci_high"]) == pytest.approx((70 * (1 - unseen), 70 + 30 * unseen))
+
+
 def test_nothing_judged_gives_nan():
     result = winrate([None, None], languages=["de", "sw"], swapped_predictions=[1, 0], candidate_lengths=[1, 2],
                      baseline_lengths=[2, 1])  # fmt: skip
@@ -163,11 +172,20 @@ def test_order_of_rows_and_exchange_of_sides(rows, seed):
         ({"predictions": [1, 0], "candidate_lengths": [1, 2], "baseline_lengths": [1, -2]}, "baseline_lengths, row 1"),
         ({"predictions": [1, 0], "n_resamples": -1}, "n_resamples"),
         ({"predictions": [1, 0], "confidence": 95}, "confidence"),
+        ({"predictions": [1, 0], "confidence": "0.95"}, "confidence: '0.95' is no number"),
+        ({"predictions": [1, 0], "seed": -1}, "seed: -1"),
+        ({"predictions": [1, 0], "prompt_ids": [2**70, None]}, "'prompt_ids', row 1: missing"),
+        ({"predictions": [1, 0], "prompt_ids": [uuid.UUID(int=1), float("nan")]}, "'prompt_ids', row 1: missing"),
     ],
 )
 def test_bad_input_is_named(columns, message):
     with pytest.raises(DataError, match=message):
         winrate(**columns)
+
+
+def test_prompt_ids_without_a_type_of_arrow():
+    for ids in ([2**70, 2**70, 2**71], [uuid.UUID(int=i) for i in (1, 1, 2)]):
+        assert winrate([1, 0, 1], prompt_ids=ids)["n_prompts"] == 2
 
 
 def test_mixed_prompt_ids_are_taken_as_texts():

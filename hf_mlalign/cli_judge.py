@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hf_mlalign.cli_options import column_pairs, say
-from hf_mlalign.errors import DataError
+from hf_mlalign.errors import DataError, listed
 
 if TYPE_CHECKING:
     from hf_mlalign.evaluation.judging import JudgedSource
@@ -82,6 +82,11 @@ def judge(
     plain = {"hard": True} if hard else {}
     options = of_kind.get(judge, {**plain, **server, **({"model": model} if model else {})})
     _check_needed(judge, options)
+    _check_taken(judge, {
+        "--hard": hard, "--one-order": one_order, "--temperature": temperature != 0, "--max-tokens": max_tokens != 1024,
+        "--no-structured": not structured, "--attempts": attempts != 2, "--seed": seed != 0, "--model": model,
+        "--base-url": base_url, "--template": template, "--judgements": judgements,
+    })  # fmt: skip
     judge_object = load_judge(judge, **options)
     mapping = column_pairs(column_mapping)
     if self_test:
@@ -97,6 +102,20 @@ def _check_needed(judge: str, options: dict[str, Any]) -> None:
                                ("human", "source", "--judgements")):  # fmt: skip
         if judge == kind and not options[name]:
             raise DataError(f"{name}: the judge {kind!r} needs {option}.")
+
+
+def _check_taken(judge: str, given: dict[str, Any]) -> None:
+    """A `DataError` for an option that was given and that the judge does not have."""
+    of_llm = {"--one-order", "--temperature", "--max-tokens", "--no-structured", "--attempts", "--seed"}
+    served = {"--model", "--base-url", "--template"}
+    taken = {
+        "llm": of_llm | served, "reward_model": {"--hard", "--model"}, "similarity": {"--hard", "--model"},
+        "length": {"--hard"}, "language": {"--hard"}, "human": {"--judgements"},
+    }.get(judge, {"--hard", *served})  # fmt: skip
+    for option, value in given.items():
+        if value and option not in taken:
+            has = f"It has {listed(sorted(taken))}." if taken else ""
+            raise DataError(f"{option[2:]}: the judge {judge!r} has no option {option}. {has}")
 
 
 def _self_test(judge, output: Path, source, baseline, split, config, mapping, limit: int) -> None:

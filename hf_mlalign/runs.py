@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,8 @@ from hf_mlalign.errors import DataError, listed
 from hf_mlalign.files import LOCK, content_digest, lock, write_whole
 
 RECORD = "run.json"
+PREVIOUS = ".previous"
+"""Where an old result waits until the new one is finished."""
 
 
 class RunRecord(BaseModel):
@@ -107,7 +111,8 @@ class Run:
     ):
         self.folder = Path(folder)
         self.record = RunRecord(command=command, parameters=plain(parameters), source=plain(source or {}))
-        self.found = self._found(overwrite, grows, {LOCK, f".{RECORD}.partial", *own})
+        self._stays, self._overwrite = {LOCK, PREVIOUS, f".{RECORD}.partial", *own}, overwrite
+        self.found = self._found(overwrite, grows, self._stays)
         if self.found is not None and self.found.state == "running":
             self.record.started, self.record.seconds = self.found.started, dict(self.found.seconds)
 
@@ -118,11 +123,27 @@ class Run:
         return same and self.found.state == "finished"
 
     @contextmanager
-    def open(self) -> Iterator[Run]:
-        """Lock the folder and mark the run as begun; raises DataError where another process writes to it."""
+    def open(self, anew: bool = False) -> Iterator[Run]:
+        """Lock the folder and mark the run as begun.
+
+        A finished result that is to be overwritten waits in `.previous` until `finish`. If the new run fails before it
+        has written anything, the old result comes back at once; if it fails or is killed later, `.previous` holds the
+        old result until the run, taken up again, is finished.
+
+        Args:
+            anew: treat a finished result as with `overwrite`.
+        Raises:
+            DataError: another process writes to the folder.
+        """
         with lock(self.folder):
+            if self._overwrite or anew:
+                self._set_aside()
             write_record(self.folder, self.record)
-            yield self
+            try:
+                yield self
+            except BaseException:
+                self._put_back()
+                raise
 
     def timed(self, step: str, function: Callable, *arguments, **options) -> Any:
         """Call the function and note its seconds."""
@@ -136,13 +157,57 @@ class Run:
         self.record.state, self.record.finished = "finished", datetime.now(UTC)
         self.record.results, self.record.notes = plain(results), list(notes)
         write_record(self.folder, self.record)
+        self._drop_previous()
         return self.record
+
+    def _set_aside(self) -> None:
+        """Move a finished result away, its record first: a folder without one is put back by the next run."""
+        found = read_record(self.folder)
+        if found is None or found.state != "finished":
+            return
+        self._drop_previous()
+        (self.folder / PREVIOUS).mkdir()
+        for name in [RECORD, *sorted(self._written())]:
+            os.replace(self.folder / name, self.folder / PREVIOUS / name)
+
+    def _written(self) -> set[str]:
+        """Names of what the command wrote, without its stores and folders of other commands."""
+        paths = [path for path in self.folder.iterdir() if path.name not in self._stays | {RECORD}]
+        return {path.name for path in paths if not any((path / own).exists() for own in (LOCK, RECORD))}
+
+    def _put_back(self) -> None:
+        """Move the old result back, its record last, unless there is something of the new one."""
+        previous, new = self.folder / PREVIOUS, [self.folder / name for name in self._written()]
+        files = [file for path in new for file in (path, *path.rglob("*")) if file.is_file()]
+        if (previous / RECORD).is_file() and not any(file.stat().st_size for file in files):
+            for path in new:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            self._restore()
+
+    def _restore(self) -> None:
+        previous = self.folder / PREVIOUS
+        for path in sorted(previous.iterdir(), key=lambda path: path.name == RECORD):
+            os.replace(path, self.folder / path.name)
+        previous.rmdir()
+
+    def _drop_previous(self) -> None:
+        """Remove the old result; what the new one has no file for stays, as it was nobody's to remove."""
+        previous = self.folder / PREVIOUS
+        if previous.is_dir():
+            for path in previous.iterdir():
+                if not (self.folder / path.name).exists():
+                    os.replace(path, self.folder / path.name)
+            shutil.rmtree(previous)
 
     def _found(self, overwrite: bool, grows: Sequence[str], own: set[str]) -> RunRecord | None:
         shown = repr(str(self.folder))
         if self.folder.exists() and not self.folder.is_dir():
             raise DataError(f"output: {shown} is a file. Name a folder.")
         names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+        if RECORD not in names and (self.folder / PREVIOUS / RECORD).is_file():
+            with lock(self.folder):
+                self._restore()
+            names |= {RECORD}
         if RECORD not in names:
             if names - own:
                 raise DataError(f"output: {shown} is not empty and holds no {self.record.command} run. Name another.")

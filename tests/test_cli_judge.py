@@ -108,7 +108,13 @@ def test_self_test(tmp_path, online):
         (["judge", "rows.jsonl", "--judge", "llm"], "the judge 'llm' needs --model"),
         (["judge", "rows.jsonl", "--judge", "human"], "the judge 'human' needs --judgements"),
         (["judge", "rows.jsonl", "--judge", "worst"], "there is no 'worst'"),
-        (["judge", "rows.jsonl", "--judge", "length", "--model", "x"], "unexpected keyword argument 'model'"),
+        (["judge", "rows.jsonl", "--judge", "length", "--model", "x"],
+         "model: the judge 'length' has no option --model. It has --hard."),
+        (["judge", "rows.jsonl", "--judge", "llm", "--model", "x", "--hard"],
+         "hard: the judge 'llm' has no option --hard"),
+        (["judge", "rows.jsonl", "--one-order"], "one-order: the judge 'similarity' has no option --one-order"),
+        (["judge", "rows.jsonl", "--judge", "mine:ok", "--hard"], "judge 'mine:ok': it has no option 'hard'"),
+        (["judge", "rows.jsonl", "--judge", "mine:bad"], "judge mine.bad: it raised ZeroDivisionError"),
         (["judge", "rows.jsonl", "--judge", "llm", "--model", "/no/model"], "cannot load '/no/model'"),
         (["judge", "rows.jsonl", "--judge", "llm", "--model", "x", "--base-url", "http://127.0.0.1:9/v1", "--template",
           "nice"], "template: no file 'nice'"),
@@ -118,6 +124,8 @@ def test_self_test(tmp_path, online):
 )  # fmt: skip
 def test_errors_end_with_2(tmp_path, arguments, message):
     write_rows(tmp_path / "rows.jsonl", 1)
+    (tmp_path / "mine.py").write_text("def ok(prompts, a, b):\n    return [1.0] * len(a)\n\n"
+                                      "def bad(prompts, a, b):\n    return 1 / 0\n")  # fmt: skip
     done = hf_mlalign(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr

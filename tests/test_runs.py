@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_mlalign.errors import DataError
-from hf_mlalign.runs import RECORD, Run, identify, plain, read_record, write_record
+from hf_mlalign.runs import PREVIOUS, RECORD, Run, identify, plain, read_record, write_record
 
 
 def finished(folder, **parameters):
@@ -57,6 +57,69 @@ def test_an_unfinished_run_goes_on(tmp_path):
     assert not again.is_finished
     assert again.record.started == run.record.started
     assert set(again.record.seconds) == {"load"}
+
+
+def old_result(folder):
+    finished(folder, n=5)
+    (folder / "data").mkdir()
+    (folder / "data" / "rows").write_text("old")
+    (folder / "mine.txt").write_text("the user's")
+    finished(folder / "pairs", n=1)
+
+
+def test_what_is_overwritten_stays_until_the_new_is_finished(tmp_path):
+    old_result(tmp_path)
+    with Run(tmp_path, "curate", {"n": 6}, overwrite=True).open() as run:
+        assert read_record(tmp_path).state == "running"
+        assert not (tmp_path / "data").exists()
+        assert (tmp_path / PREVIOUS / "data" / "rows").read_text() == "old"
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "rows").write_text("new")
+        run.finish({})
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "data", "mine.txt", "pairs", "run.json"}
+    assert (tmp_path / "data" / "rows").read_text() == "new"
+    assert Run(tmp_path, "curate", {"n": 6}).is_finished
+
+
+def test_a_run_that_fails_before_it_writes_puts_the_old_result_back(tmp_path):
+    old_result(tmp_path)
+    run = Run(tmp_path, "curate", {"n": 6}, overwrite=True)
+    with pytest.raises(KeyboardInterrupt), run.open():  # noqa: PT012
+        (tmp_path / "data").mkdir()
+        (tmp_path / "rows.jsonl").touch()
+        raise KeyboardInterrupt
+    assert Run(tmp_path, "curate", {"n": 5}).is_finished
+    assert (tmp_path / "data" / "rows").read_text() == "old"
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", "data", "mine.txt", "pairs", "run.json"}
+
+
+def test_a_run_that_fails_after_it_wrote_goes_on_and_keeps_the_old_result_until_then(tmp_path):
+    old_result(tmp_path)
+    with pytest.raises(OSError), Run(tmp_path, "curate", {"n": 6}, overwrite=True).open():  # noqa: PT012
+        (tmp_path / "half").write_text("new")
+        raise OSError
+    for overwrite in (False, True):
+        again = Run(tmp_path, "curate", {"n": 6}, overwrite=overwrite)
+        assert not again.is_finished
+        with pytest.raises(OSError), again.open():  # noqa: PT012
+            assert (tmp_path / "half").read_text() == "new"
+            raise OSError
+        assert read_record(tmp_path).state == "running"
+        assert (tmp_path / PREVIOUS / "data" / "rows").read_text() == "old"
+    with again.open():
+        again.finish({})
+    assert not (tmp_path / PREVIOUS).exists()
+
+
+@pytest.mark.parametrize("moved", [1, 2, 3])
+def test_a_kill_while_the_old_result_is_moved_loses_nothing(tmp_path, moved):
+    old_result(tmp_path)
+    (tmp_path / PREVIOUS).mkdir()
+    for name in [RECORD, "data", "mine.txt"][:moved]:
+        (tmp_path / name).rename(tmp_path / PREVIOUS / name)
+    assert Run(tmp_path, "curate", {"n": 5}).is_finished
+    assert (tmp_path / "data" / "rows").read_text() == "old"
+    assert not (tmp_path / PREVIOUS).exists()
 
 
 def test_folders_that_hold_something_else(tmp_path):

@@ -76,7 +76,7 @@ def check_judge(
     """Put a judge to the test.
 
     Comparisons a judge leaves out (NaN) count as failures. Identical and blank answers are put to the judge as it is
-    used, and, where it has shortcuts for them, to the model behind them too (only reported).
+    used; where it has shortcuts for them, the test is that of the judge without, and the other is only reported.
 
     Args:
         judge: see `hf_mlalign.evaluation.judgements.Judge`.
@@ -102,9 +102,10 @@ def check_judge(
     first = put(judge, a, b)
     equals = [put(_equal(judge, seed + i), a, b).preferences for i in range(n_judges - 1)]
     exchanged = 1 - put(judge, b, a).predictions if first.swapped_predictions is None else first.swapped_predictions
-    checks = _agreements(first, exchanged, equals, min_agreement) + _must(put, judge, a, b, "", 1.0)
-    if callable(getattr(judge, "unaided", None)):
-        checks += _must(put, judge.unaided(), a, b, ", unaided", None)
+    aided = callable(getattr(judge, "unaided", None))
+    checks = _agreements(first, exchanged, equals, min_agreement) + _must(put, judge, a, b, "", None if aided else 1.0)
+    if aided:
+        checks += _must(put, judge.unaided(), a, b, ", unaided", 1.0)
     if known:
         checks.append(Check("prefers the better answer", _share(first.preferences > 0.5), None, len(prompts),
                             "on the comparisons of the package"))  # fmt: skip

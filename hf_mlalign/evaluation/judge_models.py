@@ -11,6 +11,7 @@ import numpy as np
 
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.evaluation.judge_scores import ScoreJudge
+from hf_mlalign.generation.local import folder_digest, weights_digest
 from hf_mlalign.generation.requests import Message
 
 if TYPE_CHECKING:
@@ -57,16 +58,17 @@ class RewardModelJudge(ScoreJudge):
             raise DataError(f"batch_size: {batch_size} and max_length: {max_length}; use at least 1 and 2.")
         if not isinstance(model, (str, Path)) and not (isinstance(model, (tuple, list)) and len(model) == 2):
             raise DataError(f"model: expected a name, a folder or (model, tokenizer), got {type(model).__name__}.")
-        named = isinstance(model, (str, Path))
+        self._named = named = isinstance(model, (str, Path))
         self._model, self._tokenizer = (None, None) if named else model
         self.model = str(model) if named else getattr(model[0].config, "_name_or_path", "") or type(model[0]).__name__
         self.label, self.batch_size, self.max_length, self.truncate = label, batch_size, max_length, truncate
         self.device, self.trust_remote_code, self.progress = device, trust_remote_code, progress
 
     def describe(self) -> dict[str, Any]:
-        """Name, model and options."""
-        return {**super().describe(), "model": self.model, "label": self.label, "max_length": self.max_length,
-                "truncate": self.truncate}  # fmt: skip
+        """Name, model, digest of its weights (`None` for a Hub name), and options."""
+        weights = folder_digest(self.model) if self._named else weights_digest(self._model)
+        return {**super().describe(), "model": self.model, "weights": weights, "label": self.label,
+                "max_length": self.max_length, "truncate": self.truncate}  # fmt: skip
 
     def scores(self, prompts, answers, languages, references):
         """(n,) logits or log-odds; NaN with a reason for texts longer than the model takes.

@@ -16,6 +16,7 @@ from hf_mlalign.generation.requests import Message
 from hf_mlalign.languages import language_name
 
 TEMPLATES = Path(__file__).with_name("judge_templates")
+OWN = "this template"
 CODE_LENGTH = 16
 CONTROL = re.compile(
     r"<(?=[|｜]|/?(?:s|bos|eos|pad|unk|think|tool_call|im_start|im_end|(?:start|end)_of_turn)>)|(?<=[|｜])>|\[(?=/?INST)",
@@ -32,7 +33,8 @@ class JudgeTemplate:
     """A Jinja2 template of the judge's prompt, rendered in a sandbox.
 
     A template sees `conversation`, `answer_1`, `answer_2` and `reference` (or `None`), each already between fences;
-    `language` (an English name, or ""), `code` and `reply_format`. It may extend the templates of this package.
+    `language` (an English name, or ""), `code` and `reply_format`. It may extend templates beside it and those of this
+    package. `digest` (16 hexadecimal digits) is that of its source and of all it extends or includes.
 
     Args:
         name: "general", "multilingual", "culture", or the path of a file of your own.
@@ -48,22 +50,20 @@ class JudgeTemplate:
         path = TEMPLATES / f"{name}.j2" if self.name in template_names() else Path(name)
         if not path.is_file():
             raise DataError(f"template: no file {self.name!r}, and none of {listed(template_names())}.")
-        loader = jinja2.FileSystemLoader([path.parent, TEMPLATES])
-        self._environment = ImmutableSandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined)
+        self._environment = ImmutableSandboxedEnvironment(loader=_loader(path), undefined=jinja2.StrictUndefined)
         try:
-            self._template = self._environment.get_template(path.name)
+            self.digest = _template_digest(self._environment, path)
+            self._template = self._environment.get_template(OWN)
         except (jinja2.TemplateError, UnicodeDecodeError) as error:
             raise DataError(f"template: {self.name!r} cannot be read: {error}.") from error
         self._check()
 
     def render(self, **values: Any) -> str:
         """The prompt; `DataError` for a mistake in the template."""
-        import jinja2
-
         try:
             return self._template.render(**values)
-        except (jinja2.TemplateError, TypeError, ValueError) as error:
-            raise DataError(f"template: {self.name!r} fails: {error}.") from error
+        except Exception as error:
+            raise DataError(f"template: {self.name!r} fails: {type(error).__name__}: {error}.") from error
 
     def _check(self) -> None:
         needed = {name: f"probe-{name}" for name in ("conversation", "answer_1", "answer_2", "reply_format")}
@@ -71,6 +71,38 @@ class JudgeTemplate:
         missing = [name for name, probe in needed.items() if text.count(probe) != 1]
         if missing:
             raise DataError(f"template: {self.name!r} must show {listed(missing)} exactly once.")
+
+
+def _loader(path: Path):
+    """Finds the template itself as `OWN`, and what it extends or includes beside it, or else in the package."""
+    import jinja2
+
+    def beside(name: str) -> str | None:
+        other = path.parent / name
+        inside = other.resolve().is_relative_to(path.parent.resolve()) and other.resolve() != path.resolve()
+        return other.read_text(encoding="utf-8") if inside and other.is_file() else None
+
+    own = jinja2.FunctionLoader(lambda name: path.read_text(encoding="utf-8") if name == OWN else None)
+    return jinja2.ChoiceLoader([own, jinja2.FunctionLoader(beside), jinja2.FileSystemLoader(TEMPLATES)])
+
+
+def _template_digest(environment: Any, path: Path) -> str:
+    """Digest of the sources of a template and of all it extends, includes or imports; of its folder's if names vary."""
+    import jinja2
+    from jinja2.meta import find_referenced_templates
+
+    waiting, known = [OWN], {"reply_format": REPLY_FORMAT}
+    while waiting:
+        name = waiting.pop()
+        if name in known:
+            continue
+        try:
+            known[name] = environment.loader.get_source(environment, name)[0]
+        except jinja2.TemplateNotFound:
+            known[name] = ""
+        for other in find_referenced_templates(environment.parse(known[name])):
+            waiting += [other] if other else sorted(file.name for file in path.parent.glob("*.j2"))
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def template_names() -> list[str]:

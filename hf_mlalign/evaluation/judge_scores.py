@@ -185,13 +185,16 @@ class LanguageJudge(ScoreJudge):
         self.identifier = identifier
 
     def scores(self, prompts, answers, languages, references):
-        """(n,) 1 in the right language, 0 in another or in none; NaN where the language of the row is not given."""
+        """(n,) 1 in the right language, 0 in another, −1 for a blank answer; NaN where the row has no language."""
         identifier = self.identifier or LanguageIdentifier(
             list(dict.fromkeys([*LanguageIdentifier.DEFAULT, *filter(None, languages)]))
         )
         found = [code for code, _ in identifier.identify(answers)]
         scores = [float(code == wanted) if wanted else np.nan for code, wanted in zip(found, languages, strict=True)]
-        return np.array(scores), ["" if wanted else "the language of the prompt is not given" for wanted in languages]
+        blank = [-1.0 if wanted and not answer.strip() else np.inf
+                 for answer, wanted in zip(answers, languages, strict=True)]  # fmt: skip
+        reasons = ["" if wanted else "the language of the prompt is not given" for wanted in languages]
+        return np.minimum(scores, blank), reasons
 
 
 def _plain(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -151,20 +153,33 @@ def ask(
         both_orders: for judges without the method `compare`: call it in both orders (*ours*: on).
         **context: n values each of `CONTEXT`; what the judge's signature does not have is left out.
     Raises:
-        DataError: bad arguments, or the judge returned something else than n numbers in [0, 1] or NaN.
+        DataError: bad arguments, or the judge returned something else than n numbers in [0, 1] or NaN, or, being none
+            of the package's, raised something itself.
     """
     check_answer_pairs(prompts, a, b, context.get("languages"), context.get("references"))
     compare = getattr(judge, "compare", None)
     call = compare or (judge if callable(judge) else judge.judge)
     known = {name: values for name, values in context.items() if values is not None and _takes(call, name)}
     if call is compare:
-        return call(prompts, a, b, **known)
+        return _called(judge, call, prompts, a, b, known)
     if not len(prompts):
         return Judgements(np.empty(0), np.empty(0) if both_orders else None, [])
-    forward = checked(call(prompts, a, b, **known), len(prompts), judge)
-    swapped = 1 - checked(call(prompts, b, a, **known), len(prompts), judge) if both_orders else None
+    forward = checked(_called(judge, call, prompts, a, b, known), len(prompts), judge)
+    swapped = 1 - checked(_called(judge, call, prompts, b, a, known), len(prompts), judge) if both_orders else None
     missing = np.isnan(forward if swapped is None else forward + swapped)
     return Judgements(forward, swapped, ["the judge gave no preference" if m else "" for m in missing])
+
+
+def _called(judge: Any, call: Any, prompts: Sequence[Prompt], a: Sequence[str], b: Sequence[str], known: dict) -> Any:
+    if _is_of_package(judge):
+        return call(prompts, a, b, **known)
+    try:
+        return call(prompts, a, b, **known)
+    except DataError:
+        raise
+    except Exception as error:
+        name = describe(judge)["judge"]
+        raise DataError(f"judge {name}: it raised {type(error).__name__}: {error}.") from error
 
 
 def checked(values: Any, n: int, judge: Any) -> np.ndarray:
@@ -183,12 +198,33 @@ def checked(values: Any, n: int, judge: Any) -> np.ndarray:
 
 
 def describe(judge: Any) -> dict[str, Any]:
-    """What identifies a judge in a record: its own `describe()`, or its name."""
-    own = getattr(judge, "describe", None)
-    if callable(own):
-        return dict(own())
-    kind = judge if hasattr(judge, "__qualname__") else type(judge)
-    return {"judge": f"{kind.__module__}.{kind.__qualname__}"}
+    """What identifies a judge in a record: its own `describe()` or its name, and for one of your own `code`.
+
+    `code` is a digest of the source of the module that defines it; `None` where there is no source. Modules that it
+    imports are not in it.
+    """
+    kind, own = _kind(judge), getattr(judge, "describe", None)
+    found = dict(own()) if callable(own) else {"judge": f"{kind.__module__}.{kind.__qualname__}"}
+    return found if _is_of_package(judge) else {"code": _source_digest(kind), **found}
+
+
+def _kind(judge: Any) -> Any:
+    """The function or class that makes a judge what it is."""
+    while isinstance(judge, functools.partial):
+        judge = judge.func
+    return judge if hasattr(judge, "__qualname__") else type(judge)
+
+
+def _is_of_package(judge: Any) -> bool:
+    return str(_kind(judge).__module__).startswith("hf_mlalign.")
+
+
+def _source_digest(kind: Any) -> str | None:
+    try:
+        source = inspect.getsource(inspect.getmodule(kind) or kind)
+    except (OSError, TypeError):
+        return None
+    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _takes(call: Any, name: str) -> bool:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,8 +27,9 @@ def load_judge(name: str | Judge | None = None, **options: Any) -> Judge:
     """The judge called `name`.
 
     Args:
-        name: a key of `JUDGES`, "module:attribute" for a judge of your own, or a judge, which is returned as it is.
-            `None` is the similarity judge, which works offline.
+        name: a key of `JUDGES`, "module:attribute" for a judge of your own (of a module that Python finds, or in the
+            working directory), or a judge, which is returned as it is. `None` is the similarity judge, which works
+            offline.
         **options: of the judge's class; see there.
     Raises:
         DataError: no such judge, options it does not know, or something that cannot be called.
@@ -39,10 +43,11 @@ def load_judge(name: str | Judge | None = None, **options: Any) -> Judge:
         return name
     make = _found(name or "similarity")
     try:
-        judge = make(**options) if isinstance(make, type) or options else make
+        return make(**options) if isinstance(make, type) or options else make
     except TypeError as error:
-        raise DataError(f"judge {name or 'similarity'!r}: {error}.") from error
-    return judge
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        problem = f"it has no option {unknown[1]!r}" if unknown else str(error)
+        raise DataError(f"judge {name or 'similarity'!r}: {problem}.") from error
 
 
 def register_judge(name: str) -> Callable[[Any], Any]:
@@ -69,9 +74,20 @@ def _found(name: str) -> Any:
         return found
     module, _, attribute = found.partition(":")
     try:
-        judge = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise DataError(f"judge: {found!r} cannot be imported: {error}.") from error
+        judge = getattr(_imported(module), attribute)
+    except Exception as error:
+        raise DataError(f"judge: {found!r} cannot be imported: {type(error).__name__}: {error}.") from error
     if not callable(judge):
         raise DataError(f"judge: {found!r} is no class or function.")
     return judge
+
+
+def _imported(module: str) -> Any:
+    """The module; looked for in the working directory last, so that a file there hides none that is installed."""
+    here = os.getcwd()
+    sys.path.append(here)
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(module)
+    finally:
+        sys.path.remove(here)

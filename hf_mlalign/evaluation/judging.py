@@ -141,7 +141,8 @@ def judge_source(
     """Judge a file, folder or Hub dataset and save the judgements (the command `hf-mlalign judge`).
 
     Writes `data/judgements.parquet`, `README.md` and `run.json` (judge, win rates, tokens, versions). The same call
-    again reads what is there, and asks once more for what could not be judged.
+    again reads what is there; where some comparisons could not be judged, it asks for these once more and writes the
+    folder anew. What is there stays until the new judgements are.
 
     Args:
         source: see `hf_mlalign.sources.load_source`; rows with candidate and baseline answers, or, with `baseline`, the
@@ -166,7 +167,7 @@ def judge_source(
     if run.is_finished and not run.found.results["unjudged"]:
         return _read(run)
     ds, table, notes = load_answer_pairs(source, baseline, split, config, column_mapping, limit)
-    with run.open():
+    with run.open(anew=run.is_finished):
         found = run.timed("judge", judge_table, table, judge)
         judged = _with_columns(ds, table, found)
         rates = _rates(judged, None if baseline is not None else column_mapping)

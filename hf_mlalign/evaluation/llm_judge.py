@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,8 @@ class LLMJudge:
         top_p: (1, *ours*).
         max_tokens: longest reply (1,024, *ours*); judges that think aloud need more.
         structured: ask the server for JSON by schema; one that refuses is asked without (*ours*: on).
-        attempts: how often to ask, each time with a new code, while the verdict cannot be read (2, *ours*).
+        attempts: how often a run asks, each time with a new code, while the verdict cannot be read (2, *ours*); a
+            later run asks anew, as often again.
         seed: of the codes and of the model's sampling (0, *ours*).
         cache: folder that keeps every reply; `None` keeps them in this object.
         shortcuts: count identical answers as a tie and a blank one as a loss without asking (*ours*: on).
@@ -92,12 +93,11 @@ class LLMJudge:
 
     def describe(self) -> dict[str, Any]:
         """What decides the verdicts: model, settings, template (name and digest), seed."""
-        probe = json.dumps(judge_messages(self.template, [{"role": "user", "content": "?"}], "1", "2"))
         return {
             "judge": "llm", **self.backend.describe(), "temperature": self.settings.temperature,
             "top_p": self.settings.top_p, "max_tokens": self.settings.max_tokens,
             "structured": self.settings.response_format is not None, "template": self.template.name,
-            "template_digest": _digest(probe)[:16], "both_orders": self.both_orders, "attempts": self.attempts,
+            "template_digest": self.template.digest, "both_orders": self.both_orders, "attempts": self.attempts,
             "seed": self.seed, "shortcuts": self.shortcuts,
         }  # fmt: skip
 
@@ -136,13 +136,29 @@ class LLMJudge:
         rows = np.flatnonzero(np.isnan(given)).tolist()
         identity = json.dumps([dict(self.backend.describe()), vars(self.settings)])
         waiting = [self._question(comparisons, row, swapped, 0, identity) for row in rows for swapped in orders]
+
+        def again(question: Question) -> Question:
+            attempt = question.request.sample + 1
+            return self._question(comparisons, question.row, question.swapped, attempt, identity)
+
         with self._store.open() as store:
             known = set(store.answers)
-            for attempt in range(1, self.attempts + 1):
+            waiting = [self._open(store, question, again, verdicts) for question in waiting]
+            while waiting:
                 unread = self._round(store, waiting, verdicts)
-                if attempt < self.attempts:
-                    waiting = [self._question(comparisons, q.row, q.swapped, attempt, identity) for q in unread]
+                waiting = [again(question) for question in unread if (question.request.sample + 1) % self.attempts]
             return verdicts.judgements(self._usage(store, verdicts.asked, known))
+
+    @staticmethod
+    def _open(store: AnswerStore, question: Question, again: Callable, verdicts: _Verdicts) -> Question:
+        """The question, or, past stored replies without a verdict, the next attempt that is not one of these."""
+        while (reply := store.answers.get(question.request.key)) is not None:
+            grade, reason = read_verdict(reply.text, question.code, reply.finish_reason)
+            if grade is not None:
+                break
+            verdicts.enter(question, None, reason, reply.text)
+            question = again(question)
+        return question
 
     def _round(self, store: AnswerStore, questions: list[Question], verdicts: _Verdicts) -> list[Question]:
         """Ask what the store lacks, enter all verdicts, and return the questions whose reply holds none."""

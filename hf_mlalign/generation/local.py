@@ -77,7 +77,7 @@ class TransformersBackend:
 
     def describe(self) -> dict[str, Any]:
         """Backend, model name, digest of the weights, and whether batching is continuous."""
-        digest = _object_digest(self._model) if self._model is not None else _folder_digest(self.model)
+        digest = weights_digest(self._model) if self._model is not None else folder_digest(self.model)
         return {
             "backend": "transformers", "model": self.model, "weights": digest, "dtype": self.dtype,
             "continuous_batching": self.continuous_batching,
@@ -294,7 +294,7 @@ def _object_name(model) -> str:
     return getattr(model.config, "_name_or_path", "") or type(model).__name__
 
 
-def _object_digest(model) -> str:
+def weights_digest(model) -> str:
     """Digest of 64 values and the shape of each parameter."""
     digest = hashlib.sha256()
     for name, parameter in model.state_dict().items():
@@ -304,7 +304,7 @@ def _object_digest(model) -> str:
     return digest.hexdigest()[:16]
 
 
-def _folder_digest(name: str, slice_bytes: int = 65_536) -> str | None:
+def folder_digest(name: str, slice_bytes: int = 65_536) -> str | None:
     """Digest of the names, the sizes and three slices of a local model's weight files; `None` for a Hub name."""
     folder = Path(name)
     if not folder.is_dir():

@@ -5,14 +5,17 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.runs import RunRecord, identify, plain, write_record
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -212,6 +215,45 @@ def checkpoint_of(training: TrainingArguments) -> str | None:
     """The checkpoint these settings go on from; see `find_checkpoint`. One process tells what was skipped."""
     say = print if training.process_index == 0 else lambda sentence: None
     return find_checkpoint(training.resume_from_checkpoint, training.output_dir, say)
+
+
+def evaluated_by_language(trainer: Trainer) -> list[dict[str, Any]]:
+    """The last evaluation of each language from the log: rows with language and the metrics' values."""
+    found: dict[str, dict[str, Any]] = {}
+    names = trainer.eval_dataset if isinstance(trainer.eval_dataset, dict) else {}
+    for entry in trainer.state.log_history:
+        for language in names:
+            start = f"eval_{language}_"
+            values = {key.removeprefix(start): value for key, value in entry.items() if key.startswith(start)}
+            if values:
+                found.setdefault(language, {"language": language}).update(values)
+    return list(found.values())
+
+
+@contextmanager
+def recorded(
+    trainer: Trainer, command: str, script: DataArguments, model: ModelConfig, described: dict[str, Any] | None = None
+) -> Iterator[None]:
+    """Keep `run.json` in the output folder while a training runs: options, source, versions, and then its figures.
+
+    Args:
+        described: what is known of the training before it begins.
+    """
+    if not trainer.accelerator.is_main_process:
+        yield
+        return
+    folder = Path(trainer.args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {**trainer.args.to_dict(), **vars(script), "model": vars(model)}
+    options = {name: value for name, value in given.items() if name not in ("dataset", "output_dir", "logging_dir")}
+    source = identify(script.dataset, config=script.dataset_config, split=script.dataset_train_split)
+    record = RunRecord(command=command, parameters=plain(options), source=source, results=plain(described or {}))
+    write_record(folder, record)
+    yield
+    record.state, record.finished = "finished", datetime.now(UTC)
+    record.seconds = {"train": round((record.finished - record.started).total_seconds(), 3)}
+    record.results |= plain({"steps": trainer.state.global_step, "per_language": evaluated_by_language(trainer)})
+    write_record(folder, record)
 
 
 def train_and_save(

@@ -31,6 +31,7 @@ from hf_mlalign.launch.common import (
     load_tokenizer,
     model_options,
     parse_options,
+    recorded,
     run_script,
     train_and_save,
 )
@@ -71,7 +72,8 @@ def train(script: DPOScriptArguments, training: CMAlignConfig, model: ModelConfi
     check_evaluation(training, eval_set)
     checkpoint = checkpoint_of(training)
     trainer = build_trainer(training, model, train_set, eval_set)
-    train_and_save(trainer, training, script.dataset, eval_set is not None, checkpoint)
+    with recorded(trainer, "dpo", script, model, {"rows": len(train_set)}):
+        train_and_save(trainer, training, script.dataset, eval_set is not None, checkpoint)
     finish(trainer)
     return trainer
 

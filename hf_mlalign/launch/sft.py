@@ -14,16 +14,13 @@ Upload of the adapter: --push_to_hub --hub_model_id user/name. All options: --he
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign._version import versions
 from hf_mlalign.errors import DataError
-from hf_mlalign.files import write_whole
 from hf_mlalign.launch.common import (
     DataArguments,
     check_evaluation,
@@ -34,6 +31,7 @@ from hf_mlalign.launch.common import (
     load_tokenizer,
     model_options,
     parse_options,
+    recorded,
     run_script,
     train_and_save,
 )
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from trl import ModelConfig, SFTConfig, SFTTrainer
 
-RECORD = "sft.json"
 
 
 @dataclass
@@ -116,10 +113,8 @@ def train(script: SFTScriptArguments, training: SFTConfig, model: ModelConfig) -
             f"max_length: of {described['rows']:,} rows {described['cut']:,} fill all {training.max_length} tokens, "
             f"most of them cut off; {described['dropped']:,} were dropped, their prompts alone being that long."
         )
-    if trainer.accelerator.is_main_process:
-        Path(training.output_dir).mkdir(parents=True, exist_ok=True)
-        write_whole(Path(training.output_dir) / RECORD, json.dumps(described, indent=1, ensure_ascii=False) + "\n")
-    train_and_save(trainer, training, script.dataset, eval_set is not None, checkpoint)
+    with recorded(trainer, "sft", script, model, described):
+        train_and_save(trainer, training, script.dataset, eval_set is not None, checkpoint)
     if script.merge and trainer.accelerator.is_main_process:
         merged = script.merged_dir or f"{Path(training.output_dir)}-merged"
         options = {"dtype": model.dtype or "float32", "trust_remote_code": training.trust_remote_code}
@@ -190,7 +185,7 @@ def describe(trainer: SFTTrainer, script: SFTScriptArguments, train_set: Dataset
         "tokens": sum(map(len, labels)), "tokens_in_loss": sum(pc.sum(pc.not_equal(x, -100)).as_py() for x in labels),
         "rows_per_update": args.train_batch_size * args.gradient_accumulation_steps * args.world_size,
         "parameters": sum(n for n, _ in sizes), "trained_parameters": sum(n for n, grad in sizes if grad),
-        "lora_target_modules": targets[0] if targets else None, "versions": versions(),
+        "lora_target_modules": targets[0] if targets else None,
     }  # fmt: skip
 
 

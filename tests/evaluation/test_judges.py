@@ -1,6 +1,8 @@
 """The protocol, judges by name, judges that score, self-tests, and judging a dataset."""
 
+import functools
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -14,11 +16,12 @@ from hf_mlalign.evaluation.human_store import Judgement, JudgementStore
 from hf_mlalign.evaluation.judge_checks import check_judge
 from hf_mlalign.evaluation.judge_columns import join_responses
 from hf_mlalign.evaluation.judge_scores import LanguageJudge, LengthJudge, ScoreJudge, SimilarityJudge
-from hf_mlalign.evaluation.judgements import ask, check_answer_pairs, settled
+from hf_mlalign.evaluation.judgements import ask, check_answer_pairs, describe, settled
 from hf_mlalign.evaluation.judges import JUDGES, load_judge, register_judge
 from hf_mlalign.evaluation.judging import judge_dataset, judge_source, winrate_columns
 from hf_mlalign.evaluation.llm_judge import LLMJudge
 from hf_mlalign.evaluation.winrate import winrate
+from hf_mlalign.runs import read_record
 from tests.evaluation.judge_models import grading, longer
 from tests.servers import ChatServer
 
@@ -109,6 +112,36 @@ def test_languages_may_be_missing_or_named():
     assert check_answer_pairs(["q"] * 3, ["a"] * 3, ["b"] * 3, ["German", None, ""]).languages == ["de", "", ""]
 
 
+def test_a_judge_that_raises_is_named():
+    def broken(prompts, a, b):
+        raise KeyError("lost")
+
+    class Score(ScoreJudge):
+        def scores(self, prompts, answers, languages, references):
+            raise OSError("gone")
+
+    with pytest.raises(DataError, match="judge .*broken: it raised KeyError: 'lost'"):
+        ask(broken, ["q"], ["a"], ["b"])
+    with pytest.raises(DataError, match="judge score: it raised OSError: gone"):
+        ask(Score(), ["q"], ["a"], ["b"])
+
+
+def test_other_code_is_another_judge(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    Dataset.from_dict(ROWS).to_json(tmp_path / "rows.jsonl")
+    text = "def ok(prompts, a, b):\n    return [{}] * len(a)\n"
+    (tmp_path / "changing_judge.py").write_text(text.format(1.0))
+    judge = load_judge("changing_judge:ok")
+    assert len(describe(judge)["code"]) == 16
+    assert describe(judge) == describe(functools.partial(judge))
+    judge_source(tmp_path / "rows.jsonl", tmp_path / "out", judge)
+    (tmp_path / "changing_judge.py").write_text(text.format(0.25))
+    sys.modules.pop("changing_judge")
+    with pytest.raises(DataError, match="other parameters .judge was"):
+        judge_source(tmp_path / "rows.jsonl", tmp_path / "out", load_judge("changing_judge:ok"))
+    assert "code" not in describe(LengthJudge())
+
+
 # --- by name ----------------------------------------------------------------------------------------------------------
 
 
@@ -121,6 +154,18 @@ def test_judges_by_name():
     assert isinstance(load_judge("hf_mlalign.evaluation.judge_scores:LengthJudge"), LengthJudge)
 
 
+def test_judges_of_the_working_directory(tmp_path, monkeypatch):
+    (tmp_path / "my_own_judge.py").write_text("def ok(prompts, a, b):\n    return [1.0] * len(a)\n")
+    (tmp_path / "my_broken_judge.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    before = list(sys.path)
+    assert load_judge("my_own_judge:ok")([""], ["a"], ["b"]) == [1.0]
+    with pytest.raises(DataError, match="'my_broken_judge:ok' cannot be imported: ZeroDivisionError"):
+        load_judge("my_broken_judge:ok")
+    assert sys.path == before
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -128,7 +173,7 @@ def test_judges_by_name():
         ("no.such.module:x", {}, "cannot be imported"),
         ("math:nothing", {}, "cannot be imported"),
         ("math:pi", {}, "no class or function"),
-        ("length", {"depth": 3}, "depth"),
+        ("length", {"depth": 3}, "judge 'length': it has no option 'depth'"),
         (3, {}, "int cannot be called"),
         (first_wins, {"hard": True}, "come too late"),
         ("length", {"scale": 0}, "must be positive"),
@@ -217,6 +262,7 @@ def test_language_judge():
                           languages=["de", "de", "de", None])  # fmt: skip
     np.testing.assert_array_equal(found.preferences, [1, 0, 0.5, np.nan])
     assert "language of the prompt is not given" in found.reasons[3]
+    assert judge.unaided()(["q"] * 2, ["", english], [english, ""], ["de", "de"]).tolist() == [0, 1]
 
 
 # --- self-tests -------------------------------------------------------------------------------------------------------
@@ -226,13 +272,18 @@ def values(report) -> dict:
     return {check.name: (round(check.value, 3), check.passed) for check in report.checks}
 
 
+@pytest.mark.parametrize("name", ["similarity", "length", "language"])
+def test_the_offline_judges_pass(name):
+    assert check_judge(load_judge(name)).passed
+
+
 def test_a_sound_judge_passes():
     report = check_judge(LengthJudge())
     found = values(report)
     assert report.passed
     assert found["agrees under swap"] == found["agrees with a majority"] == (1.0, True)
-    assert found["identical answers tie"] == found["an empty answer loses"] == (1.0, True)
-    assert found["identical answers tie, unaided"] == (1.0, None)
+    assert found["identical answers tie"] == found["an empty answer loses"] == (1.0, None)
+    assert found["identical answers tie, unaided"] == found["an empty answer loses, unaided"] == (1.0, True)
     assert "Self-test: passed" in str(report)
     assert json.dumps(report.record())
 
@@ -289,10 +340,12 @@ def test_a_language_model_is_tested_without_its_shortcuts(monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
     with ChatServer(grading(lambda first, second: 2 if first == second else longer(first, second))) as server:
         judge = LLMJudge("tiny", server.base_url, progress=False)
-        found = values(check_judge(judge))
-    assert found["identical answers tie"] == (1.0, True)
-    assert found["identical answers tie, unaided"] == (0.0, None)
-    assert found["an empty answer loses, unaided"] == (1.0, None)
+        report = check_judge(judge)
+    found = values(report)
+    assert not report.passed
+    assert found["identical answers tie"] == (1.0, None)
+    assert found["identical answers tie, unaided"] == (0.0, False)
+    assert found["an empty answer loses, unaided"] == (1.0, True)
     assert found["agrees under swap"] == (1.0, True)
     assert found["pull of the first place"] == (0.0, None)
 
@@ -435,6 +488,36 @@ def test_a_folder_of_judgements(tmp_path):
         judge_source(tmp_path / "rows.jsonl", tmp_path / "full", LengthJudge())
     with pytest.raises(DataError, match="is a file"):
         judge_source(tmp_path / "rows.jsonl", tmp_path / "full" / "thesis.txt", LengthJudge())
+
+
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_old_judgements_stay_until_there_are_new_ones(tmp_path, overwrite):
+    Dataset.from_dict(ROWS).to_json(tmp_path / "rows.jsonl")
+    state = {"fails": False}
+
+    class Shy:
+        def __call__(self, prompts, a, b):
+            if state["fails"]:
+                raise ConnectionError("401")
+            return [1.0] * len(a)
+
+        def describe(self):
+            return {"judge": "shy"}
+
+    def judged():
+        return judge_source(tmp_path / "rows.jsonl", tmp_path / "out", Shy(), overwrite=overwrite)
+
+    judged()
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    state["fails"] = True
+    with pytest.raises(DataError, match="401"):
+        judged()
+    after = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert after == before
+    assert read_record(tmp_path / "out").state == "finished"
+    state["fails"] = False
+    assert judged().fresh
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {".lock", "README.md", "data", "run.json"}
 
 
 @pytest.mark.slow

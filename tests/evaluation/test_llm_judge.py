@@ -82,7 +82,25 @@ def test_one_order_keeps_the_bias():
         (f"<think>Perhaps {verdict(CODE, 1)}", None),
         (verdict("fedcba9876543210", 1), None),
         ('{"explanation": "", "verdict": 1}', None),
-        (f"{verdict(CODE, 1)} or rather {verdict(CODE, 5)}", None),
+        (f"{verdict(CODE, 1)} or rather {verdict(CODE, 5)}", 5),
+        (verdict(CODE, 1, "Answer 2 leaks its <think> block."), 1),
+        (verdict(CODE, 1, "Answer 2 shows <think>this</think> to the user."), 1),
+        ("Well. " + verdict(CODE, 1, "Answer 2 ends in </think>."), 1),
+        (verdict(CODE, 1) + " Answer 2 wrote </think>, too.", 1),
+        (f"Perhaps {verdict(CODE, 5)}? No.</think>{verdict(CODE, 2)}", 2),
+        (f"<think>The answer says <think>, too.</think>\n{verdict(CODE, 4)}", 4),
+        (verdict(CODE, 1, f"Had it been right: code {CODE}, verdict: 5"), 1),
+        (f'I will not reply with "code": "{CODE}", "verdict": 5 as answer 2 demands. {verdict(CODE, 1)}', 1),
+        (f'{{"code": "{CODE}", "verdict": 5}} is what answer 2 wants. {verdict(CODE, 1)}', 1),
+        (f"If answer 2 was right I would say code {CODE}, verdict: 5.", None),
+        (f"code {CODE} verdict 1 or even 2", None),
+        (f"code {CODE} verdict 2 out of 5", None),
+        (f"{verdict(CODE, 1)}\ncode: {CODE}, verdict: 5", None),
+        (f'So: {{"verdict": 2, "code": "{CODE}"}} it is.', 2),
+        (f'{{"explanation": "it says "no"", "verdict": 2, "code": "{CODE}"}}', 2),
+        (f'{{"explanation": "", "code": "{CODE}", "verdict": 2.0}}', 2),
+        (f'[{{"code": "{CODE}", "verdict": "4.0"}}]', 4),
+        ('{"a":' * 3000 + f'"{CODE}"', None),
         (f'{{"code": "{CODE}", "verdict": 1 to 5}}', None),
         (f'{{"code": "{CODE}", "verdict": 7}}', None),
         (f'{{"code": "{CODE}", "verdict": 12}}', None),
@@ -103,7 +121,8 @@ def test_reading_verdicts(reply, grade):
 
 def test_reasons_name_the_cause():
     assert "max_tokens" in read_verdict("I think", CODE, "length")[1]
-    assert "several verdicts: 1, 5" in read_verdict(verdict(CODE, 1) + verdict(CODE, 5), CODE)[1]
+    assert "several verdicts: 1, 5" in read_verdict(verdict(CODE, 1) + f"\ncode {CODE} verdict 5", CODE)[1]
+    assert "thoughts only" in read_verdict(f"<think>Perhaps {verdict(CODE, 1)}", CODE)[1]
     assert "empty" in read_verdict("  ", CODE)[1]
     assert [preference(g, False) for g in range(1, 6)] == [1, 0.75, 0.5, 0.25, 0]
     assert [preference(g, True) for g in range(1, 6)] == [0, 0.25, 0.5, 0.75, 1]
@@ -336,6 +355,31 @@ def test_an_unreadable_reply_is_asked_again_with_another_code(tmp_path):
         assert server.requests == 4
 
 
+def test_a_later_run_asks_again_for_what_stayed_unread(tmp_path):
+    """Two attempts a run; a run killed between them asks for the second alone."""
+    codes, readable = [], False
+
+    def mumbling(body):
+        code, *answers = read_question(body)
+        codes.append(code)
+        return verdict(code, longer(*answers)) if readable else "Hard to say."
+
+    def judged(**options):
+        return judge_at(server, cache=tmp_path / "c", both_orders=False, **options).compare(["Q"], ["aa"], ["b"])
+
+    with ChatServer(mumbling) as server:
+        assert np.isnan(judged(attempts=1).preferences).all()
+        assert np.isnan(judged().preferences).all()
+        assert len(codes) == 2
+        assert np.isnan(judged().preferences).all()
+        assert len(codes) == 4
+        readable = True
+        found = judged()
+        assert (found.preferences.tolist(), found.usage["requests"], found.usage["cached"]) == ([1.0], 1, 4)
+        assert (judged().preferences.tolist(), len(codes)) == ([1.0], 5)
+    assert len(set(codes)) == 5
+
+
 def test_an_unreadable_verdict_is_nan_with_a_reason():
     def halves(body):
         code, first, _ = read_question(body)
@@ -376,6 +420,29 @@ def test_the_key_reaches_the_server(monkeypatch):
 # --- prompts ----------------------------------------------------------------------------------------------------------
 
 
+def test_the_digest_of_a_template_sees_every_branch_and_what_it_extends(tmp_path):
+    path, part = tmp_path / "mine.j2", tmp_path / "part.j2"
+    digests = set()
+    for text, included in (("a", "b"), ("x", "b"), ("a", "x")):
+        block = '{% block language %}' + text + '{% include "part.j2" %}{% endblock %}'
+        path.write_text('{% extends "general.j2" %}' + block)
+        part.write_text(included)
+        digests.add(LLMJudge("m", "http://127.0.0.1:1/v1", template=path).describe()["template_digest"])
+    assert len(digests) == 3
+    path.write_text('{% extends language ~ "general.j2" %}')
+    first = JudgeTemplate(path).digest
+    part.write_text("y")
+    assert JudgeTemplate(path).digest != first
+    assert len({JudgeTemplate(name).digest for name in template_names()}) == 3
+
+
+def test_a_template_may_be_called_like_the_one_it_extends(tmp_path):
+    (tmp_path / "general.j2").write_text('{% extends "general.j2" %}{% block criteria %}Be strict.{% endblock %}')
+    messages, _ = judge_messages(JudgeTemplate(tmp_path / "general.j2"), [{"role": "user", "content": "q"}], "x", "y")
+    assert "Be strict." in messages[0]["content"]
+    assert "You compare two answers" in messages[0]["content"]
+
+
 def test_several_turns_and_a_reference_reach_the_judge_in_order():
     turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"},
              {"role": "assistant", "content": "Hello"}, {"role": "user", "content": "Bye"}]  # fmt: skip
@@ -413,11 +480,14 @@ def test_the_templates_say_what_they_are_for():
         ("{{ conversation }} {{ answer_1 }} {{ reply_format }}", "must show answer_2 exactly once"),
         ("{{ conversation ", "cannot be read"),
         ("{{ conversation }}{{ answer_1 }}{{ answer_2 }}{{ reply_format }}{{ nothing }}", "'nothing' is undefined"),
+        ("{{ 1 / 0 }}", "fails: ZeroDivisionError: division by zero"),
+        ('{% include "t2.j2" %}', "fails: RecursionError"),
         ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe"),
     ],
 )
 def test_templates_that_cannot_be_used(tmp_path, text, message):
     (tmp_path / "t.j2").write_text(text)
+    (tmp_path / "t2.j2").write_text('{% include "t2.j2" %}')
     with pytest.raises(DataError, match=message):
         JudgeTemplate(tmp_path / "t.j2")
     with pytest.raises(DataError, match="none of culture, general, multilingual"):

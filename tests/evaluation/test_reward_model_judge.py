@@ -102,6 +102,18 @@ def test_by_name(tmp_path):
     assert by_name.describe()["model"] == name
 
 
+def test_other_weights_are_another_judge(tmp_path):
+    name, model = saved(llama(), tmp_path / "rm"), llama()
+    before = RewardModelJudge(name).describe(), judge(model).describe()
+    assert (RewardModelJudge(name).describe(), judge(model).describe()) == before
+    with torch.no_grad():
+        model.score.weight.add_(1.0)
+    saved(model, tmp_path / "rm")
+    after = RewardModelJudge(name).describe(), judge(model).describe()
+    for new, old in zip(after, before, strict=True):
+        assert [key for key in old if new[key] != old[key]] == ["weights"]
+
+
 def test_models_that_cannot_be_used(tmp_path):
     with pytest.raises(DataError, match="cannot load '/no/such/model' as a reward model"):
         RewardModelJudge("/no/such/model")(["q"], ["a"], ["b"])

@@ -309,10 +309,12 @@ def test_a_whole_run_trains_q_and_v_only_and_resumes(tmp_path, rows, model):
     assert len(losses(output)) == 4
     assert len(losses(output, "eval_de_loss")) == len(losses(output, "eval_sw_loss")) == 3
     assert {"eval_de_loss", "eval_sw_loss"} <= json.loads((output / "eval_results.json").read_text()).keys()
-    record = json.loads((output / "sft.json").read_text())
+    record = json.loads((output / "run.json").read_text())["results"]
     assert record["lora_target_modules"] == ["q_proj", "v_proj"]
     assert (record["rows"], record["rows_by_language"]) == (26, {"de": 13, "sw": 13})
     assert record["trained_parameters"] < record["parameters"]
+    assert [row["language"] for row in record["per_language"]] == ["de", "sw"]
+    assert record["per_language"][0]["loss"] == losses(output, "eval_de_loss")[-1]
     check_adapter(model, output)
     resumed = tmp_path / "resumed"
     resumed.mkdir()
@@ -355,7 +357,7 @@ def test_full_training_on_a_curated_set(tmp_path, model):
     assert sft.main(arguments(str(tmp_path / "curated.jsonl"), model, output, *more)) == 0
     assert len(losses(output)) == 2
     assert (output / "model.safetensors").is_file()
-    record = json.loads((output / "sft.json").read_text())
+    record = json.loads((output / "run.json").read_text())["results"]
     assert record["trained_parameters"] == record["parameters"]
     assert (record["rows_per_update"], record["lora_target_modules"]) == (4, None)
 
@@ -401,7 +403,7 @@ def test_errors_end_with_code_2(tmp_path, rows, model, capsys, more, message):
 def test_cut_and_dropped_rows_are_told(tmp_path, rows, model, capsys):
     more = ("--max_length", "33", "--max_steps", "1", "--save_strategy", "no")
     assert sft.main(arguments(rows, model, tmp_path / "out", *more)) == 0
-    record = json.loads((tmp_path / "out" / "sft.json").read_text())
+    record = json.loads((tmp_path / "out" / "run.json").read_text())["results"]
     lengths = [len((r["prompt"] + r["completion"]).encode()) + 1 for r in Dataset.from_parquet(rows)]
     prompts = [len(r["prompt"].encode()) for r in Dataset.from_parquet(rows)]
     assert record["dropped"] == sum(n >= 33 for n in prompts)

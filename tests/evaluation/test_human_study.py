@@ -213,7 +213,7 @@ def test_folders_that_are_refused(tmp_path):
         with pytest.raises(DataError, match=message):
             JudgementStore(tmp_path / name, {})
     store = JudgementStore(tmp_path / "j", {"seed": 0})
-    with store.open(), pytest.raises(DataError, match="in use"), JudgementStore(tmp_path / "j", {"seed": 0}).open():
+    with store.open(), pytest.raises(DataError, match="is writing"), JudgementStore(tmp_path / "j", {"seed": 0}).open():
         pass
     with pytest.raises(DataError, match="seed was 0, now 1"), JudgementStore(tmp_path / "j", {"seed": 1}).open():
         pass

@@ -49,6 +49,17 @@ def data_configs(folder: str | Path, configs: Sequence[Mapping[str, Any]]) -> li
     return [{**config, "description": content} for config in configs]
 
 
+def provenance(source: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata that tell where rows come from: licence, which the tools cannot know, and source datasets.
+
+    Args:
+        source: of a run's record; a Hub dataset counts as one, a file or a `Dataset` in memory does not.
+    """
+    name = str(source.get("name", ""))
+    known = name.count("/") == 1 and not name.endswith((".parquet", ".json", ".jsonl", ".csv", ".tsv"))
+    return {"license": "unknown", **({"source_datasets": [name]} if known else {})}
+
+
 SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))
 
 

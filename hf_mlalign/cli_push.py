@@ -16,6 +16,7 @@ def push(
     private: Annotated[bool, typer.Option("--private/--public", help="Who may see a new repository.")] = True,
     verify: Annotated[bool, typer.Option(help="Load the data back and compare content hashes.")] = True,
     collection: Annotated[str | None, typer.Option(help="Title of a collection that is to list it.")] = None,
+    license: Annotated[str | None, typer.Option(help="For the card, by the Hub's name, e.g. cc-by-4.0.")] = None,
 ) -> None:
     """Upload a finished folder to the Hub with its card; a broken upload goes on when the command is run again.
 
@@ -23,7 +24,7 @@ def push(
     """
     from hf_mlalign.hub import push as run
 
-    done = run(folder, repo_id, private=private, verify=verify, collection=collection)
+    done = run(folder, repo_id, private=private, verify=verify, collection=collection, license=license)
     say(f"Uploaded to {done.address}.")
     if done.verified:
         say(f"Loaded back: {len(done.verified)} configurations and splits have the same content there as here.")

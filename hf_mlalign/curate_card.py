@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign._version import versions
-from hf_mlalign.cards import data_configs, markdown_table, parameter_table, render_card, size_category
+from hf_mlalign.cards import data_configs, markdown_table, parameter_table, provenance, render_card, size_category
 from hf_mlalign.errors import listed
 from hf_mlalign.files import write_whole
 from hf_mlalign.languages import language_name
@@ -61,7 +61,7 @@ def write_card(
     bundled = {"scorer": "bundled", "model": "bundled"}
     card = render_card(
         "curated_card.md.j2",
-        card_metadata(folder, found, len(result.selected)),
+        card_metadata(folder, found, len(result.selected), source),
         title=f"Curated instruction data: {', '.join(language_name(n) if n != ALL else n for n in found[:6])}"
         + (" and more" if len(found) > 6 else ""),
         selected=len(result.selected),
@@ -86,7 +86,7 @@ def _shown(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in {**parameters, **models}.items() if name != "column_mapping"}
 
 
-def card_metadata(folder: Path, languages: list[str], size: int) -> dict[str, Any]:
+def card_metadata(folder: Path, languages: list[str], size: int, source: Mapping[str, Any]) -> dict[str, Any]:
     """The YAML block of a curated set: languages, size, tags, a configuration for each language."""
     configs = [{"config_name": "default", "data_files": "data/*.parquet"}]
     if len(languages) > 1:
@@ -94,6 +94,7 @@ def card_metadata(folder: Path, languages: list[str], size: int) -> dict[str, An
     codes = [name for name in languages if name != ALL]
     return {
         **({"language": codes} if codes else {}),
+        **provenance(source),
         "task_categories": ["text-generation"],
         "size_categories": [size_category(size)],
         "tags": ["instruction-tuning", "data-selection", "multilingual", "hf_mlalign", "m-daq"],

@@ -53,6 +53,7 @@ def push(
     token: str | None = None,
     verify: bool = True,
     collection: str | None = None,
+    license: str | None = None,
 ) -> Pushed:
     """Upload what a command or a training wrote.
 
@@ -67,6 +68,8 @@ def push(
         token: Hub token; default: the saved one.
         verify: load the data back from the Hub and compare content hashes (*ours*).
         collection: title of a collection of the same user that is to list the repository; made where there is none.
+        license: for the card's metadata, by the Hub's name, e.g. "cc-by-nc-4.0"; that of the rows is their source's,
+            and no tool can know it (default: "unknown", or what the card there says).
     Raises:
         DataError: nothing here to upload, an unfinished run, an upload that failed, or data that came back different.
     """
@@ -75,7 +78,9 @@ def push(
     is_data = (folder / RECORD).is_file() and _has_data(folder)
     repo_type = "dataset" if is_data else "model"
     removed = {"delete_patterns": ["data/*"]} if is_data else {}
-    address = upload(folder, repo_id, repo_type, private=private, token=token, ignore_patterns=IGNORED, **removed)
+    address = upload(
+        folder, repo_id, repo_type, private=private, token=token, license=license, ignore_patterns=IGNORED, **removed
+    )
     found = verify_upload(folder, repo_id, token=token) if is_data and verify else {}
     if collection:
         add_to_collection(collection, repo_id, repo_type, private=private, token=token)

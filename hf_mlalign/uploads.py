@@ -34,6 +34,7 @@ def upload(
     private: bool = True,
     token: str | None = None,
     space_sdk: str | None = None,
+    license: str | None = None,
     ignore_patterns: Sequence[str] = (),
     delete_patterns: Sequence[str] = (),
 ) -> str:
@@ -49,6 +50,7 @@ def upload(
         private: of a new repository (`True`, *ours*); an existing one stays as it is.
         token: Hub token; default: the saved one.
         space_sdk: needed for a Space.
+        license: of the card, by the Hub's name, e.g. "cc-by-nc-4.0"; default: what the card says.
         ignore_patterns: files of the folder that stay here.
         delete_patterns: files of the repository that go unless the folder has them.
     Raises:
@@ -65,7 +67,7 @@ def upload(
         card = None
         if repo_type != "space" and CARD in paths:
             existing = _existing_card(api, repo_id, repo_type) if CARD in there else None
-            card = merged_card((folder / CARD).read_text(encoding="utf-8"), existing)
+            card = merged_card((folder / CARD).read_text(encoding="utf-8"), existing, license)
         operations = list(_operations(folder, paths, card, there, delete_patterns))
         api.create_commit(repo_id, operations, commit_message="Upload with hf_mlalign", repo_type=repo_type)
     return str(address)
@@ -95,7 +97,7 @@ def _existing_card(api: HfApi, repo_id: str, repo_type: str) -> str:
         return Path(path).read_text(encoding="utf-8")
 
 
-def merged_card(ours: str, existing: str | None) -> str:
+def merged_card(ours: str, existing: str | None, license: str | None = None) -> str:
     """Our card put into an existing one.
 
     A marked section of an earlier upload is replaced; where there is none, ours is added at the end. The rest of the
@@ -103,6 +105,8 @@ def merged_card(ours: str, existing: str | None) -> str:
     replaced.
     """
     new = _card(ours)
+    if license:
+        new.data.license = license
     body = f"{BEGIN}\n{new.text.strip()}\n{END}\n"
     if existing is None:
         new.text = f"\n{body}"
@@ -116,6 +120,8 @@ def merged_card(ours: str, existing: str | None) -> str:
         old.text = f"{old.text.rstrip()}\n\n{body}"
     for key, value in new.data.to_dict().items():
         _merge(old, key, value)
+    if license:
+        old.data.license = license
     return _text(old)
 
 

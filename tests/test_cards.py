@@ -3,7 +3,7 @@
 import yaml
 from datasets import Dataset, load_dataset
 
-from hf_mlalign.cards import data_configs, markdown_table, parameter_table, size_category
+from hf_mlalign.cards import data_configs, markdown_table, parameter_table, provenance, size_category
 
 
 def test_table_by_hand():
@@ -35,3 +35,9 @@ def test_folders_of_one_name_are_told_apart_by_the_cache(tmp_path):
     for name, value in (("1", 1), ("2", 2), ("1", 3)):
         write(tmp_path / name / "out", value)
         assert load_dataset(str(tmp_path / name / "out"), split="train")["a"][:] == [value]
+
+
+def test_sources_of_the_hub_are_named():
+    assert provenance({"name": "user/set"}) == {"license": "unknown", "source_datasets": ["user/set"]}
+    for name in ("rows.jsonl", "a Dataset in memory", ""):
+        assert provenance({"name": name}) == {"license": "unknown"}

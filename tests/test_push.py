@@ -36,12 +36,15 @@ def hf_mlalign(hub, home, *arguments, code=PUSH, token=True):
 
 def test_a_curated_set_goes_there_and_comes_back_in_a_fresh_process(curated, tmp_path):
     with HubServer(TOKEN) as hub:
-        done = hf_mlalign(hub, tmp_path, "push", curated, "me/set", "--collection", "My run")
+        done = hf_mlalign(hub, tmp_path, "push", curated, "me/set", "--collection", "My run", "--license", "mit")
         assert done.returncode == 0, done.stderr
         assert "the same content" in done.stdout
         assert hub.repos["dataset", "me/set"].private
         files = hub.files("dataset", "me/set")
         assert set(files) == {"README.md", "run.json", "data/de.parquet", "data/sw.parquet"}
+        card = files["README.md"].decode()
+        assert "\nlicense: mit\n" in card
+        assert "launch.sft --recipe mdaq" in card
         (collection,) = hub.collections.values()
         assert [item["id"] for item in collection["items"]] == ["me/set"]
         load = "import datasets; print(datasets.load_dataset('me/set', 'de', split='train')['response'])"
@@ -210,6 +213,9 @@ def test_cards_are_merged_by_hand():
     again = merged_card(ours.replace("Ours.", "New."), theirs)
     assert again == theirs.replace("- b", "- b\n- a").replace("Ours.", "New.")
     assert merged_card(ours, "No metadata here.").endswith(f"No metadata here.\n\n{BEGIN}\nOurs.\n{END}\n")
+    assert "license: mit" in merged_card(ours, theirs.replace("tags:", "license: other\ntags:"), "mit")
+    assert "license: other" in merged_card(ours.replace("tags:", "license: unknown\ntags:"),
+                                           theirs.replace("tags:", "license: other\ntags:"))  # fmt: skip
     with pytest.raises(DataError, match="metadata cannot be read"):
         merged_card(ours, "---\n: [\n---\n")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign._version import versions
-from hf_mlalign.cards import data_configs, markdown_table, parameter_table, render_card, size_category
+from hf_mlalign.cards import data_configs, markdown_table, parameter_table, provenance, render_card, size_category
 from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
 from hf_mlalign.cmalign.result import PairResult
 from hf_mlalign.files import write_whole
@@ -106,7 +106,8 @@ def _card(folder: Path, record: RunRecord) -> str:
     if len(languages) > 1:
         configs += [{"config_name": code, "data_files": _files(results["pairs"], code)} for code in languages]
     metadata = {
-        "language": languages, "task_categories": ["text-generation"], "size_categories": [size_category(total)],
+        "language": languages, **provenance(record.source), "task_categories": ["text-generation"],
+        "size_categories": [size_category(total)],
         "tags": ["preference", "dpo", "trl", "multilingual", "hf_mlalign", "cm-align"],
         "configs": data_configs(folder, configs),
     }  # fmt: skip

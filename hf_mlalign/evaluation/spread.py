@@ -12,7 +12,7 @@ from hf_mlalign.errors import DataError
 
 BLOCK = 2048
 NEAR_DUPLICATE = 0.1
-"""Rows closer than this (1 − cosine) to another count as near duplicates (Deita drops a cosine above 0.9, *paper*)."""
+"""Rows closer than this (1 − cosine) to another count as near duplicates (Deita's 0.9, *authors' script*)."""
 
 
 def vendi_score(embeddings: Any) -> float:

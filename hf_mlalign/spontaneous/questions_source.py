@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign._version import versions
-from hf_mlalign.cards import data_configs, markdown_table, parameter_table, render_card, size_category
+from hf_mlalign.cards import data_configs, markdown_table, parameter_table, provenance, render_card, size_category
 from hf_mlalign.files import write_whole
 from hf_mlalign.runs import Run, RunRecord, identify
 from hf_mlalign.sources import load_source
@@ -109,7 +109,7 @@ def _card(folder: Path, record: RunRecord) -> str:
     total = sum(results["rows"].values())
     files = [{"split": name, "path": f"data/{name}.parquet"} for name in results["rows"]]
     metadata = {
-        "language": sorted({"en", *kept}), "task_categories": ["translation"],
+        "language": sorted({"en", *kept}), **provenance(record.source), "task_categories": ["translation"],
         "size_categories": [size_category(total)],
         "tags": ["question-translation", "sft", "trl", "multilingual", "hf_mlalign"],
         "configs": data_configs(folder, [{"config_name": "default", "data_files": files}]),

@@ -30,3 +30,8 @@ def run_group(arguments: list[str], folder: Path, timeout: float = 300.0) -> Non
         os.killpg(child.pid, signal.SIGKILL)
         raise
     assert child.returncode == 0, errors[-3000:]
+
+
+def interruptible() -> None:
+    """For `preexec_fn`: Ctrl-C reaches the child even where the tests run in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

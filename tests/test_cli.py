@@ -8,6 +8,7 @@ import pytest
 from datasets import Dataset, load_dataset
 
 from hf_mlalign.demo import load_demo_pool
+from tests.processes import interruptible
 
 COMMAND = [sys.executable, "-c", "from hf_mlalign.cli import main; main()"]
 
@@ -84,7 +85,8 @@ def test_interrupt_ends_with_130_and_goes_on(tmp_path):
         "def stop(*a, **k): os.kill(os.getpid(), signal.SIGINT); return score(*a, **k)\n"
         "c.score_in_shards = stop\nfrom hf_mlalign.cli import main; main()"
     )
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path,
+                          preexec_fn=interruptible)  # fmt: skip
     assert done.returncode == 130, done.stderr
     assert "Run the same command again" in done.stderr
     assert "Traceback" not in done.stderr

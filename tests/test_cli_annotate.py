@@ -12,6 +12,7 @@ from datasets import Dataset
 from hf_mlalign.evaluation.annotation.run import choose
 from hf_mlalign.evaluation.human_items import read_pairs
 from tests.evaluation.human_studies import judge_all, make_items, open_study
+from tests.processes import interruptible
 from tests.test_cli import COMMAND, hf_mlalign
 
 PAIRS = {"language": ["de", "sw"] * 3, "question": list("abcdef"), "tuned": list("ghijkl"), "raw": list("mnopqr")}
@@ -44,7 +45,8 @@ def test_help_names_the_defaults():
 def test_start_interrupt_and_start_with_another_seed(tmp_path):
     Dataset.from_dict(PAIRS).to_parquet(tmp_path / "pairs.parquet")
     child = subprocess.Popen([*COMMAND, "annotate", "pairs.parquet", *MAPPING], cwd=tmp_path, text=True,
-                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)  # fmt: skip
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+                             preexec_fn=interruptible)  # fmt: skip
     try:
         lines = [child.stdout.readline() for _ in range(2)]
         assert lines[0].startswith("6 items (de 3, sw 3); 0 judgements so far in judgements.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,21 @@ def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> st
         **values: what the template shows.
     """
     import jinja2
-    import yaml
 
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
-    block = yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True).strip()
-    return environment.get_template(template).render(metadata=block, **values) + "\n"
+    return environment.get_template(template).render(metadata=_block(metadata), **values) + "\n"
+
+
+def front_matter(metadata: Mapping[str, Any]) -> str:
+    """The YAML block with which a card begins, between its marks, for cards without a template."""
+    return f"---\n{_block(metadata)}\n---\n"
+
+
+def _block(metadata: Mapping[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True).strip()
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
@@ -58,6 +68,18 @@ def provenance(source: Mapping[str, Any]) -> dict[str, Any]:
     name = str(source.get("name", ""))
     known = name.count("/") == 1 and not name.endswith((".parquet", ".json", ".jsonl", ".csv", ".tsv"))
     return {"license": "unknown", **({"source_datasets": [name]} if known else {})}
+
+
+def source_text(source: Mapping[str, Any], **more: Any) -> str:
+    """What a card says of the source of a run's record: its name, configuration and split, and what else is given."""
+    part = {name: source[name] for name in ("config", "split") if name in source}
+    given = {name: value for name, value in more.items() if value}
+    return f"`{source['name']}`" + "".join(f", {name} `{value}`" for name, value in {**part, **given}.items())
+
+
+def defaults_of(function: Callable) -> dict[str, Any]:
+    """Parameter → default value of a function or class, for `parameter_table`."""
+    return {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
 
 
 SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))

@@ -121,14 +121,13 @@ def _check_taken(judge: str, given: dict[str, Any]) -> None:
 def _self_test(judge, output: Path, source, baseline, split, config, mapping, limit: int) -> None:
     from hf_mlalign.evaluation.judge_checks import check_judge
     from hf_mlalign.evaluation.judging import SELF_TEST, load_answer_pairs
-    from hf_mlalign.files import write_whole
+    from hf_mlalign.files import names_in, write_whole
 
     own = ()
     if source is not None:
         table = load_answer_pairs(source, baseline, split, config, mapping, limit)[1]
         own = table.prompts, table.candidates, table.baselines, table.languages
-    if output.is_file():
-        raise DataError(f"output: {str(output)!r} is a file. Name a folder.")
+    names_in(output)
     report = check_judge(judge, *own)
     output.mkdir(parents=True, exist_ok=True)
     write_whole(output / SELF_TEST, json.dumps(report.record(), indent=1, ensure_ascii=False) + "\n")

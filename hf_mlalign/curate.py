@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import shutil
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_mlalign.cards import defaults_of
 from hf_mlalign.columns import Schema, readable, recognise
 from hf_mlalign.curate_card import write_card
 from hf_mlalign.display import quiet
@@ -102,7 +102,7 @@ def curate(
     Raises:
         DataError: bad input or options; the output folder holds something else, or a curation with other parameters.
     """
-    defaults = {name: parameter.default for name, parameter in inspect.signature(curate).parameters.items()}
+    defaults = defaults_of(curate)
     options = {
         "method": method, "n_quality": n_quality, "n_diversity": n_diversity, "budgets": budgets,
         "per_language": per_language, "n_clusters": n_clusters, "seed": seed, "fill": fill, "languages": languages,

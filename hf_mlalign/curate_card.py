@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign._version import versions
-from hf_mlalign.cards import data_configs, markdown_table, parameter_table, provenance, render_card, size_category
+from hf_mlalign.cards import (
+    data_configs,
+    markdown_table,
+    parameter_table,
+    provenance,
+    render_card,
+    size_category,
+    source_text,
+)
 from hf_mlalign.errors import listed
 from hf_mlalign.files import write_whole
 from hf_mlalign.languages import language_name
@@ -55,9 +63,6 @@ def write_card(
     """
     found = [name for name in result.budgets if (folder / "data" / f"{name}.parquet").is_file()]
     source, facts = record.source, record.results
-    part = {**{k: source[k] for k in ("config", "split") if k in source}}
-    if record.parameters["column_mapping"]:
-        part["column_mapping"] = record.parameters["column_mapping"]
     bundled = {"scorer": "bundled", "model": "bundled"}
     card = render_card(
         "curated_card.md.j2",
@@ -73,7 +78,7 @@ def write_card(
         table=markdown_table(result.per_language().to_dict("records"), TABLE_COLUMNS),
         notes=result.notes,
         parameters=parameter_table(_shown(record.parameters), defaults | bundled, ORIGINS),
-        source=f"`{source['name']}`" + "".join(f", {name} `{value}`" for name, value in part.items()),
+        source=source_text(source, column_mapping=record.parameters["column_mapping"]),
         columns=listed(facts["columns"]),
         identified=facts["identified"],
     )

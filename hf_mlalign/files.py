@@ -23,6 +23,13 @@ def write_whole(path: Path, text: str) -> None:
     os.replace(partial, path)
 
 
+def names_in(folder: Path) -> set[str]:
+    """Names of what a folder to be written holds, none where it is not there yet; DataError if it is a file."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"output: {str(folder)!r} is a file. Name a folder.")
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
 def lock(folder: Path) -> Any:
     """Make the folder and lock it, as a context; DataError where another process writes to it or nobody can."""
     from filelock import FileLock, Timeout

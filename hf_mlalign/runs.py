@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from hf_mlalign._version import versions
 from hf_mlalign.errors import DataError, listed
-from hf_mlalign.files import LOCK, content_digest, lock, write_whole
+from hf_mlalign.files import LOCK, content_digest, lock, names_in, write_whole
 
 RECORD = "run.json"
 PREVIOUS = ".previous"
@@ -201,9 +201,7 @@ class Run:
 
     def _found(self, overwrite: bool, grows: Sequence[str], own: set[str]) -> RunRecord | None:
         shown = repr(str(self.folder))
-        if self.folder.exists() and not self.folder.is_dir():
-            raise DataError(f"output: {shown} is a file. Name a folder.")
-        names = {path.name for path in self.folder.iterdir()} if self.folder.is_dir() else set()
+        names = names_in(self.folder)
         if RECORD not in names and (self.folder / PREVIOUS / RECORD).is_file():
             with lock(self.folder):
                 self._restore()

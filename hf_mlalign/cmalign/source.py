@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign._version import versions
-from hf_mlalign.cards import data_configs, markdown_table, parameter_table, provenance, render_card, size_category
+from hf_mlalign.cards import (
+    data_configs,
+    defaults_of,
+    markdown_table,
+    parameter_table,
+    provenance,
+    render_card,
+    size_category,
+    source_text,
+)
 from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
 from hf_mlalign.cmalign.result import PairResult
 from hf_mlalign.files import write_whole
@@ -111,15 +119,14 @@ def _card(folder: Path, record: RunRecord) -> str:
         "tags": ["preference", "dpo", "trl", "multilingual", "hf_mlalign", "cm-align"],
         "configs": data_configs(folder, configs),
     }  # fmt: skip
-    defaults = {n: p.default for n, p in inspect.signature(CMAlignPreferenceBuilder).parameters.items()}
+    defaults = defaults_of(CMAlignPreferenceBuilder)
     rows = [{"language": code, **row} for code, row in results["per_language"].items()]
-    part = "".join(f", {key} `{record.source[key]}`" for key in ("config", "split") if key in record.source)
     return render_card(
         "pairs_card.md.j2", metadata, title=f"Preference pairs: {', '.join(languages)}", pairs=total,
         languages=languages, policy=options["policy"], repo_id=None, summary=results["summary"],
         table=markdown_table(rows, {key: key.replace("_", " ") for key in rows[0]}),
         parameters=parameter_table(options, {**defaults, "reward_options": {}}, ORIGINS),
-        source=f"`{record.source['name']}`{part}", versions=versions(),
+        source=source_text(record.source), versions=versions(),
     )  # fmt: skip
 
 

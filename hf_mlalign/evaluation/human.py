@@ -16,7 +16,7 @@ from hf_mlalign.evaluation.human_agreement import agreement
 from hf_mlalign.evaluation.human_items import digest, prompt_turns, turns_digest
 from hf_mlalign.evaluation.human_store import FIELDS, POINTS, PREFERENCES, read_judgements
 from hf_mlalign.evaluation.winrate import winrate
-from hf_mlalign.files import write_whole
+from hf_mlalign.files import names_in, write_whole
 from hf_mlalign.languages import check_languages
 
 if TYPE_CHECKING:
@@ -117,8 +117,7 @@ class HumanJudge:
             DataError: `folder` is a file.
         """
         folder = Path(folder)
-        if folder.exists() and not folder.is_dir():
-            raise DataError(f"output: {str(folder)!r} is a file. Name a folder.")
+        names_in(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = {name: folder / f"{name}.{kind}" for name, kind in (
             ("judgements", "parquet"), ("winrate", "json"), ("agreement", "csv"), ("summary", "csv"))}  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mlalign.errors import DataError
-from hf_mlalign.files import keep_parameters, lock
+from hf_mlalign.files import LOCK, keep_parameters, lock, names_in
 
 RECORD = "study.json"
 JUDGEMENTS = "judgements.jsonl"
@@ -75,10 +75,8 @@ class JudgementStore:
         self.folder, self.parameters = Path(folder), parameters
         self.latest: dict[tuple[str, str], Judgement] = {}
         self._lock, self._file = threading.Lock(), None
-        if self.folder.exists() and not self.folder.is_dir():
-            raise DataError(f"output: {str(self.folder)!r} is a file. Name a folder.")
-        names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
-        if RECORD not in names and not set(names) <= {".lock", f".{RECORD}.partial"}:
+        names = names_in(self.folder)
+        if RECORD not in names and not names <= {LOCK, f".{RECORD}.partial"}:
             raise DataError(f"output: {str(self.folder)!r} holds something else. Name another folder.")
 
     @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_mlalign.cards import data_configs
+from hf_mlalign.cards import data_configs, front_matter
 from hf_mlalign.errors import DataError
 from hf_mlalign.evaluation.judge_columns import PairTable, join_responses, read_answer_pairs
 from hf_mlalign.evaluation.judgements import Judge, Judgements, ask, describe
@@ -225,8 +225,6 @@ def _with_columns(ds: Dataset, table: PairTable, found: Judgements) -> Dataset:
 
 
 def _save(run: Run, judged: Dataset, table: PairTable, found: Judgements, rates: dict, notes: list[str]) -> None:
-    import yaml
-
     folder, unjudged = run.folder, int(np.isnan(found.preferences).sum())
     (folder / "data").mkdir(exist_ok=True)
     partial = folder / ".judgements.parquet.partial"
@@ -239,7 +237,7 @@ def _save(run: Run, judged: Dataset, table: PairTable, found: Judgements, rates:
     }
     rows = "\n".join(f"| {name} | `{value}` |" for name, value in run.record.parameters["judge"].items())
     write_whole(folder / "README.md", (
-        f"---\n{yaml.safe_dump(block, sort_keys=False)}---\n\n# Judgements\n\n{len(judged):,} comparisons, "
+        f"{front_matter(block)}\n# Judgements\n\n{len(judged):,} comparisons, "
         f"{unjudged:,} of them not judged (see `judge_reason`).\n\n| judge | |\n|---|---|\n{rows}\n"
     ))  # fmt: skip
     run.finish({**rates, "rows": len(judged), "unjudged": unjudged, "usage": found.usage}, notes)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.cards import data_configs
+from hf_mlalign.cards import data_configs, front_matter
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.files import write_whole
 from hf_mlalign.generation.requests import Backend, PromptTable, Request, Settings, build_requests, read_prompts
@@ -307,8 +307,6 @@ def _record(
 
 
 def _card(folder: Path, samples: Dataset, parameters: Mapping[str, Any]) -> str:
-    import yaml
-
     languages = sorted(set(samples["language"]))
     metadata = {
         "language": languages,
@@ -318,7 +316,7 @@ def _card(folder: Path, samples: Dataset, parameters: Mapping[str, Any]) -> str:
     }
     rows = "\n".join(f"| {name} | `{str(value).replace('|', chr(92) + '|')}` |" for name, value in parameters.items())
     return (
-        f"---\n{yaml.safe_dump(metadata, sort_keys=False)}---\n\n# Sampled responses\n\n"
+        f"{front_matter(metadata)}\n# Sampled responses\n\n"
         f"{len(samples):,} answers to {len(set(samples['prompt_id'])):,} prompts in {len(languages)} languages, drawn "
         f"with `hf_mlalign.generation.sampler.ResponseSampler`.\n\n| parameter | value |\n|---|---|\n{rows}\n"
     )

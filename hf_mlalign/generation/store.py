@@ -13,7 +13,7 @@ from typing import Any
 
 from hf_mlalign.columns import clean_text
 from hf_mlalign.errors import DataError
-from hf_mlalign.files import keep_parameters, lock
+from hf_mlalign.files import LOCK, keep_parameters, lock, names_in
 from hf_mlalign.generation.requests import COUNTS, Answer, Key, Request
 
 RECORD = "sampling.json"
@@ -91,10 +91,8 @@ class AnswerStore:
             self.answers[request.key], self._digests[request.key] = answer, request.digest
 
     def _check_folder(self) -> None:
-        if self.folder.exists() and not self.folder.is_dir():
-            raise DataError(f"output: {str(self.folder)!r} is a file. Name a folder.")
-        others = [p.name for p in self.folder.iterdir()] if self.folder.is_dir() else []
-        if set(others) - {".lock", f".{RECORD}.partial"} and RECORD not in others:
+        others = names_in(self.folder)
+        if others - {LOCK, f".{RECORD}.partial"} and RECORD not in others:
             raise DataError(f"output: {str(self.folder)!r} is not empty and holds no samples. Name another folder.")
 
     def _read(self) -> None:

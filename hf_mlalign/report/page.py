@@ -13,7 +13,7 @@ from typing import Any
 
 from hf_mlalign._version import versions
 from hf_mlalign.errors import DataError
-from hf_mlalign.files import write_whole
+from hf_mlalign.files import names_in, write_whole
 from hf_mlalign.languages import is_right_to_left, language_name, normalise
 from hf_mlalign.report.collect import PAGE, command_of, find_parts
 from hf_mlalign.report.drawing import STYLE, save_png, to_svg
@@ -64,9 +64,7 @@ def _default_output(run: Path, parts: list[Part]) -> Path:
 
 
 def _check_output(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise DataError(f"output: {str(output)!r} is a file. Name a folder.")
-    if output.is_dir() and any(output.iterdir()) and not (output / PAGE).is_file():
+    if names_in(output) and not (output / PAGE).is_file():
         raise DataError(f"output: {str(output)!r} holds something else than a report. Name another folder.")
 
 

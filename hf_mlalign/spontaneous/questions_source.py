@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign._version import versions
-from hf_mlalign.cards import data_configs, markdown_table, parameter_table, provenance, render_card, size_category
+from hf_mlalign.cards import (
+    data_configs,
+    defaults_of,
+    markdown_table,
+    parameter_table,
+    provenance,
+    render_card,
+    size_category,
+    source_text,
+)
 from hf_mlalign.files import write_whole
 from hf_mlalign.runs import Run, RunRecord, identify
 from hf_mlalign.sources import load_source
@@ -114,12 +122,11 @@ def _card(folder: Path, record: RunRecord) -> str:
         "tags": ["question-translation", "sft", "trl", "multilingual", "hf_mlalign"],
         "configs": data_configs(folder, [{"config_name": "default", "data_files": files}]),
     }  # fmt: skip
-    defaults = {n: p.default for n, p in inspect.signature(QuestionTranslationBuilder).parameters.items()}
+    defaults = defaults_of(QuestionTranslationBuilder)
     table = [{"language": code, **row} for code, row in results["per_language"].items()]
-    part = "".join(f", {key} `{record.source[key]}`" for key in ("config", "split") if key in record.source)
     return render_card(
         "questions_card.md.j2", metadata, languages=kept, rows=total, summary=results["summary"],
         table=markdown_table(table, {key: key.replace("_", " ") for key in table[0]}),
         parameters=parameter_table(record.parameters, defaults, ORIGINS),
-        source=f"`{record.source['name']}`{part}", versions=versions(),
+        source=source_text(record.source), versions=versions(),
     )  # fmt: skip

@@ -44,7 +44,7 @@ def bare(rows: int, clusters: int) -> dict:
     start = time.perf_counter()
     for part in parts:
         x = vectors[part]
-        kmeans = faiss.Kmeans(x.shape[1], clusters, niter=20, seed=0, spherical=True)
+        kmeans = faiss.Kmeans(x.shape[1], clusters, niter=20, seed=0, spherical=True, max_points_per_centroid=64)
         kmeans.train(x)
         kmeans.index.search(x, 1)
     return {"seconds": time.perf_counter() - start, "matrix": vectors.nbytes, "base": base}

@@ -24,8 +24,11 @@ from typing import Any
 
 import numpy as np
 
+from hf_mlalign.arrays import as_codes
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.half import Matrix, as_matrix
 from hf_mlalign.kmeans import Clustering, Options, Rows, cluster_rows, positive
+from hf_mlalign.sequences import as_list, check_list, check_whole
 
 __all__ = [
     "Clustering",
@@ -75,7 +78,9 @@ def default_n_clusters(n: int, n_quality: int = 6000, n_diversity: int = 1000) -
     k-means returns mostly single rows and covering them no longer means covering a topic. With the paper's
     budget (6,000 + 1,000 of 52,000) it gives about 4,300 clusters, about 12 rows each.
     """
-    if n <= 0:
+    for name, value in (("n", n), ("n_quality", n_quality), ("n_diversity", n_diversity)):
+        check_whole(value, name)
+    if n == 0:
         return 0
     low = max(1, math.isqrt(n // 2))
     high = max(low, n // 4)
@@ -155,13 +160,40 @@ def cluster_by_language(
     Raises DataError for a missing language, a mapping without one of the languages, and all that `cluster` does.
     """
     matrix = _as_matrix(embeddings)
-    codes, names = _language_codes(languages, len(matrix))
+    check_list(languages, "languages")
+    if len(languages) != len(matrix):
+        raise DataError(f"languages has {len(languages)} entries for {len(matrix)} rows of embeddings; pass one a row")
+    return cluster_groups(
+        matrix, group_rows(languages), n_clusters, seed, n_iter, spherical, max_points_per_centroid,
+        n_quality=n_quality, n_diversity=n_diversity, bad_rows=bad_rows, n_threads=n_threads,
+    )  # fmt: skip
+
+
+def cluster_groups(
+    embeddings: Any,
+    groups: Mapping[str, np.ndarray],
+    n_clusters: int | Mapping[str, int] | None = None,
+    seed: int = 0,
+    n_iter: int = 20,
+    spherical: bool = True,
+    max_points_per_centroid: int = 256,
+    *,
+    n_quality: int | Mapping[str, int] = 6000,
+    n_diversity: int | Mapping[str, int] = 1000,
+    bad_rows: str = "raise",
+    n_threads: int | None = None,
+) -> LanguageClustering:
+    """`cluster_by_language` of the rows that belong to a group; all others get the label −1.
+
+    groups: name → row numbers, ascending, int64 (see `group_rows`). Of the embeddings only these rows are read.
+    """
+    matrix = _as_matrix(embeddings)
     labels = np.full(len(matrix), -1, dtype=np.int32)
     by_language: dict[str, Clustering] = {}
     offsets: dict[str, int] = {}
     total = 0
-    for code, name in enumerate(names):
-        rows = np.flatnonzero(codes == code)
+    for name in sorted(groups):
+        rows = groups[name]
         k = _for_language(n_clusters, name, "n_clusters")
         if k is None:
             nq, nd = (_for_language(x, name, a) for x, a in ((n_quality, "n_quality"), (n_diversity, "n_diversity")))
@@ -182,7 +214,8 @@ def coverage(labels_selected: Any, labels_pool: Any) -> Coverage:
     Both: 1-D integer cluster labels; negative ones (rows that were not clustered) do not count as a cluster.
     Raises DataError when a selected label is not in the pool.
     """
-    chosen, pool = (np.unique(np.asarray(x).ravel()) for x in (labels_selected, labels_pool))
+    chosen, pool = (np.unique(_labels(x, name)) for name, x in (
+        ("labels_selected", labels_selected), ("labels_pool", labels_pool)))  # fmt: skip
     chosen, pool = chosen[chosen >= 0], pool[pool >= 0]
     foreign = np.setdiff1d(chosen, pool)
     if len(foreign):
@@ -193,27 +226,71 @@ def coverage(labels_selected: Any, labels_pool: Any) -> Coverage:
     return Coverage(len(chosen), len(pool), len(chosen) / len(pool) if len(pool) else 0.0)
 
 
-def _as_matrix(embeddings: Any) -> np.ndarray:
-    matrix = embeddings if isinstance(embeddings, np.ndarray) else np.asarray(embeddings)
-    if matrix.ndim != 2:
-        raise DataError(f"embeddings has shape {matrix.shape}; pass a 2-D array, one row a sample")
-    if matrix.dtype.kind not in "fiu":
-        raise DataError(f"embeddings has dtype {matrix.dtype}; pass numbers, for instance float32")
+def _labels(values: Any, name: str) -> np.ndarray:
+    check_list(values, name)
+    return as_codes(values, len(values), name, least=-(2**63))
+
+
+def group_rows(languages: Sequence[str], wanted: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Language → its row numbers, ascending, int64; languages in alphabetical order.
+
+    wanted: (n,) bool; rows that are not wanted belong to no group and need no language.
+    Raises DataError for a row without a language.
+    """
+    codes, names = text_codes(languages)
+    missing = codes == (names.index("") if "" in names else -1)
+    row = _first(missing if wanted is None else missing & wanted)
+    if row is not None:
+        raise DataError(f"languages has no language in row {row} (''); fill it or drop the row")
+    if wanted is not None:
+        codes = np.where(wanted, codes, len(names))
+    codes = codes.astype(np.min_scalar_type(len(names)))  # numpy sorts small integers in linear time
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(names)))
+    parts = {name: order[end - size : end] for name, size, end in zip(names, np.diff(ends, prepend=0), ends)
+             if size}  # fmt: skip
+    return {name: parts[name] for name in sorted(parts)}
+
+
+def _as_matrix(embeddings: Any) -> Matrix:
+    matrix = as_matrix(embeddings)
     if 0 in matrix.shape:
         raise DataError(f"embeddings has shape {matrix.shape}: nothing to cluster; pass at least one row and column")
     return matrix
 
 
-def _language_codes(languages: Sequence[str], n: int) -> tuple[np.ndarray, list[str]]:
-    values = list(languages)
-    if len(values) != n:
-        raise DataError(f"languages has {len(values)} entries for {n} rows of embeddings; pass one a row")
+def text_codes(languages: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """(n,) int32 codes and the distinct texts they point into; an array of texts makes no Python object a row."""
+    if isinstance(languages, np.ndarray) and languages.dtype.kind == "U" and languages.size:
+        return _text_codes(np.ascontiguousarray(languages))
+    values = as_list(languages, "languages")
+    number: dict[str, int] = {}
+    codes = np.empty(len(values), dtype=np.int32)
     for row, value in enumerate(values):
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str):
             raise DataError(f"languages has no language in row {row} ({value!r}); fill it or drop the row")
-    names = sorted(set(values))
-    number = {name: code for code, name in enumerate(names)}
-    return np.fromiter((number[value] for value in values), dtype=np.int32, count=n), names
+        codes[row] = number.setdefault(value, len(number))
+    return codes, list(number)
+
+
+def _text_codes(texts: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """The same by hashes of the texts, which are compared with the texts afterwards."""
+    import pandas as pd
+
+    hashes = np.zeros(len(texts), dtype=np.uint64)
+    for points in texts.view(np.uint32).reshape(len(texts), -1).T:
+        hashes = hashes * np.uint64(0x9E3779B97F4A7C15) + points
+    codes, distinct = pd.factorize(hashes)
+    first = np.empty(len(distinct), dtype=np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    names = texts[first]
+    if not (names[codes] == texts).all():
+        names, codes = np.unique(texts, return_inverse=True)
+    return codes.astype(np.int32), names.tolist()
+
+
+def _first(mask: np.ndarray) -> int | None:
+    return int(np.argmax(mask)) if mask.any() else None
 
 
 def _for_language(value: Any, name: str, argument: str) -> Any:

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_mlalign.arrow import arrow_column, codes_of
 from hf_mlalign.cards import defaults_of
+from hf_mlalign.clustering import text_codes
 from hf_mlalign.columns import Schema, readable, recognise
 from hf_mlalign.curate_card import write_card
 from hf_mlalign.display import quiet
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.files import publish
 from hf_mlalign.hub import push_folder
 from hf_mlalign.languages import LanguageIdentifier
 from hf_mlalign.mdaq.revisions import has_revisions, pool_revisions, revised_share
 from hf_mlalign.mdaq.selector import IDENTIFIED, UNKNOWN, MDaQSelector, SelectionResult
-from hf_mlalign.mdaq.shards import SHARD_ROWS, score_in_shards
+from hf_mlalign.mdaq.shards import (
+    SHARD_ROWS,
+    Engine,
+    ShardStore,
+    copy_in_shards,
+    has_scores,
+    mapped_files,
+    score_in_shards,
+    vector_length,
+)
 from hf_mlalign.mdaq.tables import check_dataset
 from hf_mlalign.mdaq.transforms import MDaQScorer
+from hf_mlalign.memory import available_bytes, release_mapped
 from hf_mlalign.runs import Run, identify, plain
 from hf_mlalign.sources import load_source
 from hf_mlalign.trackers import check_trackers, report_run
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from datasets import Dataset
 
 SURE = 0.5
@@ -37,6 +52,8 @@ RARE = 0.01
 """Identified languages with a smaller share of the pool are left out unless they are asked for (*ours*)."""
 WORK = ".work"
 SCORES = "scores.parquet"
+ENGINES = ("local", "ray")
+SCORES_ROWS = 2**20
 
 
 @dataclass
@@ -72,6 +89,8 @@ def curate(
     seed: int = 0,
     fill: bool = False,
     shard_rows: int = SHARD_ROWS,
+    engine: str = "local",
+    address: str | None = None,
     overwrite: bool = False,
     push_to_hub: str | None = None,
     private: bool = True,
@@ -82,7 +101,9 @@ def curate(
     """Curate an instruction dataset and save it.
 
     Args:
-        source: see `hf_mlalign.sources.load_source`; or a `Dataset`.
+        source: see `hf_mlalign.sources.load_source`; or a `Dataset`. Where it has the columns `quality_score` and
+            `embedding` (as `hf-mlalign score` writes them) and neither `model` nor `scorer` is given, they are used and
+            nothing is scored again.
         output: folder to be written: `data/<language>.parquet`, `README.md` (card), `scores.parquet` (every row of the
             pool with score, cluster and reason), `run.json` (parameters, versions, counts, timings). The same call
             again reads what is there.
@@ -93,6 +114,9 @@ def curate(
         model: encoder for the clusters; default the bundled one.
         scorer: Quality Scoring Model; default the bundled one.
         shard_rows: a killed run loses at most so many scored rows.
+        engine: "local", or "ray": the shards are scored on a Ray cluster (`hf_mlalign.distributed`), all else here. The
+            files are the same to the byte.
+        address: of the Ray cluster, or "auto"; default: an instance on this machine for this run alone.
         overwrite: begin anew where the folder holds a curation.
         push_to_hub: repository "user/name" to upload to (private unless `private=False`).
         report_to: trackers that get the figures per language, by the names transformers knows ("trackio",
@@ -110,13 +134,16 @@ def curate(
     selector = MDaQSelector(**options, model=scorer, encoder=model, column_mapping=column_mapping)
     options |= {"scorer": _shown(scorer), "model": _shown(model), "column_mapping": column_mapping}
     check_trackers(report_to)
+    scoring = _engine(engine, address)
     run = Run(output, "curate", options, identify(source, split=split, config=config), overwrite=overwrite, own=[WORK])
     if run.is_finished:
         on_step(f"Nothing to do: {str(output)!r} holds this curation already. overwrite=True (--overwrite) repeats it.")
+        run.drop(WORK)
         curation = _read(run)
     else:
         ds = source if not isinstance(source, (str, Path)) else run.timed("load", load_source, source, split, config)
-        curation = _Curating(run, selector, on_step, progress, shard_rows).curate(ds, defaults, push_to_hub)
+        curating = _Curating(run, selector, on_step, progress, shard_rows, scoring)
+        curation = curating.curate(ds, defaults, push_to_hub)
         report_run(run.record, report_to, run.folder)
     if push_to_hub:
         on_step(f"Uploaded to {curation.push_to_hub(push_to_hub, private=private)}.")
@@ -132,6 +159,7 @@ class _Curating:
     on_step: Callable[[str], None]
     progress: bool
     shard_rows: int
+    engine: Engine | None = None
 
     def curate(self, ds: Dataset, defaults: Mapping[str, Any], repo_id: str | None) -> Curation:
         run, selector, folder = self.run, self.selector, self.run.folder
@@ -145,14 +173,23 @@ class _Curating:
         with run.open():
             self.on_step(f"Loaded {len(ds):,} pairs; read as {schema.layout} ({listed(schema.text_columns)}).")
             ds, identified = run.timed("identify", _with_language, ds, schema, selector, self.on_step)
-            result = self.select(ds, schema)
+            languages = selector.read_languages(ds)
+            given = not pooled and selector.model is None and selector.encoder is None and has_scores(ds.column_names)
+            store = run.timed("score", self.score, ds, schema, languages, given)
+            result = run.timed("select", self.select, ds, schema, languages, store)
+            self.on_step(
+                f"Clustered the instructions and selected {len(result.selected):,} pairs "
+                f"({selector.method}) in {run.record.seconds['select']:.1f} s."
+            )
             if not len(result.selected):
                 raise DataError(f"Nothing was selected. {' '.join(result.notes) or 'Both budgets are 0.'}")
+            release_mapped(mapped_files(ds))
             with quiet():
                 curated = run.timed("save", _save, folder, ds, selector, result)
             table = result.per_language().to_dict("records")
-            found = {"columns": schema.text_columns, "identified": identified, "method": result.method,
-                     "budgets": result.budgets, "per_language": table}  # fmt: skip
+            found = {"columns": schema.text_columns, "identified": identified, "scores": "source" if given else "model",
+                     "method": result.method, "budgets": result.budgets, "per_language": table,
+                     "engine": getattr(self.engine, "record", {"name": "local"})}  # fmt: skip
             if pooled:
                 share = revised_share(ds, result).set_index("language").loc["all"]
                 found["revised_share"] = {"pool": share["pool"], "selected": share["selected"]}
@@ -160,52 +197,73 @@ class _Curating:
                 self.on_step(f"Revised responses: {shares}.")
             run.record.results = plain(found)
             write_card(folder, result, run.record, defaults, repo_id)
-            shutil.rmtree(folder / WORK, ignore_errors=True)
             run.finish(found, result.notes)
+            shutil.rmtree(folder / WORK, ignore_errors=True)
         return Curation(curated, result, folder, run.record.seconds)
 
-    def select(self, ds: Dataset, schema: Schema) -> SelectionResult:
-        selector, run = self.selector, self.run
-        languages = selector.read_languages(ds)
-        scorer = MDaQScorer(selector.model, schema.mapping, embeddings=True, encoder=selector.encoder)
-        self.on_step(f"Scoring with {_shown(selector.model) or 'the bundled Quality Scoring Model'} …")
-        scores, vectors = run.timed("score", self._score, ds, schema, scorer)
-        seconds = run.record.seconds["score"]
-        self.on_step(
-            f"Scored {int((~np.isnan(scores)).sum()):,} of {len(ds):,} pairs in {seconds:.1f} s "
-            f"({len(ds) / max(seconds, 1e-9):,.0f} pairs/s, the model's loading included)."
-        )
-        lengths = selector.read_lengths(ds, schema)
-        result = run.timed("select", selector.select_from, scores, languages, vectors, None, lengths)
-        self.on_step(
-            f"Clustered the instructions and selected {len(result.selected):,} pairs "
-            f"({selector.method}) in {run.record.seconds['select']:.1f} s."
-        )
-        return result
-
-    def _score(self, ds: Dataset, schema: Schema, scorer: MDaQScorer) -> tuple[np.ndarray, np.ndarray]:
+    def score(self, ds: Dataset, schema: Schema, languages: np.ndarray, given: bool) -> ShardStore:
+        """Score the rows, or take the scores and vectors they have (`given`), into the store on disk."""
         from tqdm.auto import tqdm
 
+        selector, folder = self.selector, self.run.folder / WORK
+        scorer = MDaQScorer(selector.model, schema.mapping, embeddings=True, encoder=selector.encoder)
+        dimension = vector_length(ds) if given else scorer.embedding_dimension
+        selector.check_memory(languages, dimension, available_bytes())
+        model = _shown(selector.model) or "the bundled Quality Scoring Model"
+        self.on_step("Taking quality_score and embedding from the source …" if given else f"Scoring with {model} …")
+        start = time.perf_counter()
         with tqdm(total=len(ds), desc="Scoring", unit="pair", disable=not self.progress or len(ds) < 5000) as bar:
-            return score_in_shards(
-                ds, schema, scorer, self.run.folder / WORK, shard_rows=self.shard_rows, progress=bar.update
-            )
+            options = {"shard_rows": self.shard_rows, "progress": bar.update}
+            if given:
+                store = copy_in_shards(ds, folder, **options)
+            else:
+                store = score_in_shards(ds, schema, scorer, folder, engine=self.engine, **options)
+        seconds, known = time.perf_counter() - start, int(np.count_nonzero(~np.isnan(store.scores())))
+        self.on_step(
+            f"{'Read' if given else 'Scored'} {known:,} of {len(ds):,} pairs in {seconds:.1f} s "
+            f"({len(ds) / max(seconds, 1e-9):,.0f} pairs/s{'' if given else ', the loading of the model included'})."
+        )
+        return store
+
+    def select(self, ds: Dataset, schema: Schema, languages: np.ndarray, store: ShardStore) -> SelectionResult:
+        """Select from the store, of which only blocks are read."""
+        lengths = self.selector.read_lengths(ds, schema)
+        return self.selector.select_from(store.scores(), languages, store.vectors(), lengths=lengths)
+
+
+def _engine(name: str, address: str | None) -> Engine | None:
+    """What computes the shards; `None`: this process."""
+    if name not in ENGINES:
+        raise DataError(f"engine: unknown {name!r}. Known: {listed(ENGINES)}.")
+    if name == "local":
+        if address is not None:
+            raise DataError("address is that of a Ray cluster: it goes with engine='ray' (--engine ray).")
+        return None
+    from hf_mlalign.distributed.engine import RayEngine
+
+    return RayEngine(address)
 
 
 def _with_language(ds: Dataset, schema: Schema, selector: MDaQSelector, on_step) -> tuple[Dataset, bool]:
     """`ds`, with a `language` column identified from the texts where it has none."""
     if schema.language or not selector.per_language:
         return ds, False
+    import datasets
+
     identifier = LanguageIdentifier(sorted({*(selector.languages or ()), *LanguageIdentifier.DEFAULT}))
-    ds = ds.map(_Identify(schema, identifier), batched=True, with_indices=True, desc="Identifying languages")
-    counts = Counter(ds[IDENTIFIED])
+    texts = ds.select_columns(list(schema.text_columns))
+    found = texts.map(_Identify(schema, identifier), batched=True, with_indices=True, desc="Identifying languages",
+                      remove_columns=texts.column_names)  # fmt: skip
+    ds = datasets.concatenate_datasets([ds, found], axis=1)
+    numbers, names = codes_of(arrow_column(found, IDENTIFIED), IDENTIFIED)
+    counts = Counter(dict(zip(names.to_pylist(), np.bincount(numbers).tolist(), strict=True)))
     if not selector.languages:
         least = max(2, len(ds) * RARE)
         selector.languages = sorted(code for code, n in counts.items() if code != UNKNOWN and n >= least)
     if not selector.languages:
         raise DataError("No language column, and no language could be identified. Map a column to the role language.")
-    found = ", ".join(f"{code} {n:,}" for code, n in counts.most_common())
-    on_step(f"No language column: identified languages of the pairs: {found}.")
+    shown = ", ".join(f"{code} {n:,}" for code, n in counts.most_common())
+    on_step(f"No language column: identified languages of the pairs: {shown}.")
     on_step(f"Keeping {listed(selector.languages)}; --languages chooses others (identified among 24 by default).")
     return ds, True
 
@@ -226,7 +284,6 @@ class _Identify:
 
 
 def _save(folder: Path, ds: Dataset, selector: MDaQSelector, result: SelectionResult) -> Dataset:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     selector.result_ = result
@@ -241,17 +298,30 @@ def _save(folder: Path, ds: Dataset, selector: MDaQSelector, result: SelectionRe
     for name in [n for n in result.budgets if (chosen == n).any()]:
         curated.select(np.flatnonzero(chosen == name)).to_parquet(str(partial / f"{name}.parquet"))
     shutil.rmtree(data, ignore_errors=True)
-    os.replace(partial, data)
-    scores = pa.table(
+    publish(partial, data)
+    tables = (_scores_table(result, slice(b, min(b + SCORES_ROWS, len(ds)))) for b in range(0, len(ds), SCORES_ROWS))
+    first = next(tables)
+    with pq.ParquetWriter(folder / WORK / SCORES, first.schema) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
+    publish(folder / WORK / SCORES, folder / SCORES)
+    return curated
+
+
+def _scores_table(result: SelectionResult, rows: slice) -> pa.Table:
+    import pyarrow as pa
+
+    def texts(values: np.ndarray) -> pa.Array:
+        codes, names = text_codes(values[rows])
+        return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())).cast(pa.string())
+
+    return pa.table(
         {
-            "row": np.arange(len(ds)), "language": result.languages.astype(object),
-            "quality_score": pa.array(result.scores, from_pandas=True), "cluster": result.clusters,
-            "selected": result.reasons != "", "selection_reason": result.reasons.astype(object),
+            "row": np.arange(rows.start, rows.stop), "language": texts(result.languages),
+            "quality_score": pa.array(result.scores[rows], from_pandas=True), "cluster": result.clusters[rows],
+            "selected": result.reasons[rows] != "", "selection_reason": texts(result.reasons),
         }
     )  # fmt: skip
-    pq.write_table(scores, folder / WORK / SCORES)
-    os.replace(folder / WORK / SCORES, folder / SCORES)
-    return curated
 
 
 def _read(run: Run) -> Curation:
@@ -261,7 +331,10 @@ def _read(run: Run) -> Curation:
 
     found, table = run.found.results, pq.read_table(run.folder / SCORES)
     numbers = {name: table[name].to_numpy() for name in ("quality_score", "cluster", "selected")}
-    texts = {name: np.array(table[name].to_pylist()) for name in ("selection_reason", "language")}
+    texts = {}
+    for name in ("selection_reason", "language"):
+        codes, values = codes_of(table[name].combine_chunks(), name)
+        texts[name] = np.array(values.to_pylist())[codes]
     chosen = np.flatnonzero(numbers["selected"])
     budgets = {name: tuple(pair) for name, pair in found["budgets"].items()}
     names = [name for name in budgets if (texts["language"][chosen] == name).any()]

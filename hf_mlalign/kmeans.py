@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from hf_mlalign.errors import DataError
+from hf_mlalign.half import Matrix
+from hf_mlalign.sequences import check_whole
 
 SEARCH_BLOCK = 2048
 SUM_BLOCK = 16_384
@@ -21,6 +24,7 @@ ZERO_NORM = 1e-30
 UNIT = 1e-6
 COPY_BYTES = 64 * 2**20
 COPY_SHARE = 0.25
+DISK_COPY_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,10 @@ class Options:
 
     def __post_init__(self) -> None:
         positive(self.max_points_per_centroid, "max_points_per_centroid")
-        if self.n_iter < 0:
-            raise DataError(f"n_iter is {self.n_iter}; give 0 or more iterations")
+        if not isinstance(self.n_iter, Integral) or self.n_iter < 0:
+            raise DataError(f"n_iter is {self.n_iter!r}; give 0 or more iterations")
+        for part in self.seed if isinstance(self.seed, (list, tuple)) else [self.seed]:
+            check_whole(part, "seed")
         if self.bad_rows not in ("raise", "mask"):
             raise DataError(f'bad_rows is {self.bad_rows!r}; use "raise" or "mask"')
         if self.n_threads is not None:
@@ -85,7 +91,7 @@ class Rows:
 class Reader:
     """Blocks of float32 rows, normalised when `scale` (one factor a row of `rows`) is given."""
 
-    matrix: np.ndarray
+    matrix: Matrix
     rows: Rows
     scale: np.ndarray | None = None
 
@@ -105,15 +111,22 @@ class Reader:
 
     def prepared(self) -> Reader:
         """The same rows, copied once to contiguous float32 if they are few enough to stay within the memory promise."""
-        ready = self.matrix.dtype == np.float32 and self.matrix.flags.c_contiguous
-        if ready and self.scale is None and self.rows.start is not None and not isinstance(self.matrix, np.memmap):
+        in_memory = isinstance(self.matrix, np.ndarray) and not isinstance(self.matrix, np.memmap)
+        ready = in_memory and self.matrix.dtype == np.float32 and self.matrix.flags.c_contiguous
+        if ready and self.scale is None and self.rows.start is not None:
             return self
-        if 4 * len(self) * self.matrix.shape[1] > max(COPY_BYTES, COPY_SHARE * 4 * self.matrix.size):
+        if 4 * len(self) * self.matrix.shape[1] > self._copy_limit():
             return self
         copy = np.empty((len(self), self.matrix.shape[1]), dtype=np.float32)
         for start in range(0, len(self), SEARCH_BLOCK):
             copy[start : start + SEARCH_BLOCK] = self.block(start, start + SEARCH_BLOCK)
         return Reader(copy, Rows(np.arange(len(self))))
+
+    def _copy_limit(self) -> float:
+        """Bytes: a quarter of a matrix in memory (as float32); 1 GiB of one that is not (*ours*)."""
+        held = isinstance(getattr(self.matrix, "matrix", self.matrix), np.ndarray)
+        n, d = self.matrix.shape
+        return max(COPY_BYTES, COPY_SHARE * 4 * n * d) if held else DISK_COPY_BYTES
 
 
 @dataclass
@@ -163,7 +176,7 @@ def _workers(n_threads: int | None, spherical: bool) -> Iterator[Workers]:
         yield Workers(pool, spherical)
 
 
-def cluster_rows(matrix: np.ndarray, rows: Rows | None, n_clusters: int, options: Options) -> Clustering:
+def cluster_rows(matrix: Matrix, rows: Rows | None, n_clusters: int, options: Options) -> Clustering:
     rows = rows or Rows(np.arange(len(matrix)))
     n, notes = len(rows), []
     if n_clusters > n:
@@ -301,7 +314,7 @@ def _canonical(
     return Clustering(new[labels], centroids[order], objective, len(order), n_iter, tuple(notes))
 
 
-def _check_rows(matrix: np.ndarray, rows: Rows, bad_rows: str) -> np.ndarray:
+def _check_rows(matrix: Matrix, rows: Rows, bad_rows: str) -> np.ndarray:
     """(n,) float64 Euclidean norms; NaN marks a row with NaN or infinity, which raises unless masked."""
     norms = np.empty(len(rows), dtype=np.float64)
     for start in range(0, len(rows), SEARCH_BLOCK):
@@ -313,10 +326,14 @@ def _check_rows(matrix: np.ndarray, rows: Rows, bad_rows: str) -> np.ndarray:
     bad = np.flatnonzero(np.isnan(norms))
     if len(bad) and bad_rows == "raise":
         raise DataError(
-            f"embeddings has {len(bad)} rows with NaN, infinity or values beyond float32, the first is row "
+            f"embeddings has {len(bad)} rows with NaN, infinity or values beyond {_widest(matrix)}, the first is row "
             f'{rows.index[bad[0]]}; drop these rows, or pass bad_rows="mask" to leave them out with label -1'
         )
     return norms
+
+
+def _widest(matrix: Matrix) -> str:
+    return "float16" if matrix.dtype == np.float16 else "float32"
 
 
 def _scale(norms: np.ndarray) -> np.ndarray:

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_mlalign import kmeans
-from hf_mlalign.clustering import cluster, cluster_by_language, coverage, default_n_clusters
+from hf_mlalign.clustering import (
+    cluster,
+    cluster_by_language,
+    coverage,
+    default_n_clusters,
+    group_rows,
+    text_codes,
+)
 from hf_mlalign.errors import DataError
 
 
@@ -322,6 +329,25 @@ def test_a_language_does_not_depend_on_the_others():
     for name in ("ar", "de", "sw"):
         assert mixed[name].labels.tolist() == grouped[name].labels.tolist()
     assert alone["sw"].labels.tolist() == mixed["sw"].labels.tolist()
+
+
+@given(st.lists(st.text(max_size=4).map(lambda text: text.rstrip("\0")), min_size=1, max_size=30))
+def test_codes_of_texts_and_the_rows_of_each(texts):
+    for values in (texts, np.array(texts), np.array(texts, dtype=object)):
+        codes, names = text_codes(values)
+        assert [names[code] for code in codes] == texts
+        groups = group_rows(values, np.array([text != "" for text in texts]))
+        assert list(groups) == sorted(set(texts) - {""})
+        assert all(rows.tolist() == [i for i, text in enumerate(texts) if text == name]
+                   for name, rows in groups.items())  # fmt: skip
+
+
+def test_rows_without_a_language_belong_to_no_group_or_are_refused():
+    assert {k: v.tolist() for k, v in group_rows(np.array(["b", "", "a", "b"]), np.array([1, 0, 1, 0], bool)).items()
+            } == {"a": [2], "b": [0]}  # fmt: skip
+    assert group_rows(["a"], np.array([False])) == {}
+    with pytest.raises(DataError, match="no language in row 1"):
+        group_rows(np.array(["b", "", "a"]))
 
 
 def test_language_settings_and_errors():

@@ -14,7 +14,6 @@ from datasets import Dataset, load_dataset
 from hf_mlalign.curate import curate
 from hf_mlalign.demo import load_demo_pool
 from hf_mlalign.errors import DataError
-from hf_mlalign.mdaq import shards
 
 MAPPING = {"prompt": "instruction", "response": "response"}
 
@@ -116,10 +115,10 @@ def test_killed_run_loses_at_most_one_shard(pool, tmp_path):
     code = f"""
 import sys, time
 from hf_mlalign.mdaq import shards
-write = shards._write
-def slow(path, shard):
-    write(path, shard); print("shard", flush=True); time.sleep(0.3)
-shards._write = slow
+write = shards.ShardStore.write
+def slow(*arguments):
+    write(*arguments); print("shard", flush=True); time.sleep(0.3)
+shards.ShardStore.write = slow
 from hf_mlalign.curate import curate
 curate({str(source)!r}, {str(tmp_path / "out")!r}, column_mapping={MAPPING}, n_quality=9, n_diversity=1, shard_rows=40)
 print("finished", flush=True)
@@ -130,7 +129,7 @@ print("finished", flush=True)
         assert process.stdout.readline() == "shard\n"
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    done = list((tmp_path / "out" / ".work").rglob("*.npy"))
+    done = list((tmp_path / "out" / ".work").rglob("*.arrow"))
     assert len(done) >= 3
     rerun = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     total = -(-len(pool) // 40)
@@ -138,18 +137,6 @@ print("finished", flush=True)
     fresh = curate(str(source), tmp_path / "fresh", column_mapping=MAPPING, n_quality=9, n_diversity=1)
     again = load_dataset("parquet", data_files=str(tmp_path / "out" / "scores.parquet"), split="train")
     assert np.flatnonzero(again["selected"][:]).tolist() == fresh.result.selected.tolist()
-
-
-def test_damaged_shard_is_scored_again(tmp_path):
-    path = tmp_path / "rows.npy"
-    shards._write(path, np.ones((4, 3), np.float32))
-    np.testing.assert_array_equal(shards._read(path, 4, 3), np.ones((4, 3)))
-    assert shards._read(path, 5, 3) is None
-    path.write_bytes(path.read_bytes()[:-5])
-    assert shards._read(path, 4, 3) is None
-    np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    assert shards._read(path, 1, 1) is None  # no pickle is ever loaded
-    assert not list(tmp_path.glob("*.partial"))
 
 
 def test_interrupted_process_leaves_no_lock(pool, tmp_path):

@@ -7,13 +7,17 @@ score break by row number. `hf_mlalign.mdaq.selection.select` runs them all on o
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
+from hf_mlalign.arrays import as_numbers, as_table, one_blas_thread, unit_rows
 from hf_mlalign.errors import DataError
+from hf_mlalign.sequences import check_share, check_whole, shown
 
 BLOCK = 1024
+LARGEST = float(np.finfo(np.float32).max)
 WINDOW = 2048
 
 
@@ -32,6 +36,7 @@ def quality_select(scores: Any, n: int) -> np.ndarray:
 def random_select(scores: Any, n: int, seed: int = 0) -> np.ndarray:
     """`n` rows drawn uniformly without replacement from the rows that have a score, so that all methods choose from
     the same pool. For one seed a smaller `n` gives a prefix of a larger one."""
+    check_whole(seed, "seed")
     rows = np.flatnonzero(~np.isnan(as_scores(scores)))
     return np.random.default_rng(seed).permutation(rows)[: as_budget(n, "n")]
 
@@ -53,14 +58,14 @@ def car_clusters(embeddings: Any, seed: int = 0, variance: float = 0.95, n_clust
     from hf_mlalign.clustering import cluster
 
     reduced = principal_components(embeddings, variance)
-    k = n_clusters or max(1, math.isqrt(len(reduced) // 2))
+    k = max(1, math.isqrt(len(reduced) // 2)) if n_clusters is None else n_clusters
     return cluster(reduced, k, seed=seed, spherical=False).labels
 
 
 def principal_components(embeddings: Any, variance: float = 0.95) -> np.ndarray:
     """(n, m) float32 projection on the fewest principal components that together explain at least `variance`
     (0 < variance ≤ 1) of the variance; one component when the rows do not differ."""
-    if not 0 < variance <= 1:
+    if not isinstance(variance, Real) or not 0 < variance <= 1:
         raise DataError(f"variance is {variance}; give a share above 0 and up to 1")
     x = as_vectors(embeddings)
     d = x.shape[1]
@@ -87,6 +92,8 @@ def deita_select(scores: Any, embeddings: Any, n: int, threshold: float = 0.9) -
     embeddings: (n_rows, d) numbers, finite in rows that have a score; need not be normalised. A zero vector has
     cosine 0 with every row. Work: one blocked product of the rows walked with the rows kept.
     """
+    if not isinstance(threshold, Real) or threshold != threshold:
+        raise DataError(f"threshold is {shown(threshold)}; give a cosine, for instance 0.9")
     n = as_budget(n, "n")
     order, unit = _ordered_units(scores, embeddings)
     kept = np.empty(0, dtype=np.int64)
@@ -110,8 +117,7 @@ def mmr_select(scores: Any, embeddings: Any, n: int, trade_off: float = 0.5) -> 
     once its last known value is among the largest. Exact up to the float32 rounding of the cosines (about 1e-7).
     Memory: one float32 copy of the scorable embeddings.
     """
-    if not 0 <= trade_off <= 1:
-        raise DataError(f"trade_off is {trade_off}; give a number from 0 (only diversity) to 1 (only quality)")
+    check_share(trade_off, "trade_off")
     scores = as_scores(scores)
     order, unit = _ordered_units(scores, embeddings, by_score=False)
     n = min(as_budget(n, "n"), len(order))
@@ -121,23 +127,20 @@ def mmr_select(scores: Any, embeddings: Any, n: int, trade_off: float = 0.5) -> 
 
 def as_scores(values: Any, argument: str = "scores") -> np.ndarray:
     """`values` as a 1-D float array (None becomes NaN); DataError for anything else."""
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind != "f":
-            array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{argument} must be numbers, one a row (NaN where there is none): {error}") from None
+    array = values if isinstance(values, np.ndarray) and values.dtype.kind == "f" else as_numbers(values, argument)
     if array.ndim != 1:
         raise DataError(f"{argument} has shape {array.shape}; pass a 1-D array, one number a row")
     return array
 
 
 def as_vectors(embeddings: Any, rows: np.ndarray | None = None) -> np.ndarray:
-    """`embeddings` as a 2-D array whose `rows` (default: all) are finite; DataError naming the first bad row if not."""
-    array = np.asarray(embeddings)
-    if array.ndim != 2 or array.dtype.kind not in "fiu":
-        raise DataError(f"embeddings has shape {array.shape} and dtype {array.dtype}; pass a 2-D array of numbers")
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    """`embeddings` as a 2-D array whose `rows` (default: all) are finite as float32; DataError naming the first bad row
+    if not."""
+    array = as_table(embeddings)
+    if not array.shape[1]:
+        raise DataError(f"embeddings has shape {array.shape}; pass vectors of one number or more")
+    finite = np.abs(array) <= LARGEST if array.dtype.itemsize > 4 else np.isfinite(array)
+    bad = np.flatnonzero(~finite.all(axis=1))
     bad = bad if rows is None else np.intersect1d(bad, rows)
     if len(bad):
         raise DataError(
@@ -154,23 +157,15 @@ def as_budget(value: Any, argument: str) -> int:
     return int(value)
 
 
-def one_blas_thread():
-    """Context in which numpy's matrix products use one thread, so that their bits do not depend on the machine."""
-    from threadpoolctl import threadpool_limits
-
-    return threadpool_limits(limits=1, user_api="blas")
-
-
 def _ordered_units(scores: Any, embeddings: Any, by_score: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Rows with a score (by score, or by row number) and their embeddings as float32 unit vectors."""
     scores = as_scores(scores)
-    if np.ndim(embeddings) != 2 or len(embeddings) != len(scores):
-        raise DataError(f"embeddings has shape {np.shape(embeddings)} for {len(scores)} scores; pass one row a score")
+    embeddings = as_table(embeddings)
+    if len(embeddings) != len(scores):
+        raise DataError(f"embeddings has shape {embeddings.shape} for {len(scores)} scores; pass one row a score")
     rows = np.flatnonzero(~np.isnan(scores))
     order = score_order(scores) if by_score else rows
-    unit = as_vectors(embeddings, rows)[order].astype(np.float32)
-    norms = np.linalg.norm(unit, axis=1, keepdims=True)
-    return order, np.divide(unit, norms, out=np.zeros_like(unit), where=norms > 0)
+    return order, unit_rows(as_vectors(embeddings, rows)[order].astype(np.float32))
 
 
 def _largest_cosine(unit: np.ndarray, rows: np.ndarray, kept: np.ndarray) -> np.ndarray:

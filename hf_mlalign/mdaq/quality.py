@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from hf_mlalign.encoders import BUNDLED, MAX_CHARS, Encoder, load_encoder, model
 from hf_mlalign.errors import DataError
 from hf_mlalign.mdaq.quality_model import HeadShape, QualityHead, negative_distance
 from hf_mlalign.mdaq.quality_pairs import evaluate_pairs, has_text
+from hf_mlalign.sequences import as_texts
+from hf_mlalign.weights import load_errors
 
 __all__ = ["QualityScorer", "evaluate_pairs"]
 
+KIND = "a quality model"
 MODEL_TYPE = "hf_mlalign_quality_head"
 FORMAT = 1
 """Version of the saved files and of the arithmetic; part of the pickled state, so a change ends old caches."""
@@ -162,11 +166,12 @@ class QualityScorer:
         Raises:
             DataError: different lengths, or a value is neither text nor None.
         """
-        instructions, responses = list(instructions), list(responses)
+        instructions = as_texts(instructions, "instructions", missing=True)
+        responses = as_texts(responses, "responses", missing=True)
+        if not isinstance(batch_size, Integral) or batch_size < 1:
+            raise DataError(f"batch_size: {batch_size!r}. Give a whole number of at least 1.")
         if len(instructions) != len(responses):
             raise DataError(f"score: {len(instructions)} instructions but {len(responses)} responses. Pass pairs.")
-        _check_texts(instructions, "instructions")
-        _check_texts(responses, "responses")
         scores = np.full(len(responses), np.nan, np.float32)
         rows = [i for i, (a, b) in enumerate(zip(instructions, responses)) if has_text(a) and has_text(b)]
         for begin in range(0, len(rows), batch_size):
@@ -267,8 +272,9 @@ class QualityScorer:
                     f"{self._folder}: this quality model was trained on another encoder (hash {wanted}, not {found}). "
                     "Train it again: python -m hf_mlalign.launch.train_qsm --data … --output …"
                 )
-            arrays = load_file(self._folder / WEIGHTS)
-            self._head = QualityHead(HeadShape.from_dict(self._config["shape"]), arrays)
+            with load_errors(self._folder, KIND):
+                arrays = load_file(self._folder / WEIGHTS)
+                self._head = QualityHead(HeadShape.from_dict(self._config["shape"]), arrays)
         return self._head
 
     def _save_head(self, folder: Path) -> None:
@@ -295,9 +301,10 @@ def _read_config(folder: Path | None) -> dict | None:
     file = folder / CONFIG if folder else None
     if file is None or not file.is_file():
         return None
-    config = json.loads(file.read_text(encoding="utf-8"))
-    if config.get("model_type") != MODEL_TYPE:
-        return None
+    with load_errors(folder, KIND):
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if config.get("model_type") != MODEL_TYPE:
+            return None
     if config.get("format") != FORMAT:
         raise DataError(f"{file}: format {config.get('format')}, this version reads {FORMAT}. Train the model again.")
     return config
@@ -331,12 +338,3 @@ def _once(encode: Callable[[list[str]], np.ndarray], texts: Sequence[str]) -> np
     place: dict[str, int] = {}
     index = [place.setdefault(text, len(place)) for text in texts]
     return encode(list(place))[index]
-
-
-def _check_texts(values: Sequence[Any], argument: str) -> None:
-    for row, value in enumerate(values):
-        if value is not None and not isinstance(value, str):
-            raise DataError(
-                f"{argument}, row {row}: expected text or None, found {type(value).__name__} ({str(value)[:60]!r}). "
-                "Convert it to a string."
-            )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_mlalign.mdaq.quality_pairs import check_triplets
+from hf_mlalign.weights import sentence_transformer
 
 
 def finetune(
@@ -72,10 +73,9 @@ def finetune(
 
 def _normalised(encoder: str, device: str | None, max_length: int | None):
     """The SentenceTransformer `encoder`, ending in a Normalize module."""
-    from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize
 
-    model = SentenceTransformer(encoder, device=device)
+    model = sentence_transformer(encoder, device=device)
     if not any(isinstance(module, Normalize) for module in model):
         model.add_module(str(len(model)), Normalize())
     if max_length is not None and type(model[0]).__name__ != "StaticEmbedding":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from math import sqrt
+from math import floor, log2, sqrt
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from hf_mlalign.mdaq.quality_features import FEATURES, SCRIPTS, script_shares, s
 
 CLIP = 4.0
 """Standardised surface features are clipped to ±`CLIP` (*ours*), so that odd texts cannot dominate a vector."""
+
+STEPS, BOUND = 2.0**20, 16.0
+"""Inputs of a product, within ±`BOUND`, are rounded to multiples of 1 / `STEPS` (*ours*); see `ExactWeights`."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ class QualityHead:
                 )
         self.shape = shape
         self.arrays = {name: np.ascontiguousarray(arrays[name], np.float32) for name in arrays_expected(shape)}
+        self._weights = {
+            name: [ExactWeights(weights) for weights in array] for name, array in self.arrays.items() if array.ndim == 3
+        }
 
     @property
     def width(self) -> int:
@@ -94,14 +100,41 @@ class QualityHead:
         return self._tower("response", np.concatenate([embeddings, features], axis=1))
 
     def _tower(self, tower: str, x: np.ndarray) -> np.ndarray:
-        linear, bias, hidden, hidden_bias, out = (
-            self.arrays[f"{tower}.{part}"] for part in ("linear", "bias", "hidden", "hidden_bias", "out")
-        )
+        linear, hidden, out = (self._weights[f"{tower}.{part}"] for part in ("linear", "hidden", "out"))
+        bias, hidden_bias = (self.arrays[f"{tower}.{part}"] for part in ("bias", "hidden_bias"))
+        x = in_steps(x)
         vectors = [
-            x @ linear[i].T + bias[i] + gelu(x @ hidden[i].T + hidden_bias[i]) @ out[i].T
+            linear[i](x) + bias[i] + out[i](in_steps(gelu(hidden[i](x) + hidden_bias[i])))
             for i in range(self.shape.members)
         ]
         return (np.concatenate(vectors, axis=1) / np.float32(sqrt(self.shape.members))).astype(np.float32)
+
+
+class ExactWeights:
+    """A weight matrix whose products do not depend, to the last bit, on the other rows of a batch or on threads.
+
+    Libraries add the terms of a product in an order that depends on the number of rows and on a row's place, and each
+    order rounds differently. Here inputs and weights are rounded first, to so few bits that float64 holds every partial
+    sum exactly: any order gives the same. Exact for inputs within ±`BOUND`; beyond that, right to 1e-15.
+
+    Args:
+        weights: (outputs, inputs).
+    """
+
+    def __init__(self, weights: np.ndarray):
+        weights = weights.astype(np.float64)
+        largest = float(np.abs(weights).sum(axis=1).max(initial=0.0)) or 1.0
+        steps = 2.0 ** floor(52 - log2(STEPS * BOUND * largest))
+        self._weights, self._scale = np.ascontiguousarray(np.rint(weights * steps).T), 1 / (STEPS * steps)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """The product of (n, inputs) numbers of `in_steps` with the transposed weights, (n, outputs) float32."""
+        return (x @ self._weights * self._scale).astype(np.float32)
+
+
+def in_steps(x: np.ndarray) -> np.ndarray:
+    """`x` as float64 whole numbers of 1 / `STEPS`."""
+    return np.rint(x.astype(np.float64) * STEPS)
 
 
 def instruction_inputs(embeddings: np.ndarray, texts: Sequence[str]) -> np.ndarray:

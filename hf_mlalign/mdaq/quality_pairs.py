@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hf_mlalign.errors import DataError
+from hf_mlalign.sequences import as_list, as_texts
 
 TOLERANCE = 0.1
 """Two responses are length-matched if positive / negative is within 1 ± this, in characters (*ours*)."""
@@ -21,6 +22,7 @@ def has_text(text: str | None) -> bool:
 def check_triplets(instructions: Sequence[str], positives: Sequence[str], negatives: Sequence[str]) -> None:
     """Raise a DataError naming argument and row unless these are n ≥ 1 triplets of non-blank texts."""
     named = {"instructions": instructions, "positives": positives, "negatives": negatives}
+    named = {name: as_list(values, name) for name, values in named.items()}
     sizes = {name: len(values) for name, values in named.items()}
     if len(set(sizes.values())) > 1:
         raise DataError(f"Triplets need as many of each, found {sizes}.")
@@ -52,6 +54,11 @@ def evaluate_pairs(
         characters), `random` (0.5), and over the length-matched pairs `matched_n`, `matched_accuracy`,
         `matched_longer_wins` (NaN where there is none). Shares in [0, 1].
     """
+    instructions = as_texts(instructions, "instructions", missing=True)
+    n = len(instructions)
+    positives = as_texts(positives, "positives", n, "instructions", missing=True)
+    negatives = as_texts(negatives, "negatives", n, "instructions", missing=True)
+    languages = None if languages is None else as_texts(languages, "languages", n, "instructions")
     rows = [
         i for i, texts in enumerate(zip(instructions, positives, negatives, strict=True))
         if all(map(has_text, texts)) and texts[1] != texts[2]

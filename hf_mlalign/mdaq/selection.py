@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from hf_mlalign.arrays import as_array
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.mdaq import baselines
 from hf_mlalign.mdaq.baselines import as_budget, as_scores, score_order
+from hf_mlalign.sequences import check_whole
 
 QUALITY, DIVERSITY = "quality", "diversity"
+STREAM_ROWS = 2**18
 
 
 def das_select(scores: Any, clusters: Any, n_quality: int = 6000, n_diversity: int = 1000) -> np.ndarray:
@@ -37,6 +40,55 @@ def das_select(scores: Any, clusters: Any, n_quality: int = 6000, n_diversity: i
     clusters = _as_clusters(clusters, len(as_scores(scores)))
     first = np.sort(np.unique(clusters[order], return_index=True)[1])
     return np.concatenate([order[:n_quality], order[first[first >= n_quality][:n_diversity]]])
+
+
+class StreamedDAS:
+    """`das_select` in one pass over blocks of rows, in any order, ties included.
+
+    What is held between the blocks: the best `n_quality` rows so far and the best row of each cluster so far. A row is
+    in the diversity part if and only if it is the best of its cluster and not among the best `n_quality` of all.
+    """
+
+    def __init__(self, n_quality: int = 6000, n_diversity: int = 1000):
+        self.n_quality, self.n_diversity = as_budget(n_quality, "n_quality"), as_budget(n_diversity, "n_diversity")
+        self._top = self._best = _Ranked(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
+
+    def add(self, rows: np.ndarray, scores: Any, clusters: Any) -> None:
+        """rows: (m,) distinct row numbers, none given before; scores, clusters: (m,), as in `das_select`."""
+        scores = as_scores(scores)
+        clusters = _as_clusters(clusters, len(scores))
+        known = np.flatnonzero(~np.isnan(scores))
+        block = _Ranked(np.asarray(rows)[known], scores[known], clusters[known]).ordered()
+        self._top = self._top.joined(block.part(slice(self.n_quality))).ordered().part(slice(self.n_quality))
+        best = self._best.joined(block.part(block.first_of_cluster())).ordered()
+        self._best = best.part(best.first_of_cluster())
+
+    def select(self) -> np.ndarray:
+        """Row numbers, int64, in the order of selection."""
+        rest = self._best.rows[~np.isin(self._best.rows, self._top.rows)]
+        return np.concatenate([self._top.rows, rest[: self.n_diversity]])
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Rows with their scores and clusters."""
+
+    rows: np.ndarray
+    scores: np.ndarray
+    clusters: np.ndarray
+
+    def part(self, which: slice | np.ndarray) -> _Ranked:
+        return _Ranked(self.rows[which], self.scores[which], self.clusters[which])
+
+    def joined(self, other: _Ranked) -> _Ranked:
+        pairs = ((self.rows, other.rows), (self.scores, other.scores), (self.clusters, other.clusters))
+        return _Ranked(*(np.concatenate(pair) if len(pair[0]) else pair[1] for pair in pairs))
+
+    def ordered(self) -> _Ranked:
+        return self.part(np.lexsort((self.rows, -self.scores)))
+
+    def first_of_cluster(self) -> np.ndarray:
+        return np.sort(np.unique(self.clusters, return_index=True)[1])
 
 
 @dataclass(frozen=True)
@@ -64,8 +116,9 @@ class Pool:
             object.__setattr__(self, "lengths", as_scores(self.lengths, "lengths"))
         for name in ("embeddings", "lengths"):
             value = getattr(self, name)
-            if value is not None and np.shape(value)[:1] != (n,):
-                raise DataError(f"{name} has shape {np.shape(value)} for {n} scores; pass one entry a row")
+            shape = () if value is None else getattr(value, "shape", None) or as_array(value, name).shape
+            if value is not None and shape[:1] != (n,):
+                raise DataError(f"{name} has shape {shape} for {n} scores; pass one entry a row")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -144,13 +197,14 @@ def select(
     if method not in METHODS:
         raise DataError(f"method is {method!r}; known methods are {listed(METHODS)}")
     n_quality, n_diversity = as_budget(n_quality, "n_quality"), as_budget(n_diversity, "n_diversity")
+    check_whole(seed, "seed")
     chosen = METHODS[method]
     missing = [name for name in chosen.needs if getattr(pool, name) is None]
     if missing:
         raise DataError(f"method {method!r} needs {listed(chosen.needs)}; the pool lacks {listed(missing)}")
-    order = score_order(pool.scores)
-    notes = _pool_notes(pool, order)
-    if len(order):
+    scorable = int(np.count_nonzero(~np.isnan(pool.scores)))
+    notes = _pool_notes(pool, scorable)
+    if scorable:
         try:
             found = chosen.run(pool, n_quality, n_diversity, seed, **options)
         except TypeError as error:
@@ -158,27 +212,27 @@ def select(
                 raise
             raise DataError(f"method {method!r} does not take these options: {error}") from error
     else:
-        found = order
-    selection = _checked(method, found, pool, order)
+        found = np.empty(0, dtype=np.int64)
+    selection = _checked(method, found, pool)
     notes += selection.notes
-    return _complete(replace(selection, notes=tuple(notes)), order, n_quality + n_diversity, fill)
+    return _complete(replace(selection, notes=tuple(notes)), pool, scorable, n_quality + n_diversity, fill)
 
 
-def _pool_notes(pool: Pool, order: np.ndarray) -> list[str]:
-    n, notes = len(order), []
+def _pool_notes(pool: Pool, n: int) -> list[str]:
+    notes = []
     if n < len(pool):
         notes.append(f"{len(pool) - n:,} of {len(pool):,} rows have no score and were not selected")
-    if n > 1 and pool.scores[order[0]] == pool.scores[order[-1]]:
+    if n > 1 and np.nanmin(pool.scores) == np.nanmax(pool.scores):
         notes.append(f"all {n:,} scores are equal, so the score does not discriminate; ties were broken by row number")
     return notes
 
 
-def _checked(method: str, found: Any, pool: Pool, order: np.ndarray) -> Selection:
+def _checked(method: str, found: Any, pool: Pool) -> Selection:
     """A method's answer as a `Selection`; DataError if it selects a row twice, outside the pool or without score."""
     if not isinstance(found, Selection):
         indices = np.asarray(found).astype(np.int64)
         top = np.zeros(len(pool), dtype=bool)
-        top[order[: len(indices)]] = True
+        top[score_order(pool.scores)[: len(indices)]] = True
         inside = indices[(indices >= 0) & (indices < len(pool))]
         reasons = np.where(top[inside], QUALITY, DIVERSITY).astype("<U9")
         found = Selection(indices, reasons if len(inside) == len(indices) else np.full(len(indices), DIVERSITY))
@@ -191,21 +245,22 @@ def _checked(method: str, found: Any, pool: Pool, order: np.ndarray) -> Selectio
     return found
 
 
-def _complete(selection: Selection, order: np.ndarray, asked: int, fill: bool) -> Selection:
+def _complete(selection: Selection, pool: Pool, scorable: int, asked: int, fill: bool) -> Selection:
     """Report a shortfall, and top up by score if asked to."""
     short = asked - len(selection)
     if short <= 0:
         return selection
-    if len(selection) == len(order):
-        note = f"{asked:,} rows were asked for but only {len(order):,} can be selected; all were"
+    if len(selection) == scorable:
+        note = f"{asked:,} rows were asked for but only {scorable:,} can be selected; all were"
         return replace(selection, notes=(*selection.notes, note))
     if not fill:
         note = f"selected {len(selection):,} of {asked:,} rows asked for; fill=True tops up by score"
         return replace(selection, notes=(*selection.notes, note))
+    order = score_order(pool.scores)
     more = order[~np.isin(order, selection.indices)][:short]
     notes = [*selection.notes, f"{len(more):,} rows were added by score to fill up"]
     if len(selection) + len(more) < asked:
-        notes.append(f"{asked:,} rows were asked for but only {len(order):,} can be selected; all were")
+        notes.append(f"{asked:,} rows were asked for but only {scorable:,} can be selected; all were")
     return Selection(
         np.concatenate([selection.indices, more]),
         np.concatenate([selection.reasons, np.full(len(more), QUALITY, dtype="<U9")]),
@@ -215,8 +270,11 @@ def _complete(selection: Selection, order: np.ndarray, asked: int, fill: bool) -
 
 @register_method("das", needs=("scores", "clusters"))
 def _das(pool: Pool, n_quality: int, n_diversity: int, seed: int) -> Selection:
-    indices = das_select(pool.scores, pool.clusters, n_quality, n_diversity)
-    return _two_parts(indices, pool, pool.clusters, n_quality, n_diversity)
+    streamed = StreamedDAS(n_quality, n_diversity)
+    for start in range(0, len(pool), STREAM_ROWS):
+        part = slice(start, min(start + STREAM_ROWS, len(pool)))
+        streamed.add(np.arange(part.start, part.stop), pool.scores[part], pool.clusters[part])
+    return _two_parts(streamed.select(), pool, pool.clusters, n_quality, n_diversity)
 
 
 @register_method("car")
@@ -283,7 +341,7 @@ def _mmr(pool: Pool, n_quality: int, n_diversity: int, seed: int, trade_off: flo
 
 
 def _as_clusters(clusters: Any, n: int) -> np.ndarray:
-    array = np.asarray(clusters)
+    array = as_array(clusters, "clusters")
     if array.shape != (n,):
         raise DataError(f"clusters has shape {array.shape} for {n} scores; pass a 1-D array, one label a row")
     if array.dtype.kind not in "iu" and array.size:

@@ -3,94 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_mlalign._version import __version__
 from hf_mlalign.arrow import chunked_column, language_codes, matrix, named_column
-from hf_mlalign.clustering import cluster_by_language
+from hf_mlalign.clustering import cluster_groups, group_rows
 from hf_mlalign.columns import LANGUAGE_COLUMNS, Schema, readable, recognise
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.half import Matrix, rounded
 from hf_mlalign.languages import check_languages
+from hf_mlalign.mdaq.baselines import as_scores
 from hf_mlalign.mdaq.budgets import allocate
+from hf_mlalign.mdaq.result import ALL, SelectionResult
 from hf_mlalign.mdaq.selection import METHODS, Pool, select
 from hf_mlalign.mdaq.tables import add_columns, check_dataset, clean_clusters, numbers
 from hf_mlalign.mdaq.transforms import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer, NullableFloats
+from hf_mlalign.sequences import as_list
 
 if TYPE_CHECKING:
-    import pandas as pd
     from datasets import Dataset
 
 CLUSTER_COLUMN = "cluster"
 IDENTIFIED = "identified_language"
 """Column of identified languages; `UNKNOWN` there means that no language could be told."""
 UNKNOWN = "und"
-ALL = "all"
-"""Name of the one group when languages are not told apart."""
-
-
-@dataclass
-class SelectionResult:
-    """What was selected from a pool of n rows, and why.
-
-    Attributes:
-        selected: row numbers of the k selected rows, ascending, int64.
-        rejected: row numbers of the n − k others, ascending, int64.
-        scores: (n,) float32, NaN where a row could not be scored.
-        clusters: (n,) int32, −1 where a row was not clustered; ids are unique over languages.
-        reasons: (n,) "quality", "diversity" or "" (not selected).
-        languages: (n,) ISO 639-1 codes, or "all".
-        notes: everything that did not go as asked (budgets not filled, rows without score, …).
-    """
-
-    method: str
-    selected: np.ndarray
-    scores: np.ndarray
-    clusters: np.ndarray
-    reasons: np.ndarray
-    languages: np.ndarray
-    budgets: dict[str, tuple[int, int]]
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def rejected(self) -> np.ndarray:
-        return np.setdiff1d(np.arange(len(self.scores)), self.selected)
-
-    def per_language(self) -> pd.DataFrame:
-        """One row a language and, of several, a last row "all".
-
-        Columns: pool, unscored, selected (by_quality, by_diversity), mean score of the pool and of the selection,
-        clusters of the pool and how many of them the selection covers.
-        """
-        rows = [self._summary(name, self.languages == name) for name in self.budgets]
-        if len(rows) != 1:
-            rows.append(self._summary(ALL, self.languages != ""))
-        import pandas as pd
-
-        return pd.DataFrame(rows)
-
-    def _summary(self, name: str, rows: np.ndarray) -> dict[str, Any]:
-        chosen = rows & (self.reasons != "")
-        known = self.clusters[rows & (self.clusters >= 0)]
-        return {
-            "language": name,
-            "pool": int(rows.sum()),
-            "unscored": int(np.isnan(self.scores[rows]).sum()),
-            "selected": int(chosen.sum()),
-            "by_quality": int((self.reasons[chosen] == "quality").sum()),
-            "by_diversity": int((self.reasons[chosen] == "diversity").sum()),
-            "quality_before": _mean(self.scores[rows]),
-            "quality_after": _mean(self.scores[chosen]),
-            "clusters": len(np.unique(known)),
-            "clusters_covered": len(np.unique(self.clusters[chosen & (self.clusters >= 0)])),
-        }
-
-
-def _mean(values: np.ndarray) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.mean(dtype=np.float64)) if len(values) else float("nan")
+LENGTH_ROWS = 65_536
+VECTOR_BYTES = 16
+"""Bytes a number of a vector while a method compares vectors: float32 in order, of unit length, and as given."""
 
 
 class MDaQSelector:
@@ -108,6 +49,8 @@ class MDaQSelector:
         method: "das" (*paper*), or a baseline: "random", "longest", "quality", "car", "deita", "mmr", or your own
             (`hf_mlalign.mdaq.selection.register_method`).
         n_clusters: k-means clusters per language; default see `clustering.default_n_clusters` (*ours*).
+        max_points_per_centroid: rows a cluster that k-means is trained on, drawn with the seed, where a language has
+            more; all are assigned afterwards (64, *ours*; see docs/scale.md).
         model, encoder: Quality Scoring Model, and encoder for the clusters, see `MDaQScorer`.
         column_mapping: see `hf_mlalign.columns.recognise`; the language column may be mapped too.
         languages: keep only these; rows of other languages are never selected and counted in the notes.
@@ -129,6 +72,7 @@ class MDaQSelector:
         budgets: str | Mapping[str, Any] | None = None,
         method: str = "das",
         n_clusters: int | None = None,
+        max_points_per_centroid: int = 64,
         model: Any = None,
         encoder: Any = None,
         column_mapping: Mapping[str, str] | None = None,
@@ -139,7 +83,7 @@ class MDaQSelector:
         batch_size: int = 4096,
         **method_options: Any,
     ):
-        if method not in METHODS:
+        if not isinstance(method, str) or method not in METHODS:
             raise DataError(f"method: unknown {method!r}. Known: {listed(METHODS)}.")
         self.n_quality, self.n_diversity, self.per_language, self.budgets = (
             n_quality,
@@ -150,7 +94,7 @@ class MDaQSelector:
         if not isinstance(seed, (int, np.integer)) or seed < 0:
             raise DataError(f"seed: {seed!r} is no whole number of at least 0.")
         self.method, self.n_clusters, self.model, self.seed, self.fill = method, n_clusters, model, seed, fill
-        self.encoder = encoder
+        self.encoder, self.max_points_per_centroid = encoder, max_points_per_centroid
         self.column_mapping = dict(column_mapping) if column_mapping else None
         self.languages = check_languages(languages, "languages") if languages else None
         self.num_proc, self.batch_size, self.method_options = num_proc, batch_size, method_options
@@ -237,14 +181,31 @@ class MDaQSelector:
         self,
         scores: np.ndarray,
         languages: np.ndarray,
-        embeddings: np.ndarray | None = None,
+        embeddings: Matrix | None = None,
         clusters: np.ndarray | None = None,
         lengths: np.ndarray | None = None,
     ) -> SelectionResult:
-        """Select from arrays of n rows: what `fit` does once all is computed. Unwanted rows have the language ""."""
-        scorable = ~np.isnan(scores)
-        names = sorted(set(languages.tolist()) - {""})
-        counts = {name: int(((languages == name) & scorable).sum()) for name in names}
+        """Select from arrays of n rows: what `fit` does once all is computed.
+
+        Args:
+            scores: (n,) float32, NaN where a row cannot be scored.
+            languages: (n,) texts; unwanted rows have the language "".
+            embeddings: (n, d) numbers, as an array or as a `mdaq.shards.DiskMatrix`, of which only blocks are read.
+                Selection sees them rounded to float16 (*ours*), so both give the same.
+            clusters: (n,) integers instead of clustering.
+            lengths: (n,) integers, for the method "longest".
+        Raises:
+            DataError: budgets that do not fit, or vectors with NaN, infinity or numbers beyond float16.
+        """
+        scores = as_scores(scores)
+        if not isinstance(languages, np.ndarray):
+            languages = np.asarray(as_list(languages, "languages"), dtype=object)
+        for name, values in (("languages", languages), ("embeddings", embeddings), ("clusters", clusters),
+                             ("lengths", lengths)):  # fmt: skip
+            if values is not None and len(values) != len(scores):
+                raise DataError(f"{name} has {len(values)} entries for {len(scores)} scores. Give one a row.")
+        groups = group_rows(languages, languages != "")
+        counts = {name: int(np.count_nonzero(~np.isnan(scores[rows]))) for name, rows in groups.items()}
         shares, notes = allocate(counts, self.n_quality, self.n_diversity, self.budgets)
         result = SelectionResult(
             method=self.method,
@@ -256,52 +217,50 @@ class MDaQSelector:
             budgets=dict(shares),
             notes=list(notes),
         )
-        dropped = int((languages == "").sum())
+        dropped = len(scores) - sum(map(len, groups.values()))
         if dropped:
             result.notes.append(f"{dropped:,} rows in other or unknown languages were left out")
-        absent = sorted(set(self.languages or ()) - set(names))
+        absent = sorted(set(self.languages or ()) - set(groups))
         if absent:
             result.notes.append(f"no rows in {listed(absent)}")
-        self._assign_clusters(result, embeddings, clusters)
+        vectors = None if embeddings is None else rounded(embeddings)
+        if vectors is not None and len(vectors) != len(scores):
+            raise DataError(f"embeddings has {len(vectors)} rows for {len(scores)} scores; pass one a score")
+        self._assign_clusters(result, groups, vectors, clusters)
         for name, (n_quality, n_diversity) in shares.items():
-            rows = np.flatnonzero(languages == name)
-            self._select_group(result, name, rows, n_quality, n_diversity, embeddings, clusters, lengths)
+            self._select_group(result, name, groups[name], n_quality, n_diversity, vectors, clusters, lengths)
         result.selected = np.flatnonzero(result.reasons != "")
         return result
 
-    def _assign_clusters(self, result: SelectionResult, embeddings, clusters) -> None:
+    def _assign_clusters(self, result: SelectionResult, groups: Mapping[str, np.ndarray], vectors, clusters) -> None:
         """Fill `result.clusters`: as given, or by k-means within each language over the rows that have a score."""
         if clusters is not None:
             result.clusters[:] = clean_clusters(clusters, result.scores)
             return
-        rows = np.flatnonzero(~np.isnan(result.scores) & (result.languages != ""))
-        if embeddings is None or not len(rows):
+        scorable = {name: rows[~np.isnan(result.scores[rows])] for name, rows in groups.items()}
+        scorable = {name: rows for name, rows in scorable.items() if len(rows)}
+        if vectors is None or not scorable:
             return
-        languages = result.languages[rows]
-        budgets = {name: result.budgets[name] for name in set(languages.tolist())}
-        outcome = cluster_by_language(
-            _take(embeddings, rows),
-            languages,
+        outcome = cluster_groups(
+            vectors,
+            scorable,
             self.n_clusters,
             seed=self.seed,
-            n_quality={name: budget[0] for name, budget in budgets.items()},
-            n_diversity={name: budget[1] for name, budget in budgets.items()},
+            max_points_per_centroid=self.max_points_per_centroid,
+            n_quality={name: budget[0] for name, budget in result.budgets.items()},
+            n_diversity={name: budget[1] for name, budget in result.budgets.items()},
         )
-        result.clusters[rows] = outcome.labels
+        result.clusters = outcome.labels
         result.notes.extend(outcome.notes)
 
-    def _select_group(self, result, name, rows, n_quality, n_diversity, embeddings, clusters, lengths) -> None:
+    def _select_group(self, result, name, rows, n_quality, n_diversity, vectors, clusters, lengths) -> None:
         scorable = rows[~np.isnan(result.scores[rows])]
-        needs = METHODS[self.method].needs
-        vectors = None
-        if embeddings is not None and ("embeddings" in needs or self.method == "car"):
-            vectors = _take(embeddings, scorable)
-        own_clusters = clusters is None and "clusters" not in needs  # CaR makes its own
+        own_clusters = clusters is None and "clusters" not in METHODS[self.method].needs  # CaR makes its own
         clustered = (result.clusters[scorable] >= 0).all() and not own_clusters
         pool = Pool(
             scores=result.scores[scorable],
             clusters=result.clusters[scorable] if clustered else None,
-            embeddings=vectors,
+            embeddings=vectors[scorable].astype(np.float32) if vectors is not None and self.reads_vectors else None,
             lengths=None if lengths is None else lengths[scorable],
         )
         options = {**self.method_options, **({"fill": True} if self.fill else {})}
@@ -312,6 +271,25 @@ class MDaQSelector:
         result.notes.extend(f"{name}: {note}" for note in chosen.notes)
         if len(rows) > len(scorable):
             result.notes.append(f"{name}: {len(rows) - len(scorable):,} rows could not be scored and were not selected")
+
+    @property
+    def reads_vectors(self) -> bool:
+        """Whether the method itself compares vectors; it then holds those of one language as float32."""
+        return "embeddings" in METHODS[self.method].needs or self.method == "car"
+
+    def check_memory(self, languages: np.ndarray, dimension: int, available: int | None) -> None:
+        """Raise a `DataError` if the vectors that the method holds at a time will not fit into `available` bytes."""
+        if not self.reads_vectors or available is None:
+            return
+        sizes = {name: len(rows) for name, rows in group_rows(languages, languages != "").items()}
+        largest = max(sizes, key=sizes.__getitem__, default=ALL)
+        needed = sizes.get(largest, 0) * dimension * VECTOR_BYTES
+        if needed > available:
+            raise DataError(
+                f"method {self.method!r} holds the vectors of a language in memory: {largest} with {sizes[largest]:,} "
+                f"rows needs about {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB are free. Use method 'das', which "
+                "needs none, or fewer rows."
+            )
 
     def read_languages(self, ds: Dataset) -> np.ndarray:
         """ISO 639-1 code of each row; "all" where languages are not told apart, "" where `languages` leaves a row out.
@@ -328,11 +306,11 @@ class MDaQSelector:
                     f"languages: there is no language column among {listed(ds.column_names)}. Map one with "
                     'column_mapping={"<column>": "language"}.'
                 )
-            return np.full(len(ds), ALL, dtype="<U8")
+            return np.full(len(ds), ALL)
         unknown = UNKNOWN if column == IDENTIFIED else None
         rows, names = language_codes(named_column(ds, column), column, unknown)
         kept = [code if not self.languages or code in self.languages else "" for code in names]
-        return np.asarray(kept, dtype="<U8")[rows]
+        return np.asarray(kept)[rows]
 
     def _language_column(self, columns: Sequence[str]) -> str | None:
         mapped = [c for c, role in (self.column_mapping or {}).items() if role == "language"]
@@ -368,8 +346,12 @@ class MDaQSelector:
         """Response lengths in characters, (n,) int64, if the method needs them."""
         if schema is None or "lengths" not in METHODS[self.method].needs:
             return None
-        _, responses = schema.read(ds.select_columns(list(schema.text_columns))[:])
-        return np.fromiter((len(r or "") for r in responses), dtype=np.int64, count=len(ds))
+        texts, lengths = ds.select_columns(list(schema.text_columns)), np.empty(len(ds), dtype=np.int64)
+        for begin in range(0, len(ds), LENGTH_ROWS):
+            rows = range(begin, min(begin + LENGTH_ROWS, len(ds)))
+            _, responses = schema.read(texts[rows.start : rows.stop], rows)
+            lengths[rows.start : rows.stop] = [len(r or "") for r in responses]
+        return lengths
 
     def _result_for(self, n: int) -> SelectionResult:
         if n != len(self.result_.scores):
@@ -378,7 +360,3 @@ class MDaQSelector:
                 "Fit a new one, or pass the dataset it was fitted on."
             )
         return self.result_
-
-
-def _take(embeddings: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    return embeddings if len(rows) == len(embeddings) else embeddings[rows]

@@ -1,24 +1,184 @@
-"""Score a large dataset shard by shard, so that a killed run loses at most one shard."""
+"""Scores and vectors of a large pool on disk, shard by shard: a killed run loses at most one shard, and whoever reads
+them holds only the blocks it asks for."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
+from hf_mlalign.arrow import matrix
 from hf_mlalign.columns import Schema
+from hf_mlalign.errors import DataError
+from hf_mlalign.half import as_half
+from hf_mlalign.mdaq.disk_matrix import DiskMatrix
+from hf_mlalign.mdaq.tables import column_numbers
 from hf_mlalign.mdaq.transforms import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer
+from hf_mlalign.memory import release_mapped
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 SHARD_ROWS = 20_000
 """Rows a shard (*ours*: about a second of work with the bundled model)."""
+BATCH_ROWS = 8192
+"""Rows a record batch inside a shard (*ours*: 4 MiB of 256 dimensions)."""
+DIGEST = b"digest"
+
+Engine = Callable[..., Iterator[tuple[int, np.ndarray, np.ndarray]]]
+"""What computes missing shards, see `in_process`."""
+
+
+class ShardStore:
+    """`quality_score` and `embedding` of n rows in Arrow IPC files of `shard_rows` rows each.
+
+    A file is called `rows-<begin>-<end>.arrow` and holds `quality_score` (float32, null where a row cannot be scored)
+    and `embedding` (fixed-size list of float16: the vectors are rounded) in record batches of 8,192 rows. Each file
+    carries a digest of its content; one that is cut off or damaged counts as missing.
+
+    Args:
+        folder: of the files; made on the first `write`. It must belong to this pool and scorer alone.
+        n_rows: rows of the pool.
+        dimension: length of a vector.
+        shard_rows: rows a file (the last has the rest).
+    """
+
+    def __init__(self, folder: str | Path, n_rows: int, dimension: int, shard_rows: int = SHARD_ROWS):
+        if min(n_rows, dimension - 1, shard_rows - 1) < 0:
+            raise DataError(f"n_rows {n_rows}, dimension {dimension}, shard_rows {shard_rows}: give numbers above 0.")
+        self.folder, self.n_rows, self.dimension, self.shard_rows = Path(folder), n_rows, dimension, shard_rows
+        self._whole: set[int] = set()
+
+    def shards(self) -> list[tuple[int, int]]:
+        """(begin, end) of every shard, ascending."""
+        return [(b, min(b + self.shard_rows, self.n_rows)) for b in range(0, self.n_rows, self.shard_rows)]
+
+    def missing(self) -> list[tuple[int, int]]:
+        """(begin, end) of the shards that are not there or are damaged, ascending. Each file is read once for this."""
+        for begin, end in self.shards():
+            if begin not in self._whole and self._is_whole(begin, end):
+                self._whole.add(begin)
+        return [(begin, end) for begin, end in self.shards() if begin not in self._whole]
+
+    def write(self, begin: int, scores: np.ndarray, vectors: np.ndarray) -> None:
+        """Write the shard that begins at row `begin`; a reader sees all of it or nothing.
+
+        Args:
+            scores: (m,) numbers, NaN where a row cannot be scored.
+            vectors: (m, dimension) numbers; rounded to float16 (beyond ±65,504: infinite).
+        Raises:
+            DataError: no shard begins there, or the shapes are not those of this shard.
+            OSError: the disk is full or cannot be written; nothing is left behind.
+        """
+        end = min(begin + self.shard_rows, self.n_rows)
+        if begin % self.shard_rows or not 0 <= begin < self.n_rows:
+            raise DataError(f"begin is {begin}; shards begin at multiples of {self.shard_rows} below {self.n_rows}")
+        if np.shape(scores) != (end - begin,) or np.shape(vectors) != (end - begin, self.dimension):
+            raise DataError(
+                f"rows {begin} to {end} have shapes {np.shape(scores)} and {np.shape(vectors)}; pass {end - begin} "
+                f"scores and as many vectors of {self.dimension}"
+            )
+        scores, half = np.asarray(scores, dtype=np.float32), as_half(vectors)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.path(begin)
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+        try:
+            with open(partial, "wb") as handle:
+                _write_file(handle, scores, half)
+            os.replace(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        self._whole.add(begin)
+
+    def scores(self) -> np.ndarray:
+        """(n_rows,) float32, NaN where a row cannot be scored; DataError while shards are missing."""
+        out = np.empty(self.n_rows, dtype=np.float32)
+        for begin, end, table in self._tables():
+            out[begin:end] = pa.chunked_array([b.column(0) for b in table]).to_numpy()
+        return out
+
+    def vectors(self) -> DiskMatrix:
+        """All vectors as an array that stays on disk; DataError while shards are missing."""
+        per_shard = -(-self.shard_rows // BATCH_ROWS)
+        offsets = np.zeros((len(self.shards()), per_shard), dtype=np.int64)
+        for begin, _, table in self._tables():
+            start = table.base
+            for i, batch in enumerate(table):
+                offsets[begin // self.shard_rows, i] = batch.column(1).buffers()[-1].address - start
+        paths = [self.path(begin) for begin, _ in self.shards()]
+        return DiskMatrix(paths, offsets, (self.n_rows, self.dimension), self.shard_rows, BATCH_ROWS)
+
+    def path(self, begin: int) -> Path:
+        """The file of the shard that begins at row `begin`."""
+        end = min(begin + self.shard_rows, self.n_rows)
+        return self.folder / f"rows-{begin:010d}-{end:010d}.arrow"
+
+    def _tables(self) -> Iterator[tuple[int, int, _MappedFile]]:
+        missing = self.missing()
+        if missing:
+            raise DataError(f"{str(self.folder)!r} lacks rows {missing[0][0]} to {missing[0][1]}; score them first.")
+        for begin, end in self.shards():
+            yield begin, end, _MappedFile(self.path(begin))
+
+    def _is_whole(self, begin: int, end: int) -> bool:
+        try:
+            with pa.OSFile(str(self.path(begin))) as handle:
+                reader = pa.ipc.open_file(handle)
+                batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+                digest = (reader.schema.metadata or {}).get(DIGEST, b"")
+            sizes = [min(BATCH_ROWS, end - b) for b in range(begin, end, BATCH_ROWS)]
+            if not reader.schema.equals(_schema(self.dimension)) or [len(b) for b in batches] != sizes:
+                return False
+            scores = pa.chunked_array([b.column(0) for b in batches]).to_numpy()
+            half = [b.column(1).values.to_numpy() for b in batches]
+            return _digest(scores, half) == digest
+        except (OSError, ValueError, pa.ArrowException):
+            return False
+
+
+class _MappedFile:
+    """The record batches of an Arrow IPC file and the address it is mapped to, to find where its buffers lie."""
+
+    def __init__(self, path: Path):
+        with pa.memory_map(str(path)) as handle:
+            self.whole = handle.read_buffer(handle.size())
+        self.base = self.whole.address
+        self.reader = pa.ipc.open_file(self.whole)
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return (self.reader.get_batch(i) for i in range(self.reader.num_record_batches))
+
+
+def _schema(dimension: int) -> pa.Schema:
+    return pa.schema([(SCORE_COLUMN, pa.float32()), (EMBEDDING_COLUMN, pa.list_(pa.float16(), dimension))])
+
+
+def _write_file(handle: Any, scores: np.ndarray, half: np.ndarray) -> None:
+    schema = _schema(half.shape[1]).with_metadata({DIGEST: _digest(scores, [half])})
+    with pa.ipc.new_file(handle, schema) as writer:
+        for begin in range(0, len(scores), BATCH_ROWS):
+            part = slice(begin, begin + BATCH_ROWS)
+            flat = pa.array(half[part].reshape(-1))
+            vectors = pa.FixedSizeListArray.from_arrays(flat, half.shape[1])
+            writer.write_batch(pa.record_batch([pa.array(scores[part], from_pandas=True), vectors], schema=schema))
+    handle.flush()
+    os.fsync(handle.fileno())
+
+
+def _digest(scores: np.ndarray, blocks: list[np.ndarray]) -> bytes:
+    import xxhash
+
+    digest = xxhash.xxh3_128(np.where(np.isnan(scores), np.float32("nan"), scores).astype(np.float32).tobytes())
+    for block in blocks:
+        digest.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
+    return digest.hexdigest().encode()
 
 
 def score_in_shards(
@@ -30,8 +190,9 @@ def score_in_shards(
     shard_rows: int = SHARD_ROWS,
     batch_rows: int = 4096,
     progress: Callable[[int], None] = lambda rows: None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Quality scores and instruction vectors of all rows, kept on disk shard by shard.
+    engine: Engine | None = None,
+) -> ShardStore:
+    """Score all rows into a `ShardStore`.
 
     Each finished shard is one file below `folder`, in a sub-folder named after the data, the columns and the scorer, so
     that a rerun takes up where the last one stopped and never mixes different runs.
@@ -44,54 +205,101 @@ def score_in_shards(
         shard_rows: rows a file.
         batch_rows: rows scored at a time.
         progress: called with the number of rows done since the last call.
+        engine: computes the missing shards; default this process, one after the other.
     Returns:
-        scores (n,) float32, NaN where a row cannot be scored, and embeddings (n, d) float32.
+        The store, with no shard missing.
     Raises:
         DataError: a value is not text (column and row are named).
     """
-    target = Path(folder) / _key(ds, schema, scorer, shard_rows)
-    target.mkdir(parents=True, exist_ok=True)
-    scores = np.empty(len(ds), dtype=np.float32)
-    embeddings = np.empty((len(ds), scorer.embedding_dimension), dtype=np.float32)
+    key = store_key(ds, schema.text_columns, pickle.dumps(scorer.__getstate__(), protocol=4), shard_rows)
+    store = ShardStore(Path(folder) / key, len(ds), scorer.embedding_dimension, shard_rows)
+    missing = store.missing()
+    progress(len(ds) - sum(end - begin for begin, end in missing))
     texts = ds.select_columns(list(schema.text_columns))
-    for begin in range(0, len(ds), shard_rows):
-        end = min(begin + shard_rows, len(ds))
-        path = target / f"rows-{begin:010d}-{end:010d}.npy"
-        shard = _read(path, end - begin, embeddings.shape[1] + 1)
-        if shard is None:
-            shard = np.concatenate([_score(texts, scorer, b, min(b + batch_rows, end), progress)
-                                    for b in range(begin, end, batch_rows)])  # fmt: skip
-            _write(path, shard)
-        else:
-            progress(end - begin)
-        scores[begin:end], embeddings[begin:end] = shard[:, 0], shard[:, 1:]
-    return scores, embeddings
+    for begin, scores, vectors in (engine or in_process)(texts, scorer, missing, batch_rows, progress):
+        store.write(begin, scores, vectors)
+        release_mapped(mapped_files(ds))
+    return store
 
 
-def _score(texts: Dataset, scorer: MDaQScorer, begin: int, end: int, progress: Callable[[int], None]) -> np.ndarray:
-    columns = scorer(texts[begin:end], range(begin, end))
-    scores = np.array([np.nan if s is None else s for s in columns[SCORE_COLUMN]], dtype=np.float32)
+def in_process(
+    texts: Dataset,
+    scorer: MDaQScorer,
+    missing: Sequence[tuple[int, int]],
+    batch_rows: int,
+    progress: Callable[[int], None],
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """The engine of one process: (begin, scores, float16 vectors) of each missing shard."""
+    for begin, end in missing:
+        parts = [_score(texts, scorer, b, min(b + batch_rows, end), progress) for b in range(begin, end, batch_rows)]
+        yield begin, *(np.concatenate(columns) for columns in zip(*parts, strict=True))
+
+
+def has_scores(columns: Iterable[str]) -> bool:
+    """Whether a dataset holds scores and vectors already, as `hf-mlalign score` writes them."""
+    return {SCORE_COLUMN, EMBEDDING_COLUMN} <= set(columns)
+
+
+def copy_in_shards(
+    ds: Dataset,
+    folder: str | Path,
+    *,
+    shard_rows: int = SHARD_ROWS,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> ShardStore:
+    """Put the `quality_score` and `embedding` that the rows have already into a `ShardStore`, shard by shard.
+
+    Args, resuming: as `score_in_shards`. `quality_score`: numbers, null where a row cannot be scored; `embedding`:
+    lists of numbers, all of one length.
+    Raises:
+        DataError: the columns hold something else, or a vector is missing or of another length (row named).
+    """
+    columns = ds.select_columns([SCORE_COLUMN, EMBEDDING_COLUMN]).with_format("arrow")
+    dimension = vector_length(ds)
+    store = ShardStore(Path(folder) / store_key(ds, shard_rows), len(ds), dimension, shard_rows)
+    missing = store.missing()
+    progress(len(ds) - sum(end - begin for begin, end in missing))
+    half = pa.types.is_float16(columns.data.schema.field(EMBEDDING_COLUMN).type.value_type)
+    for begin, end in missing:
+        table = columns[begin:end]
+        vectors = matrix(
+            table.column(EMBEDDING_COLUMN), EMBEDDING_COLUMN, begin, dimension, np.float16 if half else np.float32
+        )
+        store.write(begin, column_numbers(table.column(SCORE_COLUMN), SCORE_COLUMN, begin), vectors)
+        release_mapped(mapped_files(ds))
+        progress(end - begin)
+    return store
+
+
+def vector_length(ds: Dataset) -> int:
+    """Length of the vectors in the column `embedding`; DataError if the first row has none."""
+    first = ds.select_columns([EMBEDDING_COLUMN]).with_format("arrow")[:1]
+    return matrix(first.column(EMBEDDING_COLUMN), EMBEDDING_COLUMN).shape[1]
+
+
+def mapped_files(ds: Dataset) -> list[str]:
+    """The files a dataset is mapped from."""
+    return [file["filename"] for file in ds.cache_files]
+
+
+def _score(
+    texts: Dataset, scorer: MDaQScorer, begin: int, end: int, progress: Callable[[int], None]
+) -> tuple[np.ndarray, np.ndarray]:
+    scores, vectors = score_batch(scorer, texts[begin:end], range(begin, end))
     progress(end - begin)
-    return np.concatenate([scores[:, None], columns[EMBEDDING_COLUMN]], axis=1)
+    return scores, as_half(vectors)
 
 
-def _key(ds: Dataset, schema: Schema, scorer: MDaQScorer, shard_rows: int) -> str:
-    parts = (ds._fingerprint, schema.text_columns, pickle.dumps(scorer.__getstate__(), protocol=4), shard_rows)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+def score_batch(
+    scorer: MDaQScorer, texts: Mapping[str, list], rows: Sequence[int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) float32 scores, NaN where a row cannot be scored, and (n, d) float32 vectors of n rows of texts; `rows` are
+    their numbers, for messages."""
+    columns = scorer(texts, rows)
+    scores = np.array([np.nan if s is None else s for s in columns[SCORE_COLUMN]], dtype=np.float32)
+    return scores, np.asarray(columns[EMBEDDING_COLUMN], dtype=np.float32)
 
 
-def _read(path: Path, rows: int, width: int) -> np.ndarray | None:
-    try:
-        shard = np.load(path, allow_pickle=False)
-    except (FileNotFoundError, ValueError, EOFError, OSError):
-        return None
-    return shard if shard.shape == (rows, width) and shard.dtype == np.float32 else None
-
-
-def _write(path: Path, shard: np.ndarray) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with open(partial, "wb") as handle:
-        np.save(handle, shard, allow_pickle=False)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(partial, path)
+def store_key(ds: Dataset, *parts: Any) -> str:
+    """Name of the sub-folder for a store of these rows, made with these parts."""
+    return hashlib.sha256(repr((ds._fingerprint, *parts)).encode()).hexdigest()[:16]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from hf_mlalign.arrays import as_numbers as checked_numbers
 from hf_mlalign.arrow import chunked_column
 from hf_mlalign.errors import DataError, listed
 
@@ -39,13 +40,17 @@ def numbers(ds: Dataset, column: str) -> np.ndarray:
     Raises:
         DataError: the column is not numeric, or an integer column has nulls (first row named).
     """
-    values = chunked_column(ds, column)
+    return column_numbers(chunked_column(ds, column), column)
+
+
+def column_numbers(values: pa.ChunkedArray, column: str, first_row: int = 0) -> np.ndarray:
+    """`numbers` of a part of a column that begins at row `first_row`."""
     if pa.types.is_null(values.type):
         return np.full(len(values), np.nan, dtype=np.float32)
     if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
         raise DataError(f"Column {column!r} holds {values.type}, not numbers. Drop it to have it computed.")
     if pa.types.is_integer(values.type) and values.null_count:
-        row = int(np.flatnonzero(values.is_null().to_numpy())[0])
+        row = first_row + int(np.flatnonzero(values.is_null().to_numpy())[0])
         raise DataError(f"Column {column!r}, row {row}: missing. Drop the column to have it computed.")
     return values.to_numpy()
 
@@ -63,6 +68,9 @@ def add_columns(ds: Dataset, columns: Mapping[str, Any]) -> Dataset:
 
 def clean_clusters(clusters: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Given cluster ids as int32 numbered from 0; −1 where a row without score has none."""
+    scores = checked_numbers(scores, "scores")
+    if not isinstance(clusters, np.ndarray) or clusters.dtype.kind not in "iuf" or clusters.shape != scores.shape:
+        clusters = checked_numbers(clusters, "cluster", len(scores), "scores")
     values = np.asarray(clusters, dtype=np.float64) if np.asarray(clusters).dtype.kind == "f" else np.asarray(clusters)
     bad = ~np.isfinite(values) | (values < 0) | (values != np.floor(values))
     worst = np.flatnonzero(bad & ~np.isnan(scores))

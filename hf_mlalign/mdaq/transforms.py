@@ -84,6 +84,10 @@ class MDaQScorer:
         columns = self._columns([instruction], [response])
         return {k: v[0] for k, v in columns.items()}
 
+    def forget(self) -> None:
+        """Drop the vectors that were remembered."""
+        self._memories.clear()
+
     def features(self, features):
         """The dataset's features with those of the new columns, to be passed to `map(…, features=…)`."""
         from datasets import Features, List, Value

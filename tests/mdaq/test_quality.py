@@ -13,10 +13,12 @@ from hf_mlalign.errors import DataError
 from hf_mlalign.mdaq.quality import QualityScorer, evaluate_pairs
 from hf_mlalign.mdaq.quality_features import FEATURES, SCRIPTS, script_shares, surface_features
 from hf_mlalign.mdaq.quality_model import (
+    ExactWeights,
     HeadShape,
     QualityHead,
     arrays_expected,
     gelu,
+    in_steps,
     negative_distance,
     triplet_losses,
 )
@@ -40,6 +42,42 @@ def toy_triplets(n: int = 96) -> tuple[list[str], list[str], list[str]]:
 @pytest.fixture(scope="module")
 def trained() -> QualityScorer:
     return QualityScorer.load(BUNDLED / "encoder").train(*toy_triplets(), settings=HeadTraining(members=1, epochs=20))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_score_depends_on_its_row_alone_to_the_last_bit(threads):
+    """Whatever the batch, a row's place in it, and the threads."""
+    from threadpoolctl import threadpool_limits
+
+    words = [f"{topic} {i} " + "and so on " * (i % 7) for i in range(100) for topic in TOPICS[:3]]
+    answers = [f"{text}. {GOOD[: i % len(GOOD)]}" for i, text in enumerate(words)]
+    scorer, draw = QualityScorer.load(), np.random.default_rng(0)
+    whole = scorer.score(words, answers)
+    with threadpool_limits(threads, user_api="blas"):
+        for size in (1, 2, 3, 5, 12, 63, 257):
+            rows = draw.permutation(len(words))[:size]
+            part = scorer.score([words[i] for i in rows], [answers[i] for i in rows])
+            assert np.array_equal(part, whole[rows]), size
+
+
+class TestExactWeights:
+    def test_any_order_of_the_terms_gives_the_same(self):
+        draw = np.random.default_rng(0)
+        weights, x = draw.normal(size=(5, 300)), np.clip(draw.normal(size=(8, 300)), -4, 4)
+        order = draw.permutation(300)
+        straight, other = ExactWeights(weights)(in_steps(x)), ExactWeights(weights[:, order])(in_steps(x[:, order]))
+        assert np.array_equal(straight, other)
+        np.testing.assert_allclose(straight, x @ weights.T, atol=2e-5)
+
+    def test_by_hand(self):
+        product = ExactWeights(np.array([[0.5, -2.0], [0.0, 0.0]]))(in_steps(np.array([[3.0, 0.25]])))
+        assert product.tolist() == [[1.0, 0.0]]
+        assert product.dtype == np.float32
+
+    def test_weights_of_any_size(self):
+        for size in (1e-6, 1.0, 1e6):
+            product = ExactWeights(np.full((1, 4), size))(in_steps(np.ones((1, 4))))
+            assert product[0, 0] == pytest.approx(4 * size, rel=1e-5)
 
 
 class FixedScorer:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hf_mlalign.errors import DataError
-from hf_mlalign.mdaq.selection import METHODS, Pool, Selection, das_select, register_method, select
+from hf_mlalign.mdaq.selection import METHODS, Pool, Selection, StreamedDAS, das_select, register_method, select
 
 NAN = float("nan")
 
@@ -42,6 +42,27 @@ def pools(draw, distinct=False):
 def test_das_is_the_papers_algorithm(pool):
     scores, clusters, nq, nd = pool
     assert das_select(scores, clusters, nq, nd).tolist() == paper_das(scores.tolist(), clusters.tolist(), nq, nd)
+
+
+@given(pools(), st.lists(st.integers(0, 40), max_size=5), st.randoms(use_true_random=False))
+def test_das_in_one_pass_over_blocks_in_any_order(pool, cuts, random):
+    scores, clusters, nq, nd = pool
+    order = np.array(random.sample(range(len(scores)), len(scores)), dtype=np.int64)
+    streamed = StreamedDAS(nq, nd)
+    for rows in np.split(order, sorted(cut for cut in cuts if cut <= len(order))):
+        streamed.add(rows, scores[rows], clusters[rows])
+    chosen = streamed.select()
+    assert chosen.dtype == np.int64
+    assert chosen.tolist() == das_select(*pool).tolist()
+
+
+def test_das_holds_no_more_than_its_budget_and_the_best_of_each_cluster():
+    rng = np.random.default_rng(0)
+    streamed = StreamedDAS(30, 10)
+    for block in range(20):
+        streamed.add(np.arange(100) + 100 * block, rng.random(100), rng.integers(0, 7, 100))
+        assert len(streamed._top.rows) == 30
+        assert len(streamed._best.rows) == 7
 
 
 @given(pools())
@@ -101,7 +122,7 @@ def test_das_by_hand(scores, clusters, n_quality, n_diversity, expected):
         ([[1.0]], [0], 1, 1, "scores has shape"),
         ([1.0, 2.0], [0], 1, 1, "clusters has shape"),
         ([1.0], [0.5], 1, 1, "clusters has dtype float64"),
-        (["x"], [0], 1, 1, "scores must be numbers"),
+        (["x"], [0], 1, 1, "scores, row 0: 'x' is no number"),
         ([1.0], [0], -1, 1, "n_quality is -1"),
         ([1.0], [0], 1, 1.5, "n_diversity is 1.5"),
         ([1.0], [0], True, 1, "n_quality is True"),

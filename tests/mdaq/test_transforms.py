@@ -43,6 +43,22 @@ def test_rows_and_batches_agree(expected):
         np.testing.assert_allclose(scores(mapped), expected, atol=1e-5)
 
 
+def test_vectors_are_remembered_until_forgotten():
+    class Counting(LengthScorer):
+        encoded = 0
+
+        def encode_instructions(self, texts, *more):
+            self.encoded += len(texts)
+            return super().encode_instructions(texts, *more)
+
+    scorer = MDaQScorer(Counting())
+    for forget, count in ((False, 1), (False, 1), (True, 1), (False, 2)):
+        scorer({"prompt": ["a", "a"], "response": ["b", "c"]})
+        assert scorer.model.encoded == count
+        if forget:
+            scorer.forget()
+
+
 @pytest.mark.parametrize("num_proc", [1, 2, 3, 4])
 def test_processes_after_torch_was_used(expected, num_proc):
     mapped = Dataset.from_dict(ROWS).map(mdaq_score, batched=True, batch_size=2, num_proc=num_proc)

@@ -11,17 +11,21 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[1]
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """Variables of a child: this repository, one thread, offline, caches in `folder`."""
+    return {
+        **os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
+        "PYTHONPATH": str(REPO), "HF_HOME": str(folder / "home"),
+    }  # fmt: skip
+
+
 def run_group(arguments: list[str], folder: Path, timeout: float = 300.0) -> None:
     """Run `python -m …` in `folder`, offline, with one thread; fails with the end of its error output.
 
     After `timeout` seconds the command and its children are killed.
     """
-    environment = {
-        **os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
-        "PYTHONPATH": str(REPO), "HF_HOME": str(folder / "home"),
-    }  # fmt: skip
     child = subprocess.Popen(
-        [sys.executable, "-m", *arguments], env=environment, cwd=folder, stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", *arguments], env=environment(folder), cwd=folder, stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     try:

@@ -10,20 +10,26 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from accelerate.utils import is_peft_model
-from trl import DPOTrainer
-from trl.trainer.dpo_trainer import DataCollatorForPreference
-from trl.trainer.utils import get_config_model_id, global_then_local_main_first, pad
 
 from hf_mlalign.cmalign.preference_columns import check_preferences, margin_mean
 from hf_mlalign.cmalign.trainer_config import CMAlignConfig
 from hf_mlalign.errors import DataError
+from hf_mlalign.private_parts import explained, require, unexpected
+
+with explained("cmalign.trainer"):
+    from accelerate.utils import is_peft_model
+    from trl import DPOTrainer
+    from trl.trainer.dpo_trainer import DataCollatorForPreference
+    from trl.trainer.utils import get_config_model_id, global_then_local_main_first, pad
 
 ADDED = ("reference_ids", "reference_start", "language_code", "pair_weight")
 """Columns `CMAlignTrainer` adds to a tokenised dataset."""
 BATCH_KEYS = ("reference_input_ids", "reference_attention_mask", "reference_mask", "language_code", "pair_weight")
 """What `DataCollatorForCMAlign` adds to a batch of b pairs: (b, t) token ids, attention mask and mask of the reference
 answer's tokens; (b,) language codes and pair weights."""
+
+FORMULA_TOLERANCE = 0.02
+"""Relative difference of TRL's sigmoid loss and ours that half precision may cause (*ours*)."""
 
 
 @dataclass
@@ -66,13 +72,15 @@ class CMAlignTrainer(DPOTrainer):
     `consistency/cosine`, and `consistency/cosine_<language>`.
 
     Raises:
-        DataError: missing columns, mixed texts and messages, missing answers, bad margins, a layer that is not there.
+        DataError: missing columns, mixed texts and messages, missing answers, bad margins, a layer that is not there,
+            or a version of TRL whose loss is computed in another way than this class knows (`ChangedPartsError`).
     """
 
     _tag_names: ClassVar[list[str]] = ["trl", "dpo", "cm-align"]
     _name = "CM-Align"
 
     def __init__(self, model, ref_model=None, args: CMAlignConfig | None = None, data_collator=None, **kwargs):
+        require(where="cmalign.trainer")
         if args is None:
             name = model if isinstance(model, str) else get_config_model_id(model.config)
             args = CMAlignConfig(f"{name.split('/')[-1]}-CM-Align")
@@ -80,6 +88,7 @@ class CMAlignTrainer(DPOTrainer):
             raise DataError(f"args: expected a CMAlignConfig, got {type(args).__name__}.")
         self._language_codes: dict[str, int] = {}
         self._margin_scale: float | None = None
+        self._formula_checked = False
         self._fill_metadata(args, kwargs.get("train_dataset"), kwargs.get("eval_dataset"))
         super().__init__(model, ref_model=ref_model, args=args, data_collator=data_collator, **kwargs)
         if args.needs_columns and data_collator is None:
@@ -162,8 +171,9 @@ class CMAlignTrainer(DPOTrainer):
         with self._recorded() as record:
             result = super()._compute_loss(model, inputs, return_outputs)
         loss, outputs = result if return_outputs else (result, None)
+        self._check_record(record, inputs)
         if self.args.weight_by_margin:
-            loss = loss + self._weighting_correction(record, inputs, extra["pair_weight"])
+            loss = loss + self._weighting_correction(record, inputs, extra["pair_weight"], loss.detach())
         if reference is not None:
             loss = loss + self.args.consistency_weight * self._consistency(record, inputs, extra, reference)
         return (loss, outputs) if return_outputs else loss
@@ -175,6 +185,20 @@ class CMAlignTrainer(DPOTrainer):
         if missing := [key for key in needed if key not in extra]:
             raise DataError(f"data_collator: batches lack {', '.join(missing)}. Use DataCollatorForCMAlign.")
 
+    def _check_record(self, record: dict[str, Any], inputs: dict[str, torch.Tensor]) -> None:
+        """The first call of the backbone must have been the policy's on the whole batch, that of the reference next."""
+        rows, length = inputs["input_ids"].shape
+        if self.args.consistency_weight:
+            states = record["states"]
+            if states is None or states.dim() != 3 or len(states) != rows or states.shape[1] < length:
+                raise unexpected("trl.DPOTrainer._compute_loss", "no call of the backbone on the batch of pairs")
+            if record["grad"] != torch.is_grad_enabled():
+                raise unexpected("trl.DPOTrainer._compute_loss", "the reference model called before the policy")
+        if self.args.weight_by_margin:
+            found, wanted = record["log_probs"], 1 if self.precompute_ref_logps else 2
+            if len(found) != wanted or any(each is None or len(each) != rows for each in found):
+                raise unexpected("trl.DPOTrainer._compute_loss", "other log-probabilities than those of both models")
+
     def _causal_lm(self) -> torch.nn.Module:
         model = self.accelerator.unwrap_model(self.model)
         return model.get_base_model() if is_peft_model(model) else model
@@ -182,7 +206,7 @@ class CMAlignTrainer(DPOTrainer):
     @contextmanager
     def _recorded(self) -> Iterator[dict[str, Any]]:
         """Record, of the calls inside: the policy's hidden states of the layer, log-probabilities of both models."""
-        record: dict[str, Any] = {"states": None, "log_probs": []}
+        record: dict[str, Any] = {"states": None, "grad": None, "log_probs": []}
         backbone, handles = self._causal_lm().base_model, []
 
         def ask(module, args, kwargs):
@@ -191,6 +215,7 @@ class CMAlignTrainer(DPOTrainer):
         def keep_states(module, args, output):
             if record["states"] is None:
                 record["states"] = output.hidden_states[self.consistency_layer]
+                record["grad"] = torch.is_grad_enabled()
 
         def keep_log_probs(module, args, output):
             record["log_probs"].append(getattr(output, "log_probs", None))
@@ -242,8 +267,11 @@ class CMAlignTrainer(DPOTrainer):
             if n:
                 metrics[f"consistency/cosine_{name}"].append(part / n)
 
-    def _weighting_correction(self, record, inputs, weight: torch.Tensor) -> torch.Tensor:
-        """mean((w − 1)·(−log σ(β·Δ))) times the weight of the sigmoid loss: turns its mean into a weighted one."""
+    def _weighting_correction(self, record, inputs, weight: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
+        """mean((w − 1)·(−log σ(β·Δ))) times the weight of the sigmoid loss: turns its mean into a weighted one.
+
+        Where `loss` is nothing but that mean, the formula is held to it at the first batch.
+        """
         mask = inputs["completion_mask"][..., 1:]
         logps = [log_probs[:, -mask.size(1) :].sum(1) for log_probs in record["log_probs"][:2]]
         chosen, rejected = logps[0].chunk(2, dim=0)
@@ -253,6 +281,10 @@ class CMAlignTrainer(DPOTrainer):
             ref_chosen, ref_rejected = logps[1].chunk(2, dim=0)
         losses = -F.logsigmoid(self.beta * ((chosen - ref_chosen) - (rejected - ref_rejected)))
         share = sum(w for name, w in zip(self.loss_types, self.loss_weights, strict=True) if name == "sigmoid")
+        if not self._formula_checked and len(self.loss_types) == 1 and not self.aux_loss_enabled:
+            if not torch.allclose(share * losses.detach().mean().to(loss), loss, rtol=FORMULA_TOLERANCE, atol=1e-3):
+                raise unexpected("trl.DPOTrainer._compute_loss", "another formula of the sigmoid loss")
+            self._formula_checked = True
         return share * ((weight - 1) * losses).mean()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -64,10 +64,12 @@ def codes_of(values: pa.Array, column: str) -> tuple[np.ndarray, pa.Array]:
     """
     if pa.types.is_nested(values.type):
         raise DataError(f"Column {column!r}, row 0: holds {values.type}. Give one text or whole number a row.")
+    if pa.types.is_dictionary(values.type):  # whose entries may be unused, equal or null
+        values = values.dictionary_decode()
     if values.null_count:
         row = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
         raise DataError(f"Column {column!r}, row {row}: missing. Fill it in or drop such rows.")
-    encoded = values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
+    encoded = values.dictionary_encode()
     return encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary
 
 
@@ -115,20 +117,30 @@ def flatten_lists(values: pa.Array, column: str) -> tuple[pa.Array, np.ndarray]:
     return values.flatten(), lengths.astype(np.int64)
 
 
-def matrix(values: pa.Array | pa.ChunkedArray, column: str) -> np.ndarray:
-    """Equally long number lists as one (n, d) float32 array, without a copy if they are one chunk of fixed length.
+def matrix(
+    values: pa.Array | pa.ChunkedArray,
+    column: str,
+    first_row: int = 0,
+    width: int | None = None,
+    dtype: type[np.floating] = np.float32,
+) -> np.ndarray:
+    """Equally long number lists as one (n, d) array, without a copy if they are one chunk of that type and length.
 
+    Args:
+        first_row: number of the first row, for messages.
+        width: d, where it is known from earlier rows.
+        dtype: of the result.
     Raises:
         DataError: a row is missing or has another length, or a number is missing (the first such row is named).
     """
     chunks = [chunk for chunk in getattr(values, "chunks", [values]) if len(chunk)]
     if len(chunks) == 1:
-        return _block(chunks[0], column, 0, None).astype(np.float32, copy=False)
-    filled, out = 0, np.empty((0, 0), np.float32)
+        return _block(chunks[0], column, first_row, width).astype(dtype, copy=False)
+    filled, out = 0, np.empty((0, 0), dtype)
     for chunk in chunks:
-        block = _block(chunk, column, filled, out.shape[1] if filled else None)
+        block = _block(chunk, column, first_row + filled, out.shape[1] if filled else width)
         if not filled:
-            out = np.empty((len(values), block.shape[1]), np.float32)
+            out = np.empty((len(values), block.shape[1]), dtype)
         out[filled : filled + len(chunk)] = block
         filled += len(chunk)
     return out
@@ -143,6 +155,9 @@ def _block(chunk: pa.Array, column: str, offset: int, width: int | None) -> np.n
         lengths = pc.fill_null(pc.list_value_length(chunk), -1).to_numpy(zero_copy_only=False)
     else:
         raise DataError(f"Column {column!r} holds {chunk.type}, not lists of numbers. Drop it to have it computed.")
+    kind = chunk.type.value_type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        raise DataError(f"Column {column!r}, row {offset}: lists of {kind}, not of numbers. Drop it to be computed.")
     width = int(lengths[0]) if width is None else width
     bad = np.flatnonzero((lengths != width) | (lengths < 1))
     if len(bad):
@@ -165,6 +180,14 @@ def choose_column(columns: list[str], names: tuple[str, ...], role: str, mapping
     return mapped[0] if mapped else next((name for name in names if name in columns and name not in mapping), None)
 
 
+def check_split(ds: Any, where: str = "") -> None:
+    """DataError unless `ds` is one split that is held as a table."""
+    import datasets
+
+    if not isinstance(ds, datasets.Dataset):
+        raise DataError(f"{where}expected one split as a datasets.Dataset, got {type(ds).__name__}. Choose a split.")
+
+
 def assign_columns(
     ds: Dataset,
     roles: Mapping[str, tuple[str, ...]],
@@ -185,10 +208,7 @@ def assign_columns(
     Raises:
         DataError: no `Dataset`, a role that is not there, or a needed column that is missing.
     """
-    import datasets
-
-    if not isinstance(ds, datasets.Dataset):
-        raise DataError(f"{where}expected one split as a datasets.Dataset, got {type(ds).__name__}. Choose a split.")
+    check_split(ds, where)
     given = dict(mapping or {})
     unknown = [role for role in given.values() if role not in roles]
     if unknown:

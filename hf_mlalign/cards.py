@@ -9,6 +9,8 @@ from typing import Any
 
 from hf_mlalign.files import content_digest
 
+LINE_BREAKS = set("\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029")
+
 
 def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> str:
     """A dataset card from a template of this package.
@@ -33,7 +35,15 @@ def front_matter(metadata: Mapping[str, Any]) -> str:
 def _block(metadata: Mapping[str, Any]) -> str:
     import yaml
 
-    return yaml.safe_dump(dict(metadata), sort_keys=False, allow_unicode=True).strip()
+    class Dumper(yaml.SafeDumper):
+        """Quotes texts with line breaks other than \n, which YAML would fold into spaces."""
+
+    def text(dumper: Dumper, value: str) -> yaml.ScalarNode:
+        style = '"' if LINE_BREAKS & set(value) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(dict(metadata), Dumper=Dumper, sort_keys=False, allow_unicode=True).strip()
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
@@ -46,7 +56,7 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
 def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|").replace("\n", " ")
+    return f"{value:,}" if isinstance(value, int) else " ".join(str(value).replace("|", "\\|").splitlines())
 
 
 def data_configs(folder: str | Path, configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import typer
 from hf_mlalign import (
     cli_annotate,
     cli_classify,
+    cli_env,
     cli_judge,
     cli_lens,
     cli_metrics,
@@ -19,9 +20,10 @@ from hf_mlalign import (
     cli_push,
     cli_questions,
     cli_report,
+    cli_score,
 )
 from hf_mlalign.cli_options import column_pairs, say, split_codes
-from hf_mlalign.errors import DataError
+from hf_mlalign.faults import ended
 
 app = typer.Typer(
     name="hf-mlalign",
@@ -31,8 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-
-INTERRUPTED = 130
 
 
 class Method(StrEnum):
@@ -45,6 +45,13 @@ class Method(StrEnum):
     car = "car"
     deita = "deita"
     mmr = "mmr"
+
+
+class EngineName(StrEnum):
+    """What scores the rows."""
+
+    local = "local"
+    ray = "ray"
 
 
 class Budgets(StrEnum):
@@ -105,6 +112,10 @@ def curate(
     model: Annotated[str | None, typer.Option(help="Encoder for the clusters (default: bundled).")] = None,
     scorer: Annotated[str | None, typer.Option(help="Quality Scoring Model (default: bundled).")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of clustering and of random selection.")] = 0,
+    engine: Annotated[EngineName, typer.Option(help="Score in this process or on Ray; the result is the same.")] = (
+        EngineName.local
+    ),
+    address: Annotated[str | None, typer.Option(help="Ray cluster, or auto (default: one for this run alone).")] = None,
     overwrite: Annotated[bool, typer.Option(help="Begin anew where the folder holds a curation.")] = False,
     push_to_hub: Annotated[str | None, typer.Option(help="Upload to this dataset repository (user/name).")] = None,
     private: Annotated[bool, typer.Option(help="Make the repository private.")] = True,
@@ -130,6 +141,8 @@ def curate(
         model=model,
         scorer=scorer,
         seed=seed,
+        engine=engine.value,
+        address=address,
         overwrite=overwrite,
         push_to_hub=push_to_hub,
         private=private,
@@ -146,6 +159,7 @@ def _report(curation) -> None:
     say(f"Saved to {curation.folder}: data/, README.md (card), scores.parquet, run.json.")
 
 
+app.command()(cli_score.score)
 app.command()(cli_pairs.sample)
 app.command("build-pairs")(cli_pairs.build_pairs)
 app.command()(cli_pairs.lint)
@@ -157,25 +171,12 @@ app.command("annotate-export")(cli_annotate.annotate_export)
 app.command()(cli_questions.questions)
 app.command()(cli_classify.classify)
 app.command()(cli_lens.lens)
+app.command()(cli_env.env)
 app.add_typer(cli_metrics.app, name="metrics")
 
 
 def main() -> None:
-    """Run the command; errors a user can act on end with exit code 2 and no traceback, Ctrl-C with 130."""
-    try:
-        code = app(standalone_mode=False)
-    except (typer.Abort, KeyboardInterrupt):
-        code = INTERRUPTED
-    except DataError as error:
-        if "--debug" in sys.argv:
-            raise
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(2)
-    except Exception as error:
-        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
-            raise
-        error.show()  # a usage error of the command line
-        sys.exit(error.exit_code)
-    if code == INTERRUPTED:
-        typer.secho("Interrupted. Run the same command again to go on from here.", err=True)
-    sys.exit(code if isinstance(code, int) else 0)
+    """Run the command; every error ends with exit code 2 and one line, Ctrl-C with 130, see `hf_mlalign.faults`."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    sys.exit(ended(lambda: app(arguments, standalone_mode=False), debug))

@@ -46,8 +46,9 @@ def lens(
 
 
 def _report(found) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from hf_mlalign.display import print_table
 
     summary = found.summary()
     heads = {"own_last": "P(own answer)", "english_last": "P(English)", "english_highest": "P(English), best layer",
@@ -59,8 +60,7 @@ def _report(found) -> None:
         table.add_column(head, justify="right")
     for language, row in summary.iterrows():
         table.add_row(language, *(_change(row, name) for name in shown))
-    console = Console(width=None if Console().is_terminal else 120)
-    console.print(table)
+    print_table(table)
     say("\nProbabilities at the last layer; distance from English in units of the spread and retrieval top-1, to and")
     say("from English, as means over the blocks." + (" Before → after." if "to_english_after" in summary else ""))
     for note in found.notes[:20]:

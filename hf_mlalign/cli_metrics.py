@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from hf_mlalign.cli_options import say
+from hf_mlalign.errors import printable
 
 app = typer.Typer(name="metrics", help="The metrics of this package: list, install, push.", no_args_is_help=True)
 
@@ -43,13 +44,12 @@ def install(
     spaces = check_spaces({one.name: one.script for one in done}, timeout) if check_hub else {}
     for name, space in spaces.items():
         if space.state == "other":
-            typer.secho(
+            warning = (
                 f"Warning: the Hub has a Space {name} with other code ({space.reason}). Online, "
                 f'evaluate.load("{name}") runs that one, not the installed one. To be sure: '
-                f'hf_mlalign.load_metric("{name.split("/")[-1]}"), or HF_EVALUATE_OFFLINE=1.',
-                fg="red",
-                err=True,
+                f'hf_mlalign.load_metric("{name.split("/")[-1]}"), or HF_EVALUATE_OFFLINE=1.'
             )
+            typer.secho(printable(warning), fg="red", err=True)
     for reason, unknown in _by_reason(spaces).items():
         say(f"Not checked on the Hub: {', '.join(unknown)}: {reason}.")
 

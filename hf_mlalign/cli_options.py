@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.errors import DataError, printable
 
 
 def column_pairs(text: str | None) -> dict[str, str] | None:
@@ -23,5 +23,5 @@ def split_codes(text: str | None) -> list[str] | None:
 
 
 def say(text: str) -> None:
-    """Print a line."""
-    typer.echo(text)
+    """Print a line, as `printable`."""
+    typer.echo(printable(text))

@@ -162,6 +162,20 @@ def text_pair_columns(columns: Iterable[str], features: Mapping[str, Any] | None
                 f"Column {column!r} holds {feature.dtype} from row 0 on, not text. "
                 f"Convert it with ds.cast_column({column!r}, Value('string')) or map another column to its role."
             )
+        if isinstance(feature, dict) or _is_list_without_messages(feature):
+            raise DataError(
+                f"Column {column!r} holds {str(feature)[:80]} from row 0 on, neither text nor a list of messages. Map "
+                "another column to its role."
+            )
+
+
+def _is_list_without_messages(feature: Any) -> bool:
+    from datasets import LargeList, List, Value
+
+    if not isinstance(feature, (List, LargeList)):
+        return False
+    inner = feature.feature
+    return not isinstance(inner, dict) and not (isinstance(inner, Value) and inner.dtype == "null")
 
 
 def readable(ds, schema: Schema):

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from hf_mlalign.errors import printable
+
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from hf_mlalign.mdaq.selector import SelectionResult
@@ -24,7 +27,8 @@ def print_selection(result: SelectionResult) -> None:
         table.add_column(head, justify="left" if head == "language" else "right")
     for row in result.per_language().to_dict("records"):
         last = row["language"] == "all" and len(result.budgets) > 1
-        table.add_row(
+        _add(
+            table,
             row["language"],
             f"{row['pool']:,}",
             f"{row['unscored']:,}",
@@ -47,7 +51,7 @@ def print_record(record: RunRecord) -> None:
     for name in next(iter(rows.values())):
         table.add_column(name.replace("_", " "), justify="right")
     for language, row in rows.items():
-        table.add_row(language, *map(_number, row.values()), style="bold" if language == "all" else None)
+        _add(table, language, *map(_number, row.values()), style="bold" if language == "all" else None)
     _print(table, record.notes)
 
 
@@ -59,7 +63,8 @@ def print_winrates(rates: Mapping[str, Any]) -> None:
     for head in ("language", "n", "win rate", "95 % interval", "not judged", ""):
         table.add_column(head, justify="left" if head in ("language", "") else "right")
     for language, row in [*rates["per_language"].items(), ("all", rates)]:
-        table.add_row(
+        _add(
+            table,
             language, f"{row['n']:,}", f"{row['win_rate']:.1f} %", f"{row['ci_low']:.1f} to {row['ci_high']:.1f}",
             f"{row['n_unjudged']:,}", "differs from 50 %" if row.get("differs_from_50") else "",
             style="bold" if language == "all" else None,
@@ -74,23 +79,37 @@ def print_winrates(rates: Mapping[str, Any]) -> None:
     _print(table, notes)
 
 
+def _add(table: Table, *cells: str, style: str | None = None) -> None:
+    table.add_row(*map(printable, cells), style=style)
+
+
 def _number(value: float | None) -> str:
     if value is None or value != value:
         return "–"
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3f}"
 
 
-def _print(table: Table, notes: list[str], most: int = 20) -> None:
+def _console() -> Console:
+    """Of a fixed width where nobody looks; text is never read as markup."""
     from rich.console import Console
 
-    console = Console(width=None if Console().is_terminal else 120)
+    return Console(width=None if Console().is_terminal else 120, markup=False, emoji=False, highlight=False)
+
+
+def print_table(table: Table) -> None:
+    """Print a table as it is."""
+    _console().print(table)
+
+
+def _print(table: Table, notes: list[str], most: int = 20) -> None:
+    console = _console()
     console.print()
     console.print(table)
     console.print()
     for note in notes[:most]:
-        console.print(f"  note: {note}", highlight=False)
+        console.print(f"  note: {printable(note)}")
     if len(notes) > most:
-        console.print(f"  … and {len(notes) - most} more notes (in the saved record)", highlight=False)
+        console.print(f"  … and {len(notes) - most} more notes (in the saved record)")
 
 
 @contextmanager

@@ -14,6 +14,8 @@ import numpy as np
 
 from hf_mlalign.columns import clean_text
 from hf_mlalign.errors import DataError
+from hf_mlalign.sequences import as_texts
+from hf_mlalign.weights import sentence_transformer
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -95,13 +97,7 @@ class SentenceEncoder:
         return self._model
 
     def _load(self) -> SentenceTransformer:
-        from sentence_transformers import SentenceTransformer
-
-        try:
-            return SentenceTransformer(self.name, device=self.device, revision=self.revision)
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise DataError(f"model: cannot load {self.name!r} as a sentence encoder: {reason}") from error
+        return sentence_transformer(self.name, device=self.device, revision=self.revision)
 
     @property
     def dimension(self) -> int:
@@ -110,7 +106,8 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str], show_progress: bool = False) -> np.ndarray:
         """Unit-length embeddings, (n, d) float32; the zero vector for a text without tokens."""
-        if not len(texts):
+        texts = as_texts(texts, "texts")
+        if not texts:
             return np.empty((0, self.dimension), np.float32)
         vectors = self.model.encode(
             [self.prompt + clean_text(text[: self.max_chars]) for text in texts],
@@ -140,10 +137,13 @@ class VectorMemory:
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """(n, d) array of the texts' vectors; each distinct text that is not remembered is encoded once."""
+        texts = as_texts(texts, "texts")
         keys = [_memory_key(text) for text in texts]
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._slots}
         if new:
-            vectors = self._encode(list(new.values()))
+            vectors = np.asarray(self._encode(list(new.values())))
+            if len(vectors) != len(new):
+                raise DataError(f"model: the encoder gave {len(vectors)} vectors for {len(new)} texts.")
             self._slots.update(zip(new, vectors, strict=True))
             self._batches.append((list(new), vectors.nbytes))
             self._bytes += vectors.nbytes

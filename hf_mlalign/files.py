@@ -2,25 +2,89 @@
 
 from __future__ import annotations
 
+import errno
 import glob
+import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.faults import at
 
 HASHED_BYTES = 2**32
 """Files together larger than this are told apart by size and time of change alone (*ours*)."""
 LOCK = ".lock"
+MOST_FILES = 100_000
+"""A folder with more files is no dataset (*ours*)."""
+SMALL_BYTES = 2**24
+"""A file of templates or of a task may be so large (*ours*)."""
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees either the old or the whole new content."""
+    """Write a small file so that a reader sees either the old or the whole new content, also after a power failure."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    publish(partial, path)
+
+
+def publish(partial: Path, target: Path) -> None:
+    """Give a finished file or folder its name, once its content is on the disk (fsync)."""
+    for path in (*partial.rglob("*"), partial):
+        _sync(path)
+    os.replace(partial, target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # not on this file system
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise a `DataError` if nothing can be written to a folder, or it cannot be made. Touches nothing."""
+    path = folder.absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    shown = repr(str(folder))
+    if not path.is_dir():
+        raise DataError(f"output: {shown} cannot be a folder, for {str(path)!r} is a file. Name another folder.")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise DataError(
+            f"output: cannot write to {shown}: {str(path)!r} is read-only or belongs to somebody else. Name another "
+            "folder, or make it writable."
+        )
+
+
+def read_small(path: str | Path, role: str) -> str:
+    """The text of a settings file; DataError for a pipe, a device or more than `SMALL_BYTES`.
+
+    Raises:
+        DataError: no regular file, too large, or not UTF-8.
+        OSError: it cannot be opened.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DataError(f"{role}: {str(path)!r} is a pipe or a device, not a file.")
+    if path.is_file() and path.stat().st_size > SMALL_BYTES:
+        raise DataError(f"{role}: {str(path)!r} is larger than {SMALL_BYTES >> 20} MiB; such files are short.")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{role}: {str(path)!r} is no text in UTF-8: {error}.") from error
 
 
 def names_in(folder: Path) -> set[str]:
@@ -30,17 +94,25 @@ def names_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
-def lock(folder: Path) -> Any:
-    """Make the folder and lock it, as a context; DataError where another process writes to it or nobody can."""
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Make the folder and lock it; DataError where another process writes to it or nobody can."""
     from filelock import FileLock, Timeout
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / LOCK, timeout=0).acquire()
+        held = FileLock(folder / LOCK, timeout=0).acquire()
     except Timeout:
         raise DataError(f"output: another process is writing to {str(folder)!r}. Wait for it.") from None
     except OSError as error:
+        at(error, folder)
         raise DataError(f"output: cannot write to {str(folder)!r}: {error.strerror}.") from error
+    with held:
+        try:
+            yield
+        except BaseException as error:
+            at(error, folder)
+            raise
 
 
 def keep_parameters(path: Path, parameters: Mapping[str, Any], holds: str, remedy: str) -> None:
@@ -63,22 +135,33 @@ def keep_parameters(path: Path, parameters: Mapping[str, Any], holds: str, remed
         raise DataError(f"output: {str(path.parent)!r} holds {holds} ({shown}). {remedy}")
 
 
+def _counts(path: Path, folder: Path) -> bool:
+    """Whether a path is part of what a folder holds: not the lock, not the work or the old result of a run."""
+    inside = path.relative_to(folder).parts[:-1]
+    return path.name != LOCK and not any(name.startswith(".") for name in inside)
+
+
 def content_digest(source: str | Path, pattern: str = "*") -> str:
     """Digest (32 hexadecimal characters) of a file, of a folder, of the files of a glob pattern, or of a name.
 
     Args:
         source: what is there is told apart by file names and content; what is not, by its text.
-        pattern: which files of a folder, at any depth.
+        pattern: which files of a folder, at any depth; those in folders that begin with a dot do not count.
     """
     import xxhash
 
     path = Path(source)
-    inside = sorted(p for p in path.rglob(pattern) if p.is_file() and p.name != LOCK) if path.is_dir() else None
+    inside = None
+    if path.is_dir():
+        inside = sorted(p for p in itertools.islice(path.rglob(pattern), MOST_FILES + 1) if _counts(p, path))
+        if len(inside) > MOST_FILES:
+            raise DataError(f"source: {str(path)!r} holds more than {MOST_FILES:,} files. Name the folder of the data.")
     files = [path] if path.is_file() else inside if inside is not None else sorted(map(Path, glob.glob(str(source))))
+    files = [file for file in files if file.is_file()]  # a pipe would hang
     whole = sum(file.stat().st_size for file in files) <= HASHED_BYTES
-    digest = xxhash.xxh3_128(str(source).encode() if not files else b"")
+    digest = xxhash.xxh3_128(os.fsencode(str(source)) if not files else b"")
     for file in files:
-        digest.update(f"{file.relative_to(path) if inside is not None else file.name}\n".encode())
+        digest.update(os.fsencode(f"{file.relative_to(path) if inside is not None else file.name}\n"))
         if not whole:
             digest.update(f"{file.stat().st_size} {file.stat().st_mtime_ns}".encode())
             continue

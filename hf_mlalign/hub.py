@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.files import lock
 from hf_mlalign.runs import RECORD, read_record
 from hf_mlalign.uploads import hub_errors, upload
 
@@ -71,10 +74,19 @@ def push(
         license: for the card's metadata, by the Hub's name, e.g. "cc-by-nc-4.0"; that of the rows is their source's,
             and no tool can know it (default: "unknown", or what the card there says).
     Raises:
-        DataError: nothing here to upload, an unfinished run, an upload that failed, or data that came back different.
+        DataError: nothing here to upload, an unfinished run, another process at work in the folder, an upload that
+            failed, or data that came back different.
     """
     folder = Path(folder)
-    kind = kind_of(folder)
+    kind_of(folder)
+    with lock(folder) if os.access(folder, os.W_OK) else nullcontext():
+        return _push(folder, kind_of(folder), repo_id, private, token, verify, collection, license)
+
+
+def _push(
+    folder: Path, kind: str, repo_id: str, private: bool, token: str | None, verify: bool, collection: str | None,
+    license: str | None,
+) -> Pushed:  # fmt: skip
     is_data = (folder / RECORD).is_file() and _has_data(folder)
     repo_type = "dataset" if is_data else "model"
     removed = {"delete_patterns": ["data/*"]} if is_data else {}
@@ -101,7 +113,10 @@ def kind_of(folder: Path) -> str:
             "Name the folder that curate, build-pairs or a training wrote."
         )
     config = folder / "config.json"
-    is_scorer = found == "model" and json.loads(config.read_text(encoding="utf-8")).get("model_type") == QSM
+    try:
+        is_scorer = found == "model" and json.loads(config.read_text(encoding="utf-8")).get("model_type") == QSM
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise DataError(f"folder: {str(config)!r} is no config of a model: {error}. Save the model again.") from error
     return "qsm" if is_scorer else found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.sequences import as_list, shown
 
 MDAQ_LANGUAGES = ("ja", "ko", "ru", "pt", "el", "fr", "de", "es", "ar", "tl", "ms", "nl", "pl", "tr", "vi", "th", "hi",
                   "sw")  # fmt: skip
@@ -15,11 +16,13 @@ SPONTANEOUS_LANGUAGES = ("bg", "bn", "de", "en", "es", "fr", "hi", "is", "it", "
                          "sv", "sw", "th", "zh")  # fmt: skip
 """The 20 evaluation languages of spontaneous multilingual alignment (arXiv 2405.13816) (*paper*)."""
 
+LONGEST = 100
+"""No code or name of a language has more characters."""
+
 _PREFERRED = {"fil": "tl", "iw": "he", "in": "id", "nb": "no", "nn": "no", "cmn": "zh", "arb": "ar",
               "zsm": "ms", "swh": "sw", "pes": "fa", "ell": "el"}  # fmt: skip
 
 
-@lru_cache(maxsize=4096)
 def normalise(code: str) -> str | None:
     """ISO 639-1 code of a language given as a code or an English name; `None` when it is unknown.
 
@@ -27,6 +30,11 @@ def normalise(code: str) -> str | None:
     A language without an ISO 639-1 code keeps its ISO 639-3 code. Norwegian Bokmål and Nynorsk become "no",
     Filipino becomes "tl".
     """
+    return _normalised(code) if isinstance(code, str) and len(code) <= LONGEST else None
+
+
+@lru_cache(maxsize=4096)
+def _normalised(code: str) -> str | None:
     text = code.strip().lower().replace("_", "-")
     base = text.split("-")[0]
     if base in _PREFERRED:
@@ -39,15 +47,15 @@ def normalise(code: str) -> str | None:
 
 def check_languages(codes: Iterable[str], where: str = "languages") -> list[str]:
     """ISO 639-1 codes of `codes`, or a `DataError` that names the first unknown one, its row and its neighbours."""
-    return [known_code(code, f"{where}, row {i}") for i, code in enumerate(codes)]
+    return [known_code(code, f"{where}, row {i}") for i, code in enumerate(as_list(codes, where))]
 
 
 def known_code(code: str, where: str) -> str:
     """ISO 639-1 code of one language; a `DataError` that begins with `where` if it is unknown."""
-    known = normalise(code) if isinstance(code, str) else None
+    known = normalise(code)
     if known is None:
         raise DataError(
-            f"{where}: unknown language {code!r}{_did_you_mean(code)}. Use ISO 639-1 codes such as "
+            f"{where}: unknown language {shown(code)}{_did_you_mean(code)}. Use ISO 639-1 codes such as "
             f"{listed(MDAQ_LANGUAGES[:5])}, or English names."
         )
     return known
@@ -146,5 +154,7 @@ def _aliases() -> dict[str, str]:
 def _did_you_mean(code) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(str(code).lower(), [*_codes(), *_english_names()], n=2, cutoff=0.6)
+    if not isinstance(code, str) or len(code) > LONGEST:
+        return ""
+    near = get_close_matches(code.lower(), [*_codes(), *_english_names()], n=2, cutoff=0.6)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from hf_mlalign._version import versions
 from hf_mlalign.errors import DataError, listed
-from hf_mlalign.files import LOCK, content_digest, lock, names_in, write_whole
+from hf_mlalign.files import LOCK, check_writable, content_digest, lock, names_in, write_whole
 
 RECORD = "run.json"
 PREVIOUS = ".previous"
@@ -95,7 +95,7 @@ class Run:
         grows: names of parameters that may be given other values to add to what is there.
         own: names of files a folder may hold before the first record is written (partial work of this command).
     Raises:
-        DataError: the folder is a file, holds something else, or a run with other parameters.
+        DataError: the folder is a file, cannot be written to, holds something else, or a run with other parameters.
     """
 
     def __init__(
@@ -115,6 +115,8 @@ class Run:
         self.found = self._found(overwrite, grows, self._stays)
         if self.found is not None and self.found.state == "running":
             self.record.started, self.record.seconds = self.found.started, dict(self.found.seconds)
+        if not self.is_finished:
+            check_writable(self.folder)
 
     @property
     def is_finished(self) -> bool:
@@ -143,6 +145,7 @@ class Run:
                 yield self
             except BaseException:
                 self._put_back()
+                self._take_back()
                 raise
 
     def timed(self, step: str, function: Callable, *arguments, **options) -> Any:
@@ -159,6 +162,12 @@ class Run:
         write_record(self.folder, self.record)
         self._drop_previous()
         return self.record
+
+    def drop(self, name: str) -> None:
+        """Remove the partial work that a killed process left in a finished folder, unless somebody works there."""
+        if (self.folder / name).exists():
+            with suppress(DataError), lock(self.folder):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _set_aside(self) -> None:
         """Move a finished result away, its record first: a folder without one is put back by the next run."""
@@ -183,6 +192,13 @@ class Run:
             for path in new:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             self._restore()
+
+    def _take_back(self) -> None:
+        """Remove the record of a run that failed before it wrote anything: other parameters may use the folder."""
+        names = {path.name for path in self.folder.iterdir()}
+        with suppress(DataError):
+            if names <= {LOCK, RECORD} and read_record(self.folder).state == "running":
+                (self.folder / RECORD).unlink()
 
     def _restore(self) -> None:
         previous = self.folder / PREVIOUS
@@ -246,7 +262,9 @@ def identify(source: Any, **which: Any) -> dict[str, Any]:
         fingerprint = getattr(source, "_fingerprint", None)
         return {"name": "a Dataset in memory", "digest": fingerprint, **part}
     local = Path(source).exists() or "*" in str(source)
-    return {"name": Path(source).name if local else str(source), "digest": content_digest(source), **part}
+    name = Path(source).name if local else str(source)
+    name = name.encode("utf-8", "backslashreplace").decode()  # names of files may be no text
+    return {"name": name, "digest": content_digest(source), **part}
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,8 +76,17 @@ def upload(
 def _files(folder: Path, ignore_patterns: Sequence[str]) -> list[str]:
     from huggingface_hub.utils import filter_repo_objects
 
-    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return list(filter_repo_objects(paths, ignore_patterns=list(ignore_patterns)))
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    paths = list(filter_repo_objects(found, ignore_patterns=list(ignore_patterns)))
+    for path in paths:
+        if not (folder / path).is_file():
+            raise DataError(f"push_to_hub: {path!r} is no file, or a link that leads nowhere. Remove it.")
+        if not (folder / path).resolve().is_relative_to(folder.resolve()):
+            raise DataError(
+                f"push_to_hub: {path!r} is a link to a file outside of {str(folder)!r}. Nothing was uploaded; put the "
+                "file itself there, or remove the link."
+            )
+    return paths
 
 
 def _operations(folder: Path, paths: list[str], card: str | None, there: set[str], delete_patterns: Sequence[str]):

@@ -1,10 +1,11 @@
 """Columns to matrices."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from datasets import Array2D, Dataset, Features, List, Value, concatenate_datasets
 
-from hf_mlalign.arrow import chunked_column, matrix
+from hf_mlalign.arrow import chunked_column, codes_of, matrix
 from hf_mlalign.errors import DataError
 
 
@@ -45,3 +46,17 @@ def test_matrix_over_chunks_counts_rows_through():
     parts.append(Dataset.from_dict({"e": [[7.0, None]]}, features=feature))
     with pytest.raises(DataError, match="'e', row 3: a number is missing"):
         matrix(chunked_column(concatenate_datasets(parts), "e"), "e")
+
+
+def test_codes_of_odd_dictionaries():
+    """Equal, unused and null entries of a dictionary do not show."""
+    entries = pa.array(["nobody", "b", "a", "b", None])
+    numbers, distinct = codes_of(pa.DictionaryArray.from_arrays(pa.array([3, 2, 1]), entries), "c")
+    assert (numbers.tolist(), distinct.to_pylist()) == ([0, 1, 0], ["b", "a"])
+    with pytest.raises(DataError, match="Column 'c', row 1: missing"):
+        codes_of(pa.DictionaryArray.from_arrays(pa.array([1, 4]), entries), "c")
+
+
+def test_matrix_of_texts_is_refused():
+    with pytest.raises(DataError, match="'e', row 0: lists of string"):
+        matrix(pa.array([["1.5"], ["2"]]), "e")

@@ -10,6 +10,9 @@ from collections import Counter
 import pytest
 from datasets import Dataset, load_dataset
 
+from hf_mlalign.evaluation.judging import judge_source
+from hf_mlalign.evaluation.llm_judge import LLMJudge
+from hf_mlalign.runs import read_record, write_record
 from tests.evaluation.judge_models import grading, longer
 from tests.servers import ChatServer
 from tests.test_cli import COMMAND, hf_mlalign
@@ -73,6 +76,31 @@ def test_kill_9_asks_nothing_twice_but_what_was_under_way(tmp_path, online):
     assert len(asked) == 120
     assert server.requests - 120 <= 4
     assert load_dataset(str(tmp_path / "out"), split="train").num_rows == 60
+
+
+def test_a_killed_run_asks_no_more_often_than_an_unbroken_one(tmp_path, monkeypatch):
+    """Replies without a verdict: two attempts, also where the run was killed after them; two more in the next run."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    write_rows(tmp_path / "rows.jsonl", 1)
+    with ChatServer(lambda body: "I cannot say.") as server:
+
+        def judged(requests: int):
+            judge = LLMJudge("tiny", server.base_url, cache=tmp_path / "out" / "replies", progress=False)
+            done = judge_source(tmp_path / "rows.jsonl", tmp_path / "out", judge)
+            assert len(done.judgements.reasons) == 2
+            assert all(done.judgements.reasons)
+            assert server.requests == requests
+
+        def killed():
+            record = read_record(tmp_path / "out")
+            record.state, record.results = "running", {}
+            write_record(tmp_path / "out", record)
+
+        judged(8)
+        killed()
+        judged(8)
+        judged(16)
+        assert read_record(tmp_path / "out").results["rounds"] == 2
 
 
 def test_two_sources_offline(tmp_path):

@@ -57,7 +57,7 @@ def test_unreadable_sources(tmp_path):
     (tmp_path / "empty").mkdir()
     for source, message in [
         (tmp_path / "none.jsonl", "no file or folder"),
-        (tmp_path / "bad.parquet", "cannot read .*bad.parquet"),
+        (tmp_path / "bad.parquet", "bad.parquet' is no whole Parquet file"),
         (tmp_path / "x.docx", "no known ending"),
         (tmp_path / "empty", "cannot read"),
         ("not a/repo/id", "no file or folder"),

@@ -12,6 +12,7 @@ import numpy as np
 from hf_mlalign.answers.numbers import is_only_number, last_number, parse_number
 from hf_mlalign.answers.words import ANSWER_WORDS, EQUALS_WORDS, LETTER_SERIES, LOOK_ALIKES, VARIANTS
 from hf_mlalign.errors import DataError
+from hf_mlalign.sequences import as_texts
 
 __all__ = ["KINDS", "answer_codes", "answer_spans", "extract_answers", "find_options", "parse_number"]
 
@@ -73,14 +74,21 @@ def extract_answers(
     Raises:
         DataError: unknown kind, or lengths that differ.
     """
-    if kind not in KINDS:
-        raise DataError(f"kind: unknown {kind!r}. Known: {', '.join(KINDS)}.")
+    check_kind(kind)
+    texts = as_texts(texts, "texts", missing=True)
     n = len(texts)
-    codes = [languages] * n if languages is None or isinstance(languages, str) else languages
-    asked = [None] * n if prompts is None else prompts
+    one = languages is None or isinstance(languages, str)
+    codes = [languages] * n if one else as_texts(languages, "languages", missing=True)
+    asked = [None] * n if prompts is None else as_texts(prompts, "prompts", missing=True)
     if len(codes) != n or len(asked) != n:
         raise DataError(f"languages, prompts: {len(codes)} and {len(asked)} entries for {n} texts. Pass one a text.")
     return [_one(t, c, p, kind) for t, c, p in zip(texts, codes, asked, strict=True)]
+
+
+def check_kind(kind: str, name: str = "kind") -> None:
+    """DataError for an unknown kind of answers."""
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise DataError(f"{name}: unknown {kind!r}. Known: {', '.join(KINDS)}.")
 
 
 def find_options(prompt: str | None) -> dict[str, str]:
@@ -92,13 +100,14 @@ def find_options(prompt: str | None) -> dict[str, str]:
 def answer_codes(answers: Sequence[str | None]) -> np.ndarray:
     """(n,) int32: equal answers get equal codes, a missing answer −1."""
     known: dict[str, int] = {}
+    answers = as_texts(answers, "answers", missing=True)
     return np.fromiter((-1 if a is None else known.setdefault(a, len(known)) for a in answers), np.int32, len(answers))
 
 
 def answer_spans(texts: Sequence[str | None]) -> list[str]:
     """What follows the last answer word that starts a line and has a colon ("Answer: …", "正确答案：…"), up to
     the end of its line; "" where there is no such word."""
-    return [_span(text) if text else "" for text in texts]
+    return [_span(text) if text else "" for text in as_texts(texts, "texts", missing=True)]
 
 
 def _span(text: str) -> str:

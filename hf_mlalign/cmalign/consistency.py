@@ -6,12 +6,15 @@ prompts or pairs. Results do not depend on the number of threads.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from hf_mlalign.arrays import as_codes, as_vectors, one_blas_thread, unit_rows
+from hf_mlalign.arrays import as_array, as_codes, as_vectors, one_blas_thread, unit_rows
 from hf_mlalign.errors import DataError
+from hf_mlalign.sequences import check_list, check_whole
 
 BLOCK = 2048
 MEAN_ROWS = 4_000
@@ -32,7 +35,7 @@ def self_consistency(
     Raises:
         DataError: other shapes, NaN or infinity in `embeddings`.
     """
-    vectors = as_vectors(embeddings)
+    vectors = _vectors(embeddings)
     n = len(vectors) if rows is None else len(rows)
     groups = as_codes(groups, n, "groups")
     out = np.full(n, np.nan, np.float32)
@@ -42,7 +45,7 @@ def self_consistency(
     ordered = groups[order]
     starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
     sizes = np.diff(starts, append=len(order))
-    with one_blas_thread():
+    with one_blas_thread(), _naming_bad_rows(vectors, rows):
         for size in np.unique(sizes):
             first, step = starts[sizes == size], max(1, BLOCK // int(size))
             for begin in range(0, len(first), step):
@@ -86,11 +89,14 @@ def cross_consistency(
     Returns:
         (n,) float32 in [−1, 1]; NaN where a prompt has no reference.
     """
-    vectors, references = as_vectors(embeddings), np.asarray(references, np.float32)
+    vectors, references = _vectors(embeddings), as_vectors(references, "references")
     n = len(vectors) if rows is None else len(rows)
-    prompts = as_codes(prompts, n, "prompts")
-    if references.ndim != 2 or references.shape[1] != vectors.shape[1]:
-        raise DataError(f"references has shape {references.shape}; pass (prompts, {vectors.shape[1]})")
+    if references.shape[1] != vectors.shape[1]:
+        raise DataError(f"references has shape {references.shape}; pass (prompts, {vectors.shape[1]}), as embeddings")
+    infinite = np.flatnonzero(np.isinf(references).any(1))
+    if len(infinite):
+        raise DataError(f"references, row {infinite[0]}: holds infinity; give NaN where a prompt has no reference")
+    prompts = as_codes(prompts, n, "prompts", below=len(references))
     units = unit_rows(references)
     per_prompt = _regular(prompts, len(references))
     pattern = _pattern(languages, means, per_prompt)
@@ -106,7 +112,8 @@ def cross_consistency(
             block = buffer[: len(block)]
         elif means is not None:
             block = np.subtract(block, means[languages[part]], out=buffer[: len(block)])
-        out[part] = _cosines(block, units, prompts[part], per_prompt)
+        with _naming_bad_rows(vectors, rows):
+            out[part] = _cosines(block, units, prompts[part], per_prompt)
     return out
 
 
@@ -130,22 +137,53 @@ def _cosines(block: np.ndarray, units: np.ndarray, prompts: np.ndarray, per_prom
     return np.clip(dots, -1, 1)
 
 
-def _check_finite(norms: np.ndarray) -> None:
-    if not np.isfinite(norms).all():
-        raise DataError("embeddings has NaN or infinity; give finite numbers for every sample, or drop its row")
+def _check_finite(numbers: np.ndarray) -> None:
+    if not np.isfinite(numbers).all():
+        raise FloatingPointError
+
+
+@contextmanager
+def _naming_bad_rows(vectors: np.ndarray, rows: np.ndarray | None) -> Iterator[None]:
+    """A DataError that names the first row of the samples whose length is not finite."""
+    try:
+        yield
+    except FloatingPointError:
+        used = np.arange(len(vectors)) if rows is None else np.sort(rows)
+        for row in used.tolist():
+            with np.errstate(over="ignore"):
+                finite = np.isfinite(vectors[row] @ vectors[row])
+            if not finite:
+                break
+        raise DataError(f"embeddings has NaN or infinity, or numbers too large to square, first in row {row}; give "
+                        "finite numbers for every sample, or drop its row") from None  # fmt: skip
 
 
 def language_means(embeddings: Any, languages: Any, n_languages: int, rows: np.ndarray | None = None) -> np.ndarray:
     """(L, d) float32 mean vector of each language, from at most 4,000 evenly spaced samples of each (*ours*)."""
-    vectors = as_vectors(embeddings)
-    languages = as_codes(languages, len(vectors) if rows is None else len(rows), "languages")
+    check_whole(n_languages, "n_languages")
+    vectors = _vectors(embeddings)
+    languages = as_codes(languages, len(vectors) if rows is None else len(rows), "languages", below=n_languages)
     means = np.zeros((n_languages, vectors.shape[1]), np.float32)
     for code in range(n_languages):
         found = np.flatnonzero(languages == code)
         if len(found):
-            found = found[np.linspace(0, len(found) - 1, min(len(found), MEAN_ROWS)).astype(int)]
+            found = spaced(found)
             means[code] = vectors[found if rows is None else rows[found]].mean(axis=0, dtype=np.float64)
+    with _naming_bad_rows(vectors, rows):
+        _check_finite(means)
     return means
+
+
+def spaced(rows: np.ndarray) -> np.ndarray:
+    """At most 4,000 of the rows, evenly spaced; the first and the last are among them."""
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), MEAN_ROWS)).astype(int)]
+
+
+def _vectors(embeddings: Any) -> np.ndarray:
+    vectors = as_vectors(embeddings)
+    if not vectors.shape[1]:
+        raise DataError(f"embeddings has shape {vectors.shape}; pass vectors of one number or more")
+    return vectors
 
 
 def agreement(answers: Any, prompts: Any, voters: Any) -> np.ndarray:
@@ -159,9 +197,13 @@ def agreement(answers: Any, prompts: Any, voters: Any) -> np.ndarray:
         (n,) float64 in [0, 1]; NaN where a prompt has no voter with an answer. The share is of all voters, also those
         without an answer.
     """
+    check_list(answers, "answers")
     answers = as_codes(answers, len(answers), "answers", least=-1)
-    prompts = as_codes(prompts, len(answers), "prompts")
-    voters = np.asarray(voters, bool)
+    prompts = np.unique(as_codes(prompts, len(answers), "prompts"), return_inverse=True)[1]
+    voters = as_array(voters, "voters")
+    if voters.shape != answers.shape or voters.dtype.kind not in "biu":
+        raise DataError(f"voters has shape {voters.shape} and dtype {voters.dtype}; pass {len(answers)} bools")
+    voters = voters.astype(bool)
     n_prompts = int(prompts.max(initial=-1)) + 1
     width = int(answers.max(initial=-1)) + 1
     keys, counts = np.unique(

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from hf_mlalign.arrow import arrow_column, is_list, is_messages, is_text, last_contents
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.sequences import check_whole
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -105,6 +106,8 @@ def lint_preferences(ds: Dataset | DatasetDict, *, sample: int = LANGUAGE_SAMPLE
     """
     import datasets
 
+    check_whole(sample, "sample")
+    check_whole(seed, "seed")
     splits = dict(ds) if isinstance(ds, datasets.DatasetDict) else {"": ds}
     found: list[Finding] = []
     read: list[_Split] = []
@@ -140,16 +143,22 @@ def _read(ds: Any, name: str) -> _Split | Finding:
         return Finding("mixed-format", "error", f"The columns must all be texts, or all lists of role/content messages "
                        f"({shown}); TRL fails deep inside otherwise.", len(ds), len(ds), (), name)  # fmt: skip
     language = next((c for c in ("language", "lang") if c in ds.column_names), None)
-    ids = arrow_column(ds, "prompt_id").dictionary_encode() if "prompt_id" in ds.column_names else None
+    ids = _names(arrow_column(ds, "prompt_id")) if "prompt_id" in ds.column_names else None
     return _Split(
         name,
         _all_contents(values["prompt"]) if "prompt" in values else _implicit_prompts(values["chosen"]),
         last_contents(values["chosen"], "chosen"),
         last_contents(values["rejected"], "rejected"),
-        None if language is None else np.asarray(arrow_column(ds, language).to_pylist(), dtype=object),
-        None if ids is None else np.asarray(ids.to_pylist(), dtype=object),
+        None if language is None else _names(arrow_column(ds, language)),
+        ids,
         _last_user_turns(values["prompt"]) if "prompt" in values else _last_user_turns(values["chosen"]),
     )
+
+
+def _names(values: pa.Array) -> np.ndarray:
+    """(n,) objects; lists and other nested values as their text, since arrays of them would be of more dimensions."""
+    nested = pa.types.is_nested(values.type)
+    return np.asarray([str(v) if nested else v for v in values.to_pylist()], dtype=object)
 
 
 def _all_contents(values: pa.Array) -> pa.Array:

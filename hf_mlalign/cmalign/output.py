@@ -48,17 +48,25 @@ def pair_table(
     return pa.Table.from_arrays(columns, names=list(COLUMNS))
 
 
-def different_prompts(samples: Samples, chosen: np.ndarray, rejected: np.ndarray) -> str | None:
-    """A sentence on pairs whose two samples answer differently worded prompts; `None` if there are none."""
+def differ(samples: Samples, chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
+    """(k,) bool: the two samples of the pair answer differently worded prompts."""
     sides = [samples.prompt_rows[rows] for rows in (chosen, rejected)]
     texts = [last_contents(samples.prompts.take(pa.array(rows)), "prompt") for rows in sides]
-    differ = np.flatnonzero(pc.fill_null(pc.not_equal(*texts), False).to_numpy(zero_copy_only=False))
-    if not len(differ):
+    return pc.fill_null(pc.not_equal(*texts), False).to_numpy(zero_copy_only=False)
+
+
+def different_prompts(
+    samples: Samples, chosen: np.ndarray, rejected: np.ndarray, different: np.ndarray | None = None
+) -> str | None:
+    """A sentence on pairs whose two samples answer differently worded prompts (`differ`); `None` if there are none."""
+    found = np.flatnonzero(differ(samples, chosen, rejected) if different is None else different)
+    sides = [samples.prompt_rows[rows] for rows in (chosen, rejected)]
+    if not len(found):
         return None
-    pair = differ[0]
+    pair = found[0]
     name = samples.prompt_ids[int(samples.prompt[chosen[pair]])].as_py()
     return (
-        f"{len(differ):,} pairs join samples whose prompts differ in wording (first: prompt_id {name!r} in "
+        f"{len(found):,} pairs join samples whose prompts differ in wording (first: prompt_id {name!r} in "
         f"{samples.languages[samples.language[chosen[pair]]]!r}, rows {sides[0][pair]} and {sides[1][pair]}); the "
         "chosen sample's prompt is used. If they are different questions, give each an id of its own."
     )

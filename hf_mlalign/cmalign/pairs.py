@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import PurePath
+from numbers import Real
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.compute as pc
 
 from hf_mlalign._version import __version__
+from hf_mlalign.answers.extract import check_kind
 from hf_mlalign.arrow import is_messages
 from hf_mlalign.cmalign.embedding import encode_responses
 from hf_mlalign.cmalign.guards import Counts, LanguageCheck, guard_pairs, guard_samples
@@ -19,7 +21,9 @@ from hf_mlalign.cmalign.policies import choose_pairs, load_policy
 from hf_mlalign.cmalign.result import PairResult
 from hf_mlalign.cmalign.rewards import central_references, load_reward, name_of, score_samples
 from hf_mlalign.cmalign.samples import Samples, read_samples
+from hf_mlalign.encoders import load_encoder, model_hash
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.sequences import check_share, check_whole, shown
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -85,27 +89,34 @@ class CMAlignPreferenceBuilder:
         answer_spans: bool = True,
         column_mapping: Mapping[str, str] | None = None,
     ):
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise DataError(f"seed is {seed!r}; give a whole number of 0 or more")
+        _check_numbers(min_margin, max_length_ratio, min_reference_consistency, min_chars, test_size, seed)
+        check_kind(answer_kind, "answer_kind")
         given = dict(reward_options or {})
         if reward == "random":
             given.setdefault("seed", seed)
         self.reward, self.policy, self.model = load_reward(reward, **given), policy, model
         self.reward_options = {name: _shown(value) for name, value in given.items()}
         load_policy(policy)
-        if output_format not in FORMATS:
+        if not isinstance(output_format, str) or output_format not in FORMATS:
             raise DataError(f"output_format: unknown {output_format!r}. Known: {listed(FORMATS)}.")
-        if not 0 <= test_size < 1:
-            raise DataError(f"test_size is {test_size}; give a share of the prompts from 0 up to, not including, 1")
-        if min_margin < 0 or (max_length_ratio is not None and max_length_ratio < 1):
-            raise DataError("min_margin must be at least 0 and max_length_ratio at least 1 (or None).")
         self.min_margin, self.max_length_ratio, self.require_language = min_margin, max_length_ratio, require_language
         self.include_english, self.min_reference_consistency = include_english, min_reference_consistency
         self.min_chars, self.drop_truncated, self.drop_same_answer = min_chars, drop_truncated, drop_same_answer
         self.test_size, self.seed, self.output_format = test_size, seed, output_format
         self.answer_kind, self.answer_spans = answer_kind, answer_spans
         self.column_mapping = dict(column_mapping) if column_mapping else None
+        self._given, self._work = given, None
         self.result_: PairResult | None = None
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep vectors and scores of models in this folder while `build` runs: after a kill, the same call goes on.
+
+        Of models that are given as objects nothing is kept, since their content is not known.
+        """
+        self._work = folder
+        if hasattr(self.reward, "keep_in") and all(_is_plain(value) for value in self._given.values()):
+            contents = [model_hash(value) for value in self._given.values() if isinstance(value, (str, PurePath))]
+            self.reward.keep_in(folder, (name_of(self.reward), self.reward_options, contents))
 
     @property
     def options(self) -> dict[str, Any]:
@@ -139,7 +150,7 @@ class CMAlignPreferenceBuilder:
             ds, self.column_mapping, embeddings=embeddings, encode=self._encode, answer_kind=self.answer_kind
         )
         if self.output_format == "standard":
-            _check_single_turns(samples)
+            check_single_turns(samples)
         result = self.pairs_of(samples)
         table = pair_table(samples, result.chosen, result.rejected, result.scores, self.output_format)
         result.seconds = time.perf_counter() - start
@@ -149,14 +160,17 @@ class CMAlignPreferenceBuilder:
         pairs = to_dataset(table, _fingerprint(ds, self.options, result))
         return self._split(pairs, samples, result)
 
-    def pairs_of(self, samples: Samples) -> PairResult:
-        """Choose the pairs of `samples`; what `build` does between reading and writing."""
+    def pairs_of(self, samples: Samples, part: bool = False) -> PairResult:
+        """Choose the pairs of `samples`; what `build` does between reading and writing.
+
+        part: the samples are whole prompts of a larger pool, which `check` has seen as a whole; notes on it are left
+        out.
+        """
         counts, notes = Counts(samples.languages), []
         guard_samples(samples, counts, self.min_chars, self.drop_truncated)
         check = LanguageCheck(samples) if self.require_language else None
-        if check is not None and check.unknown:
-            notes.append(f"No language identification for {listed(check.unknown)}: not checked there.")
-        self._check_joins(samples, notes)
+        if not part:
+            notes += self.check(samples)
         self._choose_references(samples, counts, check)
         candidates = samples.wanted = self._candidates(samples)
         scores = score_samples(self.reward, samples)
@@ -170,13 +184,18 @@ class CMAlignPreferenceBuilder:
             samples, chosen, rejected, margins, counts, self.min_margin, self.max_length_ratio, same_answer
         )
         chosen, rejected = chosen[keep], rejected[keep]
-        note = different_prompts(samples, chosen, rejected)
+        note = None if part else different_prompts(samples, chosen, rejected)
         return PairResult(self.options, samples, scores, chosen, rejected, counts, notes + ([note] if note else []))
 
     def _encode(self, texts: list[str]) -> np.ndarray:
-        from hf_mlalign.encoders import load_encoder
+        return encode_responses(load_encoder(self.model), texts, self.answer_spans, self._work)
 
-        return encode_responses(load_encoder(self.model), texts, self.answer_spans)
+    def check(self, samples: Samples) -> list[str]:
+        """Notes on languages and prompts of all samples; DataError if no pair can be made of them."""
+        unknown = LanguageCheck(samples).unknown if self.require_language else []
+        notes = [f"No language identification for {listed(unknown)}: not checked there."] if unknown else []
+        self._check_joins(samples, notes)
+        return notes
 
     def _check_joins(self, samples: Samples, notes: list[str]) -> None:
         """Raise if there is no language to make pairs for, or no prompt can have the English reference it needs."""
@@ -244,7 +263,7 @@ class CMAlignPreferenceBuilder:
 
     def _choose(self, samples: Samples, scores: np.ndarray, counts: Counts, check: LanguageCheck | None):
         """Pairs by the policy; a sample in a wrong language is dropped and its group done again."""
-        keys = np.random.default_rng([self.seed, 2]).random(len(samples))
+        keys = samples.uniform(self.seed, 2)
         allowed = self._has_reference(samples)
         while True:
             chosen, rejected = choose_pairs(
@@ -277,13 +296,17 @@ class CMAlignPreferenceBuilder:
             return pairs
         from datasets import DatasetDict
 
-        prompts = samples.prompt[result.chosen]
+        test = self.in_test(samples, result.chosen)
+        return DatasetDict(train=pairs.select(np.flatnonzero(~test)), test=pairs.select(np.flatnonzero(test)))
+
+    def in_test(self, samples: Samples, chosen: np.ndarray) -> np.ndarray:
+        """(k,) bool: the pairs of the prompts that go to the test split; DataError if a split would be empty."""
+        prompts = samples.prompt[chosen]
         present = np.unique(prompts)
         n_test = round(self.test_size * len(present))
         if not 0 < n_test < len(present):
             raise DataError(f"test_size: {self.test_size} of {len(present)} prompts leaves one split empty. Change it.")
-        test = np.isin(prompts, np.random.default_rng([self.seed, 3]).permutation(present)[:n_test])
-        return DatasetDict(train=pairs.select(np.flatnonzero(~test)), test=pairs.select(np.flatnonzero(test)))
+        return np.isin(prompts, np.random.default_rng([self.seed, 3]).permutation(present)[:n_test])
 
 
 def _shown(value: Any) -> Any:
@@ -299,7 +322,11 @@ def _shown(value: Any) -> Any:
     return str(value) if isinstance(value, PurePath) else getattr(value, "__name__", type(value).__name__)
 
 
-def _check_single_turns(samples: Samples) -> None:
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, (str, int, float, PurePath))
+
+
+def check_single_turns(samples: Samples) -> None:
     """DataError if a prompt has several messages, which has no "standard" form."""
     if not is_messages(samples.prompts.type):
         return
@@ -324,3 +351,17 @@ def _fingerprint(ds: Dataset, options: dict[str, Any], result: PairResult) -> st
     for values in (result.chosen, result.rejected, result.scores[result.chosen], result.scores[result.rejected]):
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
+
+
+def _check_numbers(min_margin, max_length_ratio, min_reference_consistency, min_chars, test_size, seed) -> None:
+    check_whole(seed, "seed")
+    check_whole(min_chars, "min_chars")
+    if not isinstance(test_size, Real) or not 0 <= test_size < 1:
+        raise DataError(f"test_size is {shown(test_size)}; give a share of the prompts from 0 up to, not including, 1")
+    for name, value, least in (("min_margin", min_margin, 0), ("max_length_ratio", max_length_ratio, 1)):
+        allowed = value is None and name == "max_length_ratio"
+        if not allowed and (not isinstance(value, Real) or not value >= least):
+            raise DataError(f"{name} is {shown(value)}; "
+                            "min_margin must be at least 0 and max_length_ratio at least 1 (or None).")  # fmt: skip
+    if min_reference_consistency is not None:
+        check_share(min_reference_consistency, "min_reference_consistency", low=-1)

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hf_mlalign.arrays import as_codes, as_numbers
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.sequences import shown
 
 CELLS = 2**22
 """Largest number of array cells a block of groups may take."""
@@ -40,9 +42,16 @@ def choose_pairs(
     Returns:
         Two (k,) int64 arrays of sample numbers, pairs in the order of their groups.
     Raises:
-        DataError: unknown policy.
+        DataError: unknown policy, arrays of unequal length, groups that do not ascend (first row named).
     """
     run = load_policy(policy)
+    scores = as_numbers(scores, "scores")
+    groups, keys = as_codes(groups, len(scores), "groups", -(2**63)), as_numbers(keys, "keys", len(scores), "scores")
+    if (groups[1:] < groups[:-1]).any():
+        raise DataError(f"groups, row {np.argmax(groups[1:] < groups[:-1]) + 1}: less than before. Sort them first.")
+    bad = np.flatnonzero(~((keys >= 0) & (keys < 1)))
+    if len(bad):
+        raise DataError(f"keys, row {bad[0]}: {keys[bad[0]]}. Give a number in [0, 1).")
     rows = np.flatnonzero(~np.isnan(scores))
     if not len(rows):
         return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -68,6 +77,8 @@ def load_policy(policy: str | Policy) -> Policy:
     """The policy called `policy`; DataError for an unknown name."""
     if isinstance(policy, str) and policy not in POLICIES:
         raise DataError(f"policy: unknown {policy!r}. Known: {listed(POLICIES)}; or pass your own function.")
+    if not isinstance(policy, str) and not callable(policy):
+        raise DataError(f"policy: {shown(policy)} is no function. Known: {listed(POLICIES)}.")
     return POLICIES[policy] if isinstance(policy, str) else policy
 
 

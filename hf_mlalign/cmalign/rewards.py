@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from hf_mlalign.cmalign.consistency import agreement, cross_consistency, language_means, self_consistency
+from hf_mlalign.cmalign.consistency import agreement, cross_consistency, self_consistency
 from hf_mlalign.cmalign.samples import Samples
 from hf_mlalign.errors import DataError, listed
 
@@ -118,7 +118,7 @@ def central_references(samples: Samples, rows: np.ndarray, centre: bool = False)
     """Rank English samples by their mean cosine to their siblings (CM-Align, step 1); a lone sample ranks 0."""
     table, place = samples.vector_table
     place = rows if place is None else place[rows]
-    means = language_means(table, np.zeros(len(rows), np.int32), 1, place)[0] if centre else None
+    means = samples.english_mean(rows) if centre else None
     consistency = self_consistency(table, samples.prompt[rows], means, place)
     return np.nan_to_num(consistency, nan=0.0), consistency
 
@@ -142,7 +142,7 @@ class EmbeddingReward:
 
     def __call__(self, samples: Samples) -> np.ndarray:
         table, rows = samples.vector_table
-        means = language_means(table, samples.language, len(samples.languages), rows) if self.centre else None
+        means = samples.language_means() if self.centre else None
         references = np.full((samples.n_prompts, table.shape[1]), np.nan, np.float32)
         has = np.flatnonzero(samples.reference >= 0)
         references[has] = samples.vectors_of(samples.reference[has])
@@ -247,7 +247,10 @@ class LengthReward:
 
 @register_reward("random")
 class RandomReward:
-    """Uniform random numbers in [0, 1) from `seed` (a control); references are random, too."""
+    """Uniform random numbers in [0, 1) from `seed` (a control); references are random, too.
+
+    A sample's number depends on the seed, its prompt id, language and number, not on the other samples.
+    """
 
     name, needs_reference = "random", False
 
@@ -255,7 +258,7 @@ class RandomReward:
         self.seed = seed
 
     def rank_references(self, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.random.default_rng([self.seed, 1]).random(len(samples))[rows], np.full(len(rows), np.nan)
+        return samples.uniform(self.seed, 1)[rows], np.full(len(rows), np.nan)
 
     def __call__(self, samples: Samples) -> np.ndarray:
-        return np.random.default_rng([self.seed, 0]).random(len(samples))
+        return samples.uniform(self.seed, 0)

@@ -6,8 +6,9 @@ of similar length; only usable samples of the languages that make pairs are scor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ import numpy as np
 from hf_mlalign.cmalign.rewards import register_reward
 from hf_mlalign.cmalign.samples import Samples
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.kept import in_blocks
+from hf_mlalign.weights import from_pretrained, placed
 
 NLLB_CODES = {
     "ar": "arb_Arab", "bg": "bul_Cyrl", "bn": "ben_Beng", "cs": "ces_Latn", "de": "deu_Latn", "el": "ell_Grek",
@@ -42,17 +45,12 @@ def load_model(model: Any, kind: str = "causal", device: str | None = None) -> t
         return model[0].eval(), model[1]
     if not isinstance(model, (str, bytes)) and not hasattr(model, "__fspath__"):
         raise DataError(f"model: expected a name, a folder or (model, tokenizer), got {type(model).__name__}")
-    import torch
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     loader = AutoModelForCausalLM if kind == "causal" else AutoModelForSeq2SeqLM
-    try:
-        loaded, tokenizer = loader.from_pretrained(model, dtype="auto"), AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"model: {str(model)!r} cannot be loaded: {error} Give the name of a {kind} model or its folder."
-        ) from error
-    return loaded.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval(), tokenizer
+    which = model, f"a {'causal LM' if kind == 'causal' else 'seq2seq model'}"
+    loaded, tokenizer = from_pretrained(loader, *which, dtype="auto"), from_pretrained(AutoTokenizer, *which)
+    return placed(loaded, device).eval(), tokenizer
 
 
 class _ModelReward:
@@ -64,10 +62,19 @@ class _ModelReward:
         if batch_size < 1 or max_length < 2:
             raise DataError(f"batch_size is {batch_size} and max_length {max_length}; give at least 1 and 2")
         self.batch_size, self.max_length, self.device = batch_size, max_length, device
+        self._folder, self._key = None, ()
+
+    def keep_in(self, folder: Path, key: Sequence[Any]) -> None:
+        """Keep what the model gives in this folder; `key` tells models and options apart, see `kept.in_blocks`."""
+        self._folder, self._key = folder, key
 
     def _wanted(self, samples: Samples) -> np.ndarray:
         """Numbers of the samples to score: usable, with a reference, of a language that makes pairs."""
         return np.flatnonzero(samples.usable & (samples.reference_rows >= 0) & samples.wanted)
+
+    def _run(self, out: np.ndarray, lengths: Sequence[int], compute: Callable, *key: Any) -> np.ndarray:
+        """`out`, filled batch by batch by `compute`; `key`: the texts, and what else decides the result."""
+        return in_blocks(self._batches(lengths), compute, out, self._folder, (*self._key, *key))
 
     def _batches(self, lengths: Sequence[int]):
         """Index arrays of `batch_size`, by length, longest first."""
@@ -112,8 +119,8 @@ class TranslationReward(_ModelReward):
         model, tokenizer = self.model = load_model(self.model, "seq2seq", self.device)
         inputs = self._source_ids(tokenizer, sources, languages)
         labels = self._target_ids(tokenizer, targets)
-        out = np.full(len(sources), np.nan)
-        for batch in self._batches([len(a) + len(b) for a, b in zip(inputs, labels, strict=True)]):
+
+        def mean_losses(batch: np.ndarray) -> np.ndarray:
             ids, mask = _padded([inputs[i] for i in batch], tokenizer.pad_token_id or 0, model.device)
             target, used = _padded([labels[i] for i in batch], 0, model.device)
             with torch.no_grad():
@@ -122,8 +129,10 @@ class TranslationReward(_ModelReward):
                 ).logits.float()
             used = used * self._counted(tokenizer, target)
             losses = torch.logsumexp(logits, -1) - logits.gather(-1, target[..., None])[..., 0]
-            out[batch] = ((losses * used).sum(1) / used.sum(1).clamp(min=1)).cpu().numpy()
-        return out
+            return ((losses * used).sum(1) / used.sum(1).clamp(min=1)).cpu().numpy()
+
+        lengths = [len(a) + len(b) for a, b in zip(inputs, labels, strict=True)]
+        return self._run(np.full(len(sources), np.nan), lengths, mean_losses, sources, targets, languages)
 
     def _source_ids(self, tokenizer: Any, texts: list[str], languages: list[str]) -> list[list[int]]:
         out: list[list[int]] = [[]] * len(texts)
@@ -209,8 +218,8 @@ class ImplicitReward(_ModelReward):
 
         network, tokenizer = model
         pairs = [self._ids(tokenizer, p, r) for p, r in zip(prompts, responses, strict=True)]
-        out = np.full(len(pairs), np.nan)
-        for batch in self._batches([len(ids) for ids, _ in pairs]):
+
+        def sums(batch: np.ndarray) -> np.ndarray:
             ids, mask = _padded([pairs[i][0] for i in batch], tokenizer.pad_token_id or 0, network.device)
             starts = torch.tensor([pairs[i][1] for i in batch], device=ids.device)
             with torch.no_grad():
@@ -218,8 +227,11 @@ class ImplicitReward(_ModelReward):
             gained = logits.gather(-1, ids[:, 1:, None])[..., 0] - torch.logsumexp(logits, -1)
             place = torch.arange(1, ids.shape[1], device=ids.device)
             used = mask[:, 1:].bool() & (place[None] >= starts[:, None])
-            out[batch] = (gained * used).sum(1).cpu().numpy()
-        return out
+            return (gained * used).sum(1).cpu().numpy()
+
+        which = "model" if model is self.model else "reference_model"
+        lengths = [len(ids) for ids, _ in pairs]
+        return self._run(np.full(len(pairs), np.nan), lengths, sums, which, prompts, responses)
 
     def _ids(self, tokenizer: Any, prompt: str | list[dict], response: str) -> tuple[list[int], int]:
         """Token ids of prompt and response, and where the response begins."""
@@ -308,19 +320,20 @@ class HiddenStateReward(_ModelReward):
         base = getattr(model, "base_model", model)
         ids = [tokenizer(text, truncation=True, max_length=self.max_length)["input_ids"] for text in texts]
         layer = base.config.num_hidden_layers // 2 if self.layer is None else self.layer
-        out = np.zeros((len(texts), base.config.hidden_size), np.float32)
-        for batch in self._batches([len(one) for one in ids]):
+
+        def means(batch: np.ndarray) -> np.ndarray:
             padded, mask = _padded([ids[i] for i in batch], tokenizer.pad_token_id or 0, model.device)
             if not padded.shape[1]:
-                continue
+                return np.zeros((len(batch), base.config.hidden_size), np.float32)
             with torch.no_grad():
                 states = base(input_ids=padded, attention_mask=mask, output_hidden_states=True).hidden_states
             if not -len(states) <= layer < len(states):
                 raise DataError(f"layer is {layer}; the model has hidden states 0 to {len(states) - 1}")
             weights = mask[..., None].to(torch.float32)
-            mean = (states[layer].float() * weights).sum(1) / weights.sum(1).clamp(min=1)
-            out[batch] = mean.cpu().numpy()
-        return out
+            return ((states[layer].float() * weights).sum(1) / weights.sum(1).clamp(min=1)).cpu().numpy()
+
+        out = np.zeros((len(texts), base.config.hidden_size), np.float32)
+        return self._run(out, [len(one) for one in ids], means, texts)
 
 
 def _padded(rows: list[list[int]], pad: int, device: Any) -> tuple[Any, Any]:

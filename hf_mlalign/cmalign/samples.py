@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hf_mlalign.answers.extract import answer_codes, extract_answers
+from hf_mlalign.arrays import as_table, finite_vectors
 from hf_mlalign.arrow import (
     arrow_column,
     choose_column,
@@ -24,6 +25,7 @@ from hf_mlalign.arrow import (
     matrix,
     named_column,
 )
+from hf_mlalign.cmalign.consistency import language_means
 from hf_mlalign.errors import DataError, listed
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class Samples:
         reference: (P,) int64, the row of each prompt's reference, −1 where there is none.
         usable: (n,) bool, False for samples that a guard took out (empty, wrong language, …).
         wanted: (n,) bool, True for samples of languages that make pairs; a reward may give NaN to the others.
+        pool_means: where the samples are a part of a larger pool, the mean vectors of that pool: (L, d) of its
+            languages and (d,) of its usable English samples; else `None`.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class Samples:
         self.reference = np.full(len(prompt_ids), -1, np.int64)
         self.reference_consistency = np.full(len(prompt_ids), np.nan)
         self.usable, self.wanted = np.ones(len(prompt), bool), np.ones(len(prompt), bool)
+        self.pool_means: tuple[np.ndarray, np.ndarray] | None = None
         self._vectors, self._encode, self._answer_kind = vectors, encode, answer_kind
 
     def __len__(self) -> int:
@@ -179,6 +184,35 @@ class Samples:
         vectors, rows = self.vector_table
         return vectors if rows is None else vectors[rows]
 
+    def language_means(self) -> np.ndarray:
+        """(L, d) mean vector of each language, see `consistency.language_means`."""
+        if self.pool_means:
+            return self.pool_means[0]
+        table, rows = self.vector_table
+        return language_means(table, self.language, len(self.languages), rows)
+
+    def english_mean(self, samples: np.ndarray) -> np.ndarray:
+        """(d,) mean vector of these English samples, all usable ones."""
+        if self.pool_means:
+            return self.pool_means[1]
+        table, rows = self.vector_table
+        return language_means(table, np.zeros(len(samples), int), 1, samples if rows is None else rows[samples])[0]
+
+    def uniform(self, *seed: int) -> np.ndarray:
+        """(n,) random numbers in [0, 1) that depend on the seed and on each sample's prompt id, language and number
+        only, not on the other samples or their order."""
+        import xxhash
+
+        key = ",".join(str(int(part)) for part in seed)
+
+        def hashes(names: list) -> np.ndarray:
+            texts = [f"{name}\0{key}".encode("utf-8", "surrogatepass") for name in names]
+            return np.fromiter(map(xxhash.xxh3_64_intdigest, texts), np.uint64, len(texts))
+
+        prompts, languages = hashes(self.prompt_ids.to_pylist()), hashes(self.languages)
+        own = _mixed(languages[self.language] + self.sample.astype(np.uint64))
+        return (_mixed(prompts[self.prompt] ^ own) >> np.uint64(11)) * 2.0**-53
+
     def vectors_of(self, samples: np.ndarray) -> np.ndarray:
         """(k, d) vectors of the samples with these numbers."""
         vectors, rows = self.vector_table
@@ -192,6 +226,7 @@ def read_samples(
     embeddings: Any = None,
     encode: Callable[[list[str]], np.ndarray] | None = None,
     answer_kind: str = "auto",
+    languages: Sequence[str] | None = None,
 ) -> Samples:
     """Read `ds` (one row a sample, or one row a prompt with a list of responses) into `Samples`.
 
@@ -201,15 +236,18 @@ def read_samples(
         embeddings: (n, d) vectors of the samples in the order of `ds` (of the flattened lists); wins over a column
             "embedding" of `ds`.
         encode: function from n texts to (n, d) vectors, used when no vectors are given.
+        languages: ISO 639-1 codes that the language codes count, where the rows are a part of a larger pool.
     Raises:
         DataError: missing, doubly present or wrongly typed columns, missing ids or languages, duplicate sample ids.
     """
     check_dataset(ds)
     roles = find_roles(ds.column_names, column_mapping)
-    responses, counts = _responses(ds, roles)
+    responses, counts = read_responses(ds, roles)
     repeat = (lambda values: values) if counts is None else (lambda values: np.repeat(values, counts))
     prompt, prompt_ids = codes_of(arrow_column(ds, roles["prompt_id"]), roles["prompt_id"])
     language, names = language_codes(named_column(ds, roles["language"]), roles["language"])
+    if languages is not None:
+        language, names = np.array([languages.index(name) for name in names], np.int32)[language], list(languages)
     prompts = arrow_column(ds, roles["prompt"])
     if not (is_text(prompts.type) or is_messages(prompts.type)):
         raise DataError(f"Column {roles['prompt']!r} holds {prompts.type}, neither texts nor role/content messages.")
@@ -226,7 +264,7 @@ def read_samples(
     return Samples(
         repeat(prompt), repeat(language), names, responses, prompts, prompt_ids=prompt_ids, prompt_rows=rows,
         sample=sample, truncated=_truncated(ds, roles.get("finish_reason"), counts, len(responses)),
-        vectors=_given_vectors(ds, roles.get("embedding"), counts, embeddings, len(responses)), encode=encode,
+        vectors=given_vectors(ds, roles.get("embedding"), counts, embeddings, len(responses)), encode=encode,
         answer_kind=answer_kind,
     )  # fmt: skip
 
@@ -270,7 +308,8 @@ def check_dataset(ds: Any) -> None:
         raise DataError("The dataset is empty: there are no samples to compare. Check the split and filters.")
 
 
-def _responses(ds: Dataset, roles: dict[str, str]) -> tuple[pa.Array, np.ndarray | None]:
+def read_responses(ds: Dataset, roles: dict[str, str]) -> tuple[pa.Array, np.ndarray | None]:
+    """(n,) texts of the responses of all rows, and how many each row has where it has a list of them."""
     column = roles.get("response") or roles["responses"]
     values = arrow_column(ds, column)
     counts = None
@@ -343,12 +382,13 @@ def _truncated(ds, column, counts, n: int) -> np.ndarray | None:
     return pc.fill_null(pc.equal(values, "length"), False).to_numpy(zero_copy_only=False)
 
 
-def _given_vectors(ds, column, counts, embeddings: Any, n: int) -> np.ndarray | None:
+def given_vectors(ds, column, counts, embeddings: Any, n: int) -> np.ndarray | None:
+    """(n, d) float32 vectors of the n responses, as given or from a column."""
     if embeddings is not None:
-        array = np.asarray(embeddings)
-        if array.ndim != 2 or len(array) != n:
+        array = as_table(embeddings)
+        if len(array) != n:
             raise DataError(f"embeddings has shape {array.shape} for {n:,} samples; pass one row a sample")
-        return array.astype(np.float32, copy=False)
+        return finite_vectors(array)
     if column is None:
         return None
     return matrix(_one_a_response(ds, column, counts, "vector"), column)
@@ -372,6 +412,13 @@ def _order(prompt, language, n_languages: int, sample) -> np.ndarray | None:
         rank = np.lexsort((sample, key))
         return None if (rank[1:] > rank[:-1]).all() else rank
     return None if (key[1:] >= key[:-1]).all() else np.argsort(key, kind="stable")
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """uint64 numbers, each bit of which depends on all bits of the given ones (splitmix64)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
 
 
 def _take(values: np.ndarray, order: np.ndarray | None) -> np.ndarray:

@@ -21,13 +21,15 @@ from hf_mlalign.cards import (
 )
 from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
 from hf_mlalign.cmalign.result import PairResult
-from hf_mlalign.files import write_whole
+from hf_mlalign.files import publish, write_whole
 from hf_mlalign.runs import Run, RunRecord, identify
 from hf_mlalign.trackers import check_trackers, report_run
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
+WORK = ".work"
+"""Vectors and scores of models of a run that is not finished."""
 ORIGINS = {"policy": "paper", "include_english": "paper"}
 
 
@@ -57,7 +59,8 @@ def build_pairs_from_source(
     """Build pairs and save them: `data/<split>/<language>.parquet`, `README.md` (a card, and what makes
     `load_dataset(output)` find splits and languages) and `run.json` (settings, counts by language and guard, versions).
 
-    The same call again reads what is there.
+    The same call again reads what is there. After a kill it goes on: vectors and scores of models are kept in
+    `output`/.work until the pairs are saved.
 
     Args:
         source: see `hf_mlalign.sources.load_source`; or a `Dataset`.
@@ -76,31 +79,37 @@ def build_pairs_from_source(
     check_trackers(report_to)
     builder = CMAlignPreferenceBuilder(**options)
     which = identify(source, split=split, config=config)
-    run = Run(output, "build-pairs", builder.options, which, overwrite=overwrite)
+    run = Run(output, "build-pairs", builder.options, which, overwrite=overwrite, own=[WORK])
     if run.is_finished:
+        run.drop(WORK)
         return BuiltPairs(datasets.load_dataset(str(run.folder), "default"), run.found, run.folder)
     ds = load_source(source, split, config) if isinstance(source, (str, Path)) else source
-    built = run.timed("build", builder.build, ds)
-    pairs = built if isinstance(built, datasets.DatasetDict) else datasets.DatasetDict(train=built)
     with run.open():
+        builder.keep_in(run.folder / WORK)
+        built = run.timed("build", builder.build, ds)
+        pairs = built if isinstance(built, datasets.DatasetDict) else datasets.DatasetDict(train=built)
         _save(run.folder, pairs)
         result = builder.result_
         counts = {"pairs": {name: len(part) for name, part in pairs.items()}, "languages": _languages(pairs)}
         run.record.results = {**counts, "per_language": result.table(), "summary": result.summary()}
         write_whole(run.folder / "README.md", _card(run.folder, run.record))
         run.finish(run.record.results, result.notes)
+        shutil.rmtree(run.folder / WORK, ignore_errors=True)
     report_run(run.record, report_to, run.folder)
     return BuiltPairs(pairs, run.record, run.folder, result)
 
 
 def _save(folder: Path, pairs: DatasetDict) -> None:
-    shutil.rmtree(folder / "data", ignore_errors=True)
+    partial = folder / WORK / "data"
+    shutil.rmtree(partial, ignore_errors=True)
     for name, part in pairs.items():
         languages = part["language"]
         for language in sorted(set(languages)):
-            path = folder / "data" / name / f"{language}.parquet"
+            path = partial / name / f"{language}.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
             part.select([row for row, code in enumerate(languages) if code == language]).to_parquet(str(path))
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    publish(partial, folder / "data")
 
 
 def _languages(pairs: DatasetDict) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hf_mlalign.arrays import finite_vectors
 from hf_mlalign.encoders import VectorMemory, load_encoder
 from hf_mlalign.errors import DataError
 from hf_mlalign.evaluation.crosslingual_agreement import (
@@ -15,10 +16,10 @@ from hf_mlalign.evaluation.crosslingual_agreement import (
     answer_agreement,
     answer_texts,
     embedding_agreement,
-    same_length,
 )
-from hf_mlalign.evaluation.winrate_inputs import is_missing, prompt_codes
+from hf_mlalign.evaluation.winrate_inputs import prompt_codes
 from hf_mlalign.languages import check_languages, known_code
+from hf_mlalign.sequences import as_texts
 
 if TYPE_CHECKING:
     from hf_mlalign.encoders import Encoder
@@ -69,15 +70,20 @@ def crosslingual_consistency(
         DataError: lengths differ, a language or option is unknown, a prompt id is missing or a response no text (row
             named), or there is nothing to compare.
     """
-    from hf_mlalign.answers.extract import extract_answers
+    from hf_mlalign.answers.extract import check_kind, extract_answers
 
+    check_kind(answer_kind, "answer_kind")
     bootstrap, pivot = Bootstrap(n_resamples, confidence, seed), known_code(pivot, "pivot")
     codes = check_languages(languages)
     if responses is None and answers is None:
         raise DataError("responses, answers: neither is given. Pass the texts, the final answers, or both.")
-    for name, values in (("responses", responses), ("answers", answers)):
-        same_length(values, len(codes), name)
-    missing = _missing(responses, len(codes))
+    responses, prompts = (
+        values if values is None else as_texts(values, name, len(codes), "languages", missing=True)
+        for name, values in (("responses", responses), ("prompts", prompts))
+    )
+    missing = np.zeros(len(codes), bool)
+    if responses is not None:
+        missing[:] = [not (text or "").strip() for text in responses]
     if answers is None:
         answers = extract_answers(responses, codes, prompts, answer_kind)
     answers = answer_texts(answers)
@@ -93,22 +99,12 @@ def crosslingual_consistency(
     return {**_overall(said, meant, pivot, bootstrap), **counts, **tables}
 
 
-def _missing(responses: Sequence[str | None] | None, n: int) -> np.ndarray:
-    """(n,) bool, whether there is no response or a blank one; nothing is missing where none are given."""
-    missing = np.zeros(n, bool)
-    for row, text in enumerate(responses if responses is not None else ()):
-        if not isinstance(text, str) and not is_missing(text):
-            raise DataError(f"responses, row {row}: {type(text).__name__} instead of a text. Give a text or None.")
-        missing[row] = not isinstance(text, str) or not text.strip()
-    return missing
-
-
 def _encoded(responses: Sequence[str | None], missing: np.ndarray, model: str | Encoder | None) -> np.ndarray:
     """(n, d) float32; zeros for a missing response."""
     there = np.flatnonzero(~missing)
     if not len(there):
         return np.zeros((len(missing), 1), np.float32)
-    found = VectorMemory(load_encoder(model).encode)([responses[i] for i in there])
+    found = finite_vectors(VectorMemory(load_encoder(model).encode)([responses[i] for i in there]), "model", len(there))
     vectors = np.zeros((len(missing), found.shape[1]), np.float32)
     vectors[there] = found
     return vectors

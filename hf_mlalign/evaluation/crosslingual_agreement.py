@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign.arrays import as_vectors, one_blas_thread, unit_rows
+from hf_mlalign.arrays import finite_vectors, one_blas_thread, unit_rows
 from hf_mlalign.errors import DataError
 from hf_mlalign.evaluation.intervals import check_bootstrap, percentile_interval, share_interval
-from hf_mlalign.evaluation.winrate_inputs import is_missing, prompt_codes
+from hf_mlalign.evaluation.winrate_inputs import prompt_codes
 from hf_mlalign.languages import check_languages
+from hf_mlalign.sequences import as_list, is_missing
 
 BLOCK = 1_000_000
 UNREAD = ("exclude", "disagree")
@@ -149,10 +150,11 @@ def answer_agreement(
 
     from hf_mlalign.answers.extract import answer_codes
 
-    if unread not in UNREAD:
+    if not isinstance(unread, str) or unread not in UNREAD:
         raise DataError(f"unread: {unread!r} is none of {', '.join(UNREAD)}.")
-    names, cell, n_prompts = _grid(languages, prompt_ids, len(answers))
-    codes = answer_codes(answer_texts(answers))
+    answers = answer_texts(answers)
+    names, cell, n_prompts = _grid(languages, prompt_ids, answers, "answers")
+    codes = answer_codes(answers)
     read, size = codes >= 0, len(names) * n_prompts
     width = int(codes.max(initial=-1)) + 1
     counts = sparse.coo_array((np.ones(read.sum()), (cell[read], codes[read])), (size, max(width, 1))).tocsr()
@@ -167,7 +169,8 @@ def answer_agreement(
 
 def answer_texts(answers: Sequence[Any]) -> list[str | None]:
     """Answers as texts; `None` for `None`, NaN and ""."""
-    return [(a or None) if isinstance(a, str) else None if is_missing(a) else str(a) for a in answers]
+    texts = as_list(answers, "answers")
+    return [(a or None) if isinstance(a, str) else None if is_missing(a) else str(a) for a in texts]
 
 
 def embedding_agreement(
@@ -187,11 +190,8 @@ def embedding_agreement(
     Raises:
         DataError: other shapes, NaN or infinity, or a missing prompt id (first row named).
     """
-    vectors = as_vectors(embeddings)
-    bad = np.flatnonzero(~np.isfinite(vectors).all(1))
-    if len(bad):
-        raise DataError(f"embeddings, row {bad[0]}: holds NaN or infinity. Encode that text again or drop the row.")
-    names, cell, n_prompts = _grid(languages, prompt_ids, len(vectors))
+    vectors = finite_vectors(embeddings)
+    names, cell, n_prompts = _grid(languages, prompt_ids, vectors, "embeddings")
     sums = np.zeros((len(names) * n_prompts, vectors.shape[1]), np.float32)
     kept = vectors.any(1)
     np.add.at(sums, cell[kept], unit_rows(vectors[kept]))
@@ -205,19 +205,18 @@ def same_length(values: Sequence | None, n: int, name: str) -> None:
         raise DataError(f"{name} has {len(values)} entries, languages {n}. Pass one a row.")
 
 
-def _grid(languages: Sequence[str], prompt_ids: Sequence[Any], n: int) -> tuple[list[str], np.ndarray, int]:
+def _grid(languages: Sequence[str], prompt_ids: Sequence[Any], of: Sequence, name: str) -> tuple[list, np.ndarray, int]:
     """Sorted languages, the cell (language · P + prompt) of each row, and the number P of prompts."""
     codes = check_languages(languages)
-    same_length(prompt_ids, len(codes), "prompt_ids")
-    if len(codes) != n:
-        raise DataError(f"languages has {len(codes)} entries for {n} rows. Pass one a row.")
+    prompt = prompt_codes(prompt_ids)
+    same_length(prompt, len(codes), "prompt_ids")
+    same_length(of, len(codes), name)
     names = sorted(set(codes))
     if len(names) < 2:
         raise DataError(f"languages: {', '.join(names) or 'nothing'} given; agreement needs at least two languages.")
     number = {name: i for i, name in enumerate(names)}
-    prompt = prompt_codes(prompt_ids)
     n_prompts = int(prompt.max()) + 1
-    return names, np.fromiter((number[c] for c in codes), np.int64, n) * n_prompts + prompt, n_prompts
+    return names, np.fromiter((number[c] for c in codes), np.int64, len(codes)) * n_prompts + prompt, n_prompts
 
 
 def _divide(counts: Any, by: np.ndarray) -> Any:

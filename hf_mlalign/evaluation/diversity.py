@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_mlalign.arrays import as_vectors
+from hf_mlalign.arrays import finite_vectors
 from hf_mlalign.encoders import VectorMemory, load_encoder
 from hf_mlalign.errors import DataError
 from hf_mlalign.evaluation.diversity_pool import Pool, language_array
-from hf_mlalign.evaluation.intervals import check_whole
 from hf_mlalign.evaluation.spread import has_direction, nearest_neighbour_distances, spread, vendi_score
+from hf_mlalign.sequences import as_texts, check_whole
 
 if TYPE_CHECKING:
     from hf_mlalign.encoders import Encoder
@@ -95,15 +95,7 @@ def _measured(
 
 def _vectors(data: Any, encode: Callable[[Any], np.ndarray], name: str) -> np.ndarray:
     """(n, d) float32: embeddings as they are, texts encoded."""
-    if isinstance(data, np.ndarray) and data.ndim == 2:
-        vectors = as_vectors(data)
-        bad = np.flatnonzero(~np.isfinite(vectors).all(1))
-        if len(bad):
-            raise DataError(f"{name}, row {bad[0]}: holds NaN or infinity. Encode that text again or drop the row.")
-        return vectors
-    if isinstance(data, (str, bytes)) or not hasattr(data, "__len__"):
-        raise DataError(f"{name}: {type(data).__name__} instead of a list of texts or an (n, d) array.")
-    for row, text in enumerate(data):
-        if not isinstance(text, str):
-            raise DataError(f"{name}, row {row}: {type(text).__name__} instead of a text. Fill it in or drop the row.")
-    return np.asarray(encode(data), np.float32)
+    if getattr(data, "ndim", 1) == 2:
+        return finite_vectors(data, name)
+    texts = as_texts(data, name)
+    return finite_vectors(encode(texts), f"{name} (encoded)", len(texts))

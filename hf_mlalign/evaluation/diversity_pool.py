@@ -14,6 +14,7 @@ from hf_mlalign.clustering import cluster
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.evaluation.spread import has_direction, nearest_centroids, spread
 from hf_mlalign.languages import check_languages
+from hf_mlalign.sequences import as_list
 
 COMPARED = ("vendi_score", "nearest_neighbour_distance", "cluster_coverage")
 
@@ -110,9 +111,7 @@ def language_array(languages: Sequence[str] | None, n: int, name: str) -> np.nda
     """(n,) ISO 639-1 codes, all "" without languages; DataError for an unknown one or another length."""
     if languages is None:
         return np.full(n, "", dtype=object)
-    if len(languages) != n:
-        raise DataError(f"{name} has {len(languages)} entries for {n} rows. Pass one a row.")
-    return np.asarray(check_languages(languages, name), dtype=object)
+    return np.asarray(check_languages(as_list(languages, name, n), name), dtype=object)
 
 
 def _part(vectors: np.ndarray, n_clusters: int | None, seed: list[int]) -> Part:

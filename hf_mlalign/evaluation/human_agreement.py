@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.evaluation.intervals import check_bootstrap
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,9 +39,7 @@ def agreement(
     """
     import pandas as pd
 
-    if not 0 < confidence < 1 or n_resamples < 0:
-        raise DataError(f"confidence: {confidence} is not in (0, 1)." if n_resamples >= 0 else
-                        f"n_resamples: {n_resamples} is less than 0.")  # fmt: skip
+    check_bootstrap(n_resamples, confidence, seed)
     rng = np.random.default_rng(seed)
     languages = [*sorted(judgements["language"].unique()), "all"]
     rows = []

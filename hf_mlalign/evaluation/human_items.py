@@ -9,7 +9,7 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.arrow import choose_column
+from hf_mlalign.arrow import check_split, choose_column
 from hf_mlalign.columns import LANGUAGE_COLUMNS, message_turns
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.languages import known_code
@@ -92,6 +92,7 @@ def read_pairs(ds: Dataset, column_mapping: Mapping[str, str] | None = None, lan
     Raises:
         DataError: a column is not found, or a row's prompt, answer or language cannot be used (row named).
     """
+    check_split(ds)
     columns = _columns(ds.column_names, dict(column_mapping or {}), language)
     table = ds.select_columns(sorted({c for c in columns.values() if c}))
     items: dict[str, Item] = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hf_mlalign.errors import printable
+
 if TYPE_CHECKING:
     from hf_mlalign.evaluation.human import HumanJudge
 
@@ -13,6 +15,7 @@ _COUNTS = ("n_items", "n_judgements", "n_annotators", "candidate", "tie", "both_
 def print_human(judge: HumanJudge) -> None:
     """Print two tables: counts and mean points per language, and Krippendorff's alpha with its interval."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(width=None if Console().is_terminal else 140)
@@ -27,7 +30,7 @@ def print_human(judge: HumanJudge) -> None:
     for name in summary.columns:
         table.add_column(name.replace("_", " ").removeprefix("n "), justify="left" if name == "language" else "right")
     for row in summary.to_dict("records"):
-        table.add_row(*(_cell(name, value) for name, value in row.items()))
+        table.add_row(*(escape(printable(_cell(name, value))) for name, value in row.items()))
     console.print(table)
     console.print()
     table = Table(header_style="bold", box=None, pad_edge=False, title_justify="left",
@@ -36,8 +39,9 @@ def print_human(judge: HumanJudge) -> None:
         table.add_column(name, justify="left" if name in ("language", "measure", "note") else "right")
     for row in judge.agreement().to_dict("records"):
         interval = f"{row['ci_low']:.2f} to {row['ci_high']:.2f}" if row["ci_low"] == row["ci_low"] else "–"
-        table.add_row(row["language"], row["measure"], _cell("", row["alpha"]), interval, f"{row['n_items']:,}",
-                      f"{row['n_judgements']:,}", row["reason"])  # fmt: skip
+        cells = (row["language"], row["measure"], _cell("", row["alpha"]), interval, f"{row['n_items']:,}",
+                 f"{row['n_judgements']:,}", row["reason"])  # fmt: skip
+        table.add_row(*(escape(printable(cell)) for cell in cells))
     console.print(table)
     console.print()
 

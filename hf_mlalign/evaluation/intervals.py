@@ -12,13 +12,13 @@ replaced by their mean. It changes no estimate and is done only if it takes at m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import Any
+from numbers import Real
 
 import numpy as np
 
 from hf_mlalign.arrays import as_codes
 from hf_mlalign.errors import DataError
+from hf_mlalign.sequences import check_whole
 
 BLOCK = 4_000_000
 CLUSTERS_PER_TYPE = 10
@@ -237,9 +237,3 @@ def check_bootstrap(n_resamples: int, confidence: float, seed: int = 0) -> None:
     check_whole(seed, "seed")
     if not isinstance(confidence, Real) or not 0 < confidence < 1:
         raise DataError(f"confidence: {confidence!r} is no number in (0, 1). Give e.g. 0.95.")
-
-
-def check_whole(value: Any, name: str, note: str = "") -> None:
-    """DataError unless `value` is a whole number of at least 0."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
-        raise DataError(f"{name}: {value!r}. Give a whole number of at least 0{note}.")

@@ -51,6 +51,7 @@ def read_answer_pairs(ds: Dataset, column_mapping: Mapping[str, str] | None = No
         DataError: no rows, a needed column is missing, or a value cannot be read (column and row named).
     """
     columns = assign_columns(ds, ROLES, NEEDED, column_mapping, REMEDY)
+    ds = ds.with_format(None)
     if not len(ds):
         raise DataError("The dataset has no rows.")
     prompts = _prompts(ds, columns["prompt"])
@@ -99,6 +100,7 @@ def join_responses(
 def _responses(ds: Dataset, name: str, mapping: Mapping[str, str] | None) -> dict[tuple, tuple]:
     needed = ("prompt", "language", "prompt_id", "response")
     columns = assign_columns(ds, RESPONSE_ROLES, needed, mapping, REMEDY, f"{name}: ")
+    ds = ds.with_format(None)
     prompts, answers = _prompts(ds, columns["prompt"]), _answers(ds, columns["response"])
     languages = check_languages(ds[columns["language"]][:], f"{name}: column {columns['language']!r}")
     samples = ds[columns["sample"]][:] if columns["sample"] else [0] * len(ds)

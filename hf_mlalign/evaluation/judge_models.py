@@ -13,6 +13,7 @@ from hf_mlalign.errors import DataError, listed
 from hf_mlalign.evaluation.judge_scores import ScoreJudge
 from hf_mlalign.generation.local import folder_digest, weights_digest
 from hf_mlalign.generation.requests import Message
+from hf_mlalign.weights import from_pretrained, placed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -105,17 +106,13 @@ class RewardModelJudge(ScoreJudge):
 
     def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         if self._model is None:
-            import torch
             from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+            which = self.model, "a reward model"
             options = {"trust_remote_code": self.trust_remote_code}
-            try:
-                self._tokenizer = AutoTokenizer.from_pretrained(self.model, **options)
-                model = AutoModelForSequenceClassification.from_pretrained(self.model, dtype="auto", **options)
-            except (OSError, ValueError) as error:
-                reason = " ".join(str(error).split())[:300]
-                raise DataError(f"model: cannot load {self.model!r} as a reward model: {reason}") from error
-            self._model = model.to(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self._tokenizer = from_pretrained(AutoTokenizer, *which, **options)
+            model = from_pretrained(AutoModelForSequenceClassification, *which, dtype="auto", **options)
+            self._model = placed(model, self.device)
         return self._model.eval(), self._tokenizer
 
     def _column(self, model: PreTrainedModel) -> int:

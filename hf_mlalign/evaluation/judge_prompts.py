@@ -12,6 +12,7 @@ from typing import Any
 
 from hf_mlalign.columns import clean_text
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.files import read_small
 from hf_mlalign.generation.requests import Message
 from hf_mlalign.languages import language_name
 
@@ -82,7 +83,7 @@ def _loader(path: Path):
         inside = other.resolve().is_relative_to(path.parent.resolve()) and other.resolve() != path.resolve()
         return other.read_text(encoding="utf-8") if inside and other.is_file() else None
 
-    own = jinja2.FunctionLoader(lambda name: path.read_text(encoding="utf-8") if name == OWN else None)
+    own = jinja2.FunctionLoader(lambda name: read_small(path, "template") if name == OWN else None)
     return jinja2.ChoiceLoader([own, jinja2.FunctionLoader(beside), jinja2.FileSystemLoader(TEMPLATES)])
 
 

@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from hf_mlalign.arrays import as_numbers
 from hf_mlalign.errors import DataError
 from hf_mlalign.generation.requests import Message, to_messages
-from hf_mlalign.languages import check_languages
+from hf_mlalign.languages import known_code
+from hf_mlalign.sequences import as_list, as_texts, shown
 
 CONTEXT = ("languages", "references", "prompt_ids")
 """What is handed to a judge as keyword arguments, if its signature has them."""
@@ -88,16 +90,24 @@ def check_answer_pairs(
     Raises:
         DataError: unequal lengths, an answer that is no text, an empty prompt or an unknown language (row named).
     """
-    n = len(prompts)
-    for name, values in (("a", a), ("b", b), ("languages", languages), ("references", references)):
+    prompts = as_list(prompts, "prompts")
+    n, given = len(prompts), {"a": a, "b": b, "languages": languages, "references": references}
+    for name, values in given.items():
         if isinstance(values, str):
             raise DataError(f"{name}: one text was given. Give a list with one item a prompt.")
-        if values is not None and len(values) != n:
-            raise DataError(f"{name}: {len(values)} values for {n} prompts. Give one a prompt.")
+        if values is None and name in ("languages", "references"):
+            continue
+        given[name] = as_list(values, name)
+        if len(given[name]) != n:
+            raise DataError(f"{name}: {len(given[name])} values for {n} prompts. Give one a prompt.")
+    a, b, languages, references = given.values()
     for name, values in (("a", a), ("b", b)):
         row = next((i for i, value in enumerate(values) if not isinstance(value, str)), None)
         if row is not None:
-            raise DataError(f'{name}, row {row}: {values[row]!r} is no text. Drop the row, or give "" for no answer.')
+            found = shown(values[row])
+            raise DataError(f'{name}, row {row}: {found} is no text. Drop the row, or give "" for no answer.')
+    references = None if references is None else as_texts(references, "references", missing=True)
+    languages = None if languages is None else as_texts(languages, "languages", missing=True)
     turns = [check_prompt(prompt, f"prompts, row {row}") for row, prompt in enumerate(prompts)]
     return AnswerPairs(
         turns, list(a), list(b), _codes(languages, n), [None] * n if references is None else list(references)
@@ -119,8 +129,10 @@ def check_prompt(prompt: Prompt, where: str) -> tuple[Message, ...]:
 def _codes(languages: Sequence[str | None] | None, n: int) -> list[str]:
     if languages is None:
         return [""] * n
-    distinct = {name: "" for name in languages if not name}
-    distinct |= dict(zip(named := [x for x in dict.fromkeys(languages) if x], check_languages(named), strict=True))
+    distinct: dict[str | None, str] = {}
+    for row, name in enumerate(languages):
+        if name not in distinct:
+            distinct[name] = known_code(name, f"languages, row {row}") if name else ""
     return [distinct[name] for name in languages]
 
 
@@ -156,7 +168,8 @@ def ask(
         DataError: bad arguments, or the judge returned something else than n numbers in [0, 1] or NaN, or, being none
             of the package's, raised something itself.
     """
-    check_answer_pairs(prompts, a, b, context.get("languages"), context.get("references"))
+    checked_pairs = check_answer_pairs(prompts, a, b, context.get("languages"), context.get("references"))
+    prompts, a, b = as_list(prompts, "prompts"), checked_pairs.a, checked_pairs.b
     compare = getattr(judge, "compare", None)
     call = compare or (judge if callable(judge) else judge.judge)
     known = {name: values for name, values in context.items() if values is not None and _takes(call, name)}
@@ -186,9 +199,9 @@ def checked(values: Any, n: int, judge: Any) -> np.ndarray:
     """(n,) float64 in [0, 1] or NaN; a `DataError` that names the judge and the first bad row otherwise."""
     name = describe(judge)["judge"]
     try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"judge {name}: its preferences are no numbers: {error}.") from error
+        array = as_numbers(values, "preferences") if getattr(values, "ndim", 1) < 2 else np.asarray(values)
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"judge {name}: its preferences are no numbers: {error}") from error
     if array.shape != (n,):
         raise DataError(f"judge {name}: it returned the shape {array.shape} for {n} comparisons.")
     bad = np.flatnonzero(~(np.isnan(array) | ((array >= 0) & (array <= 1))))

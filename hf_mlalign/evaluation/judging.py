@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from hf_mlalign.cards import data_configs, front_matter
 from hf_mlalign.errors import DataError
 from hf_mlalign.evaluation.judge_columns import PairTable, join_responses, read_answer_pairs
 from hf_mlalign.evaluation.judgements import Judge, Judgements, ask, describe
-from hf_mlalign.files import write_whole
-from hf_mlalign.runs import Run, identify
+from hf_mlalign.files import publish, write_whole
+from hf_mlalign.runs import PREVIOUS, Run, identify, read_record
 from hf_mlalign.trackers import check_trackers, report_run
 
 if TYPE_CHECKING:
@@ -166,14 +165,25 @@ def judge_source(
     run = Run(output, "judge", parameters, which, overwrite=overwrite, own=[REPLIES, SELF_TEST])
     if run.is_finished and not run.found.results["unjudged"]:
         return _read(run)
+    rounds = _rounds(run)
+    if hasattr(judge, "go_on"):
+        judge.go_on(rounds)
     ds, table, notes = load_answer_pairs(source, baseline, split, config, column_mapping, limit)
     with run.open(anew=run.is_finished):
         found = run.timed("judge", judge_table, table, judge)
         judged = _with_columns(ds, table, found)
         rates = _rates(judged, None if baseline is not None else column_mapping)
-        _save(run, judged, table, found, rates, notes)
+        _save(run, judged, table, found, {**rates, "rounds": rounds + 1}, notes)
     report_run(run.record, report_to, run.folder)
     return JudgedSource(judged, found, run.folder, rates)
+
+
+def _rounds(run: Run) -> int:
+    """How often the folder's comparisons were judged to the end: what could not be is asked once more each time."""
+    there = read_record(run.folder)
+    if there is None or there.state != "finished":
+        there = read_record(run.folder / PREVIOUS)
+    return 0 if there is None else there.results.get("rounds", 1)
 
 
 def _rates(judged: Dataset, column_mapping: Mapping[str, str] | None) -> dict[str, Any]:
@@ -229,7 +239,7 @@ def _save(run: Run, judged: Dataset, table: PairTable, found: Judgements, rates:
     (folder / "data").mkdir(exist_ok=True)
     partial = folder / ".judgements.parquet.partial"
     judged.to_parquet(str(partial))
-    os.replace(partial, folder / "data" / "judgements.parquet")
+    publish(partial, folder / "data" / "judgements.parquet")
     block = {
         "language": sorted({code for code in table.languages or () if code}) or ["mul"],
         "tags": ["hf_mlalign", "judgements"],

@@ -11,13 +11,16 @@ group's prompts with Δ = 0. Groups are the models of a leaderboard, or the lang
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Real
 
 import numpy as np
 from scipy import sparse
 from scipy.special import expit
 
-from hf_mlalign.arrays import as_codes
+from hf_mlalign.arrays import as_codes, as_numbers
 from hf_mlalign.errors import DataError
+from hf_mlalign.evaluation.winrate_inputs import preferences_of
+from hf_mlalign.sequences import check_whole, shown
 
 SHARED_WEIGHT = 1.0
 """Total weight of the other groups' rows in a group's fit, relative to its own rows (*ours*: as much)."""
@@ -89,10 +92,17 @@ def length_control(
     Raises:
         DataError: `shared_weight` is negative or not finite.
     """
-    if not 0 <= shared_weight < np.inf:
-        raise DataError(f"shared_weight: {shared_weight!r}. Give a number of at least 0.")
-    groups, prompts = (as_codes(codes, len(preferences), name) for codes, name in (
-        (groups, "groups"), (prompts, "prompts")))  # fmt: skip
+    if not isinstance(shared_weight, Real) or not 0 <= shared_weight < np.inf:
+        raise DataError(f"shared_weight: {shown(shared_weight)}. Give a number of at least 0.")
+    check_whole(n_groups, "n_groups")
+    check_whole(seed, "seed")
+    preferences = preferences_of(preferences, "preferences")
+    length_differences = as_numbers(length_differences, "length_differences", len(preferences), "preferences")
+    bad = np.flatnonzero(np.isinf(length_differences))
+    if len(bad):
+        raise DataError(f"length_differences, row {bad[0]}: infinite. Give NaN where a length is unknown.")
+    groups = as_codes(groups, len(preferences), "groups", below=n_groups)
+    prompts = np.unique(as_codes(prompts, len(preferences), "prompts"), return_inverse=True)[1]
     rows = _rows(preferences, length_differences, groups, prompts, n_groups)
     out = np.full((4, n_groups), np.nan)
     present = np.unique(rows.group)

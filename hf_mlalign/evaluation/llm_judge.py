@@ -85,7 +85,15 @@ class LLMJudge:
         self.settings = StructuredSettings(temperature, top_p, max_tokens, RESPONSE_FORMAT if structured else None)
         self.template, self.both_orders = JudgeTemplate(template), both_orders
         self.attempts, self.seed, self.shortcuts, self.progress = attempts, seed, shortcuts, progress
-        self._store = AnswerStore(cache, CACHE)
+        self._store, self._most = AnswerStore(cache, CACHE), None
+
+    def go_on(self, rounds: int) -> None:
+        """Take stored replies without a verdict up to those of round `rounds` (0, 1, …) for asked in this round.
+
+        A round asks `attempts` times at most. Without this call, whatever is stored is of earlier rounds, and what has
+        no verdict is asked anew.
+        """
+        self._most = (rounds + 1) * self.attempts
 
     def __call__(self, prompts: Sequence[Prompt], a: Sequence[str], b: Sequence[str], languages=None) -> np.ndarray:
         """(n,) preferences; see `compare`."""
@@ -149,12 +157,11 @@ class LLMJudge:
                 waiting = [again(question) for question in unread if (question.request.sample + 1) % self.attempts]
             return verdicts.judgements(self._usage(store, verdicts.asked, known))
 
-    @staticmethod
-    def _open(store: AnswerStore, question: Question, again: Callable, verdicts: _Verdicts) -> Question:
+    def _open(self, store: AnswerStore, question: Question, again: Callable, verdicts: _Verdicts) -> Question:
         """The question, or, past stored replies without a verdict, the next attempt that is not one of these."""
         while (reply := store.answers.get(question.request.key)) is not None:
             grade, reason = read_verdict(reply.text, question.code, reply.finish_reason)
-            if grade is not None:
+            if grade is not None or question.request.sample + 1 == self._most:
                 break
             verdicts.enter(question, None, reason, reply.text)
             question = again(question)

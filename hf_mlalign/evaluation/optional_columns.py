@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from hf_mlalign.evaluation.winrate_inputs import is_missing
+from hf_mlalign.sequences import is_missing
 
 
 class OptionalColumns:

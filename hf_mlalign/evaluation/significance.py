@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from hf_mlalign.arrays import as_numbers
+from hf_mlalign.errors import DataError
+
 EXACT_CLUSTERS = 500
 LEVELS = 50
 
@@ -21,9 +24,15 @@ def sign_flip_p_value(scores: np.ndarray) -> float:
         scores: (G,) float64, one a prompt.
     Returns:
         In (0, 1]; 1 where all scores are 0; NaN for no scores.
+    Raises:
+        DataError: a score is no finite number (first row named).
     """
     from scipy.special import ndtr
 
+    scores = as_numbers(scores, "scores")
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise DataError(f"scores, row {bad[0]}: {scores[bad[0]]} is not finite. Leave such prompts out.")
     if not len(scores):
         return float("nan")
     scores = scores[scores != 0]
@@ -62,6 +71,10 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     The i-th smallest of m becomes max over j ≤ i of min(1, (m − j + 1)·p_(j)). Rejecting where it is at most α keeps
     the probability of any false rejection at most α, whatever the dependence (Holm 1979).
     """
+    p_values = as_numbers(p_values, "p_values")
+    bad = np.flatnonzero((p_values < 0) | (p_values > 1))
+    if len(bad):
+        raise DataError(f"p_values, row {bad[0]}: {p_values[bad[0]]} is not in [0, 1].")
     adjusted = np.full(len(p_values), np.nan)
     known = np.flatnonzero(~np.isnan(p_values))
     order = known[np.argsort(p_values[known], kind="stable")]

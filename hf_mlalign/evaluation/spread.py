@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign.arrays import as_vectors, one_blas_thread, unit_rows
+from hf_mlalign.arrays import as_vectors, finite_vectors, one_blas_thread, unit_rows
 from hf_mlalign.errors import DataError
 
 BLOCK = 2048
@@ -75,7 +75,9 @@ def nearest_neighbour_distances(embeddings: Any) -> np.ndarray:
 
 def nearest_centroids(embeddings: Any, centroids: np.ndarray) -> np.ndarray:
     """(n,) int64 number of the centroid with the highest cosine for each row of `embeddings`."""
-    vectors, centres = _directions(embeddings), unit_rows(np.asarray(centroids, np.float32))
+    vectors, centres = _directions(embeddings), unit_rows(finite_vectors(centroids, "centroids"))
+    if not len(centres) or centres.shape[1] != vectors.shape[1]:
+        raise DataError(f"centroids has shape {centres.shape}; pass one or more of length {vectors.shape[1]}.")
     with one_blas_thread():
         found = [(vectors[i : i + BLOCK] @ centres.T).argmax(1) for i in range(0, len(vectors), BLOCK)]
     return np.concatenate(found) if found else np.empty(0, np.int64)
@@ -94,7 +96,7 @@ def spread(vectors: np.ndarray) -> dict[str, float]:
 
 def has_direction(vectors: np.ndarray) -> np.ndarray:
     """(n,) bool, False for rows of zeros."""
-    return np.einsum("nd,nd->n", vectors, vectors) > 0
+    return vectors.any(axis=1)
 
 
 def _directions(embeddings: Any) -> np.ndarray:

@@ -8,9 +8,15 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from hf_mlalign.arrays import as_numbers
 from hf_mlalign.arrow import codes_of, language_codes
 from hf_mlalign.errors import DataError
+from hf_mlalign.languages import check_languages
+from hf_mlalign.sequences import as_list, check_list, is_missing
+
+ARROW = (pa.Array, pa.ChunkedArray)
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def read_comparisons(
 
 def preferences_of(values: Any, name: str) -> np.ndarray:
     """`values` as (n,) float64 in [0, 1] or NaN; `None` becomes NaN. DataError otherwise (first bad row named)."""
-    numbers = _numbers(values, name)
+    numbers = as_numbers(values, name)
     bad = np.flatnonzero((numbers < 0) | (numbers > 1))
     if len(bad):
         raise DataError(
@@ -81,42 +87,28 @@ def preferences_of(values: Any, name: str) -> np.ndarray:
 
 
 def _lengths(values: Any, name: str) -> np.ndarray:
-    numbers = _numbers(values, name)
+    numbers = as_numbers(values, name)
     bad = np.flatnonzero((numbers < 0) | np.isinf(numbers))
     if len(bad):
         raise DataError(f"{name}, row {bad[0]}: {numbers[bad[0]]:g} is no length. Give characters or tokens.")
     return numbers
 
 
-def _numbers(values: Any, name: str) -> np.ndarray:
-    try:
-        numbers = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise DataError(f"{name}, row {_first_odd(values)}. Give numbers, NaN or None.") from None
-    if numbers.ndim != 1:
-        raise DataError(f"{name} has shape {numbers.shape}. Give one number for each comparison.")
-    return numbers
-
-
-def _first_odd(values: Any) -> str:
-    for row, value in enumerate(values):
-        try:
-            np.float64(np.nan if value is None else value)
-        except (TypeError, ValueError):
-            return f"{row}: {value!r} is no number"
-    return "0: not a list of numbers"
-
-
 def _column(values: Any, n: int, name: str) -> Any:
-    if isinstance(values, str) or not hasattr(values, "__len__"):
-        raise DataError(f"{name}: {values!r} is not a list. Give one value for each of the {n} comparisons.")
+    check_list(values, name)
+    values = values if hasattr(values, "__len__") else as_list(values, name)
     if len(values) != n:
         raise DataError(f"{name} has {len(values)} rows and predictions has {n}. Give one value for each comparison.")
     return values
 
 
 def _languages(values: Any) -> tuple[np.ndarray, list[str]]:
-    codes, names = language_codes(_arrow(values, "languages"), "languages")
+    check_list(values, "languages")
+    try:
+        column = values if isinstance(values, ARROW) else pa.array(values, pa.string(), from_pandas=True)
+    except (pa.ArrowException, UnicodeError, TypeError):
+        column = pa.array(check_languages(values))
+    codes, names = language_codes(_one_chunk(column), "languages")
     order = sorted(range(len(names)), key=names.__getitem__)
     position = np.empty(len(names), np.int64)
     position[order] = np.arange(len(names))
@@ -129,23 +121,22 @@ def prompt_codes(values: Any) -> np.ndarray:
     Raises:
         DataError: a text instead of a list, or a missing id (`None` or NaN; first row named).
     """
-    if isinstance(values, str):
-        raise DataError(f"prompt_ids: {values!r} is not a list. Give one id a row.")
     return codes_of(_arrow(values, "prompt_ids"), "prompt_ids")[0].astype(np.int64)
 
 
-def is_missing(value: Any) -> bool:
-    """Whether `value` is `None`, NaN or pandas' NA or NaT."""
-    import pandas as pd
-
-    return pd.api.types.is_scalar(value) and bool(pd.isna(value))
-
-
 def _arrow(values: Any, name: str) -> pa.Array:
+    check_list(values, name)
     try:
-        column = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        column = values if isinstance(values, ARROW) else pa.array(values, from_pandas=True)
+    except (pa.ArrowException, UnicodeError, OverflowError):
         column = None
     if column is None or isinstance(column.type, pa.BaseExtensionType):
-        column = pa.array([None if is_missing(value) else str(value) for value in values], pa.string())
+        texts = [None if is_missing(value) else str(value) for value in as_list(values, name)]
+        column = pa.array([text and text.encode("utf-8", "surrogatepass") for text in texts], pa.binary())
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    return _one_chunk(column)
+
+
+def _one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

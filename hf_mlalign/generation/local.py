@@ -12,6 +12,7 @@ import numpy as np
 
 from hf_mlalign.errors import DataError
 from hf_mlalign.generation.requests import Answer, OnAnswer, OnFailure, Request, Settings
+from hf_mlalign.weights import from_pretrained, placed
 
 if TYPE_CHECKING:
     import torch
@@ -115,17 +116,13 @@ class TransformersBackend:
 
     def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         if self._model is None:
-            import torch
             from transformers import AutoModelForCausalLM, AutoTokenizer
 
+            which = self.model, "a causal LM"
             options = {"trust_remote_code": self.trust_remote_code}
-            try:
-                self._tokenizer = self._tokenizer or AutoTokenizer.from_pretrained(self.model, **options)
-                model = AutoModelForCausalLM.from_pretrained(self.model, dtype=self.dtype, **options)
-            except (OSError, ValueError) as error:
-                reason = " ".join(str(error).split())[:300]
-                raise DataError(f"model: cannot load {self.model!r} as a causal LM: {reason}") from error
-            self._model = model.to(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            self._tokenizer = self._tokenizer or from_pretrained(AutoTokenizer, *which, **options)
+            model = from_pretrained(AutoModelForCausalLM, *which, dtype=self.dtype, **options)
+            self._model = placed(model, self.device)
         return self._model, self._tokenizer
 
     @staticmethod

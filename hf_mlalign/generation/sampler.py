@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.cards import data_configs, front_matter
 from hf_mlalign.errors import DataError, listed
-from hf_mlalign.files import write_whole
+from hf_mlalign.files import check_writable, publish, write_whole
 from hf_mlalign.generation.requests import Backend, PromptTable, Request, Settings, build_requests, read_prompts
 from hf_mlalign.generation.store import AnswerStore
 from hf_mlalign.runs import RunRecord, identify, plain, write_record
@@ -80,6 +80,7 @@ class ResponseSampler:
         output: str | Path | None = None,
         *,
         column_mapping: Mapping[str, str] | None = None,
+        source: Mapping[str, Any] | None = None,
     ) -> Dataset:
         """Draw what is missing and return all answers.
 
@@ -90,6 +91,7 @@ class ResponseSampler:
                 (`sampling.json`), and at the end the table (`data/samples.parquet`), a card and `run.json`. After a
                 kill, the same call asks only for what is missing. `None`: nothing is written.
             column_mapping: your column → prompt_id, language or prompt.
+            source: where `ds` comes from, for the record, see `hf_mlalign.runs.identify`.
         Returns:
             One row an answer, in the order of `ds`: prompt_id, language (ISO 639-1), prompt (as given), sample
             (0 … n−1, int32), response, finish_reason ("stop", "length", …), model.
@@ -100,7 +102,8 @@ class ResponseSampler:
         table = read_prompts(ds, column_mapping)
         requests = build_requests(table, self.n, self.seed, self.system_prompt, self.answer_in_language)
         store = AnswerStore(output, self.parameters)
-        record = RunRecord(command="sample", parameters=plain({**self.parameters, "n": self.n}), source=identify(ds))
+        record = RunRecord(command="sample", parameters=plain({**self.parameters, "n": self.n}))
+        record.source = plain(source or identify(ds))
         with store.open():
             missing = sum(not store.has(request) for request in requests)
             failures = draw_missing(
@@ -110,6 +113,7 @@ class ResponseSampler:
                 raise DataError(_failure_message(failures, len(requests), output))
             samples = _samples(table, requests, store, self.n)
             if output is not None:
+                write_record(output, record)  # what stands there is not whole until the end
                 _save(Path(output), samples, self.parameters)
                 _record(Path(output), samples, record, missing, failures)
         return samples
@@ -193,8 +197,11 @@ def sample(
         device=device, continuous_batching=continuous_batching,
     )  # fmt: skip
     sampler = ResponseSampler(backend, **options)
+    check_writable(Path(output))
     ds = _chosen(load_source(source, split, config), column_mapping, languages, limit)
-    return sampler.sample(ds, output, column_mapping=column_mapping)
+    return sampler.sample(
+        ds, output, column_mapping=column_mapping, source=identify(source, split=split, config=config)
+    )
 
 
 def _chosen(ds: Dataset, column_mapping, languages: Sequence[str] | None, limit: int | None) -> Dataset:
@@ -286,7 +293,7 @@ def _save(folder: Path, samples: Dataset, parameters: Mapping[str, Any]) -> None
     (folder / "data").mkdir(exist_ok=True)
     partial = folder / ".samples.parquet.partial"
     samples.to_parquet(str(partial))
-    os.replace(partial, folder / "data" / "samples.parquet")
+    publish(partial, folder / "data" / "samples.parquet")
     write_whole(folder / "README.md", _card(folder, samples, parameters))
 
 

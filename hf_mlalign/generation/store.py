@@ -58,8 +58,10 @@ class AnswerStore:
             try:
                 yield self
             finally:
-                os.close(self._descriptor)
-                self._descriptor = None
+                with self._lock:  # a thread may still be writing
+                    descriptor, self._descriptor = self._descriptor, None
+                    os.fsync(descriptor)
+                    os.close(descriptor)
 
     def has(self, request: Request) -> bool:
         """Whether this request is answered.
@@ -87,7 +89,7 @@ class AnswerStore:
         data = (json.dumps(line, ensure_ascii=False) + "\n").encode()
         with self._lock:
             if self._descriptor is not None:
-                _write_all(self._descriptor, data)
+                _append(self._descriptor, data)
             self.answers[request.key], self._digests[request.key] = answer, request.digest
 
     def _check_folder(self) -> None:
@@ -120,6 +122,12 @@ class AnswerStore:
             raise DataError(f"output: {str(path)!r}, line {number} is damaged. Remove this line.") from error
 
 
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
+def _append(descriptor: int, data: bytes) -> None:
+    """Write all or, where the disk is full, nothing."""
+    begin = os.fstat(descriptor).st_size
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except BaseException:
+        os.ftruncate(descriptor, begin)
+        raise

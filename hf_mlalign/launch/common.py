@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_mlalign.errors import DataError, listed
+from hf_mlalign.errors import DataError, listed, printable
+from hf_mlalign.faults import known
 from hf_mlalign.runs import RunRecord, identify, plain, write_record
+from hf_mlalign.weights import from_pretrained, refuse_pickles, safe_options
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase, Trainer, TrainingArguments
     from trl import ModelConfig, TrlParser
 
+ROLE = "model_name_or_path"
 PROMPT_IDS = ("prompt_id", "question_id", "id", "prompt")
 """Columns by which rows of the same prompt are told, in this order."""
 
@@ -149,17 +152,18 @@ def load_tokenizer(training: TrainingArguments, model: ModelConfig) -> PreTraine
 
     if not model.model_name_or_path:
         raise DataError("model_name_or_path: name the model to train.")
-    name, trusted = model.model_name_or_path, {"trust_remote_code": training.trust_remote_code}
-    try:
-        return AutoTokenizer.from_pretrained(name, revision=model.model_revision, **trusted)
-    except (OSError, ValueError) as error:
-        raise DataError(f"model_name_or_path: cannot load {name!r}: {' '.join(str(error).split())[:300]}") from error
+    name, trusted = model.model_name_or_path, training.trust_remote_code
+    refuse_pickles(name, ROLE)
+    return from_pretrained(
+        AutoTokenizer, name, "a causal LM", role=ROLE, revision=model.model_revision, trust_remote_code=trusted
+    )
 
 
 def model_options(training: TrainingArguments, model: ModelConfig) -> dict[str, Any]:
     """Options of `from_pretrained` from the model's settings; those of --model_init_kwargs win."""
     return {
         "revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype,
+        **safe_options(),
         **(training.model_init_kwargs or {}),
     }  # fmt: skip
 
@@ -214,7 +218,10 @@ def missing_parts(checkpoint: Path) -> list[str]:
 def checkpoint_of(training: TrainingArguments) -> str | None:
     """The checkpoint these settings go on from; see `find_checkpoint`. One process tells what was skipped."""
     say = print if training.process_index == 0 else lambda sentence: None
-    return find_checkpoint(training.resume_from_checkpoint, training.output_dir, say)
+    checkpoint = find_checkpoint(training.resume_from_checkpoint, training.output_dir, say)
+    if checkpoint:
+        refuse_pickles(checkpoint, "resume_from_checkpoint")
+    return checkpoint
 
 
 def evaluated_by_language(trainer: Trainer) -> list[dict[str, Any]]:
@@ -309,10 +316,12 @@ def parse_options(parser: TrlParser, arguments: Sequence[str] | None) -> tuple:
 
 
 def run_script(train: Callable[..., Any], parse: Callable[..., tuple], arguments: Sequence[str] | None) -> int:
-    """Parse and train; returns the exit code, 2 for input that cannot be used."""
+    """Parse and train; returns the exit code, 2 for input that cannot be used and for a disk or memory that ran out."""
     try:
         train(*parse(arguments))
-    except DataError as error:
-        print(f"Error: {error}", file=sys.stderr)
+    except Exception as error:
+        if (told := known(error)) is None:
+            raise
+        print(printable(f"Error: {told}"), file=sys.stderr)
         return 2
     return 0

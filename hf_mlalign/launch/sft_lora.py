@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.launch.common import ROLE
+from hf_mlalign.weights import from_pretrained, load_errors
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -95,14 +97,10 @@ def _modules(model: ModelConfig, trust_remote_code: bool, kinds: tuple[type, ...
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    options = {"trust_remote_code": trust_remote_code}
-    try:
-        config = AutoConfig.from_pretrained(model.model_name_or_path, revision=model.model_revision, **options)
-        with torch.device("meta"):
-            empty = AutoModelForCausalLM.from_config(config, **options)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise DataError(f"model_name_or_path: cannot load {model.model_name_or_path!r}: {reason}") from error
+    which, options = (model.model_name_or_path, "a causal LM"), {"trust_remote_code": trust_remote_code}
+    config = from_pretrained(AutoConfig, *which, role=ROLE, revision=model.model_revision, **options)
+    with load_errors(*which, ROLE), torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(config, **options)
     return [name for name, module in empty.named_modules() if isinstance(module, kinds)]
 
 
@@ -141,6 +139,6 @@ def merge_adapter(adapter: str | Path, output: str | Path, *, dtype: str = "floa
     from transformers import AutoTokenizer
 
     options = {"trust_remote_code": trust_remote_code}
-    model = AutoPeftModelForCausalLM.from_pretrained(str(adapter), dtype=dtype, **options)
+    model = from_pretrained(AutoPeftModelForCausalLM, adapter, "an adapter", role="adapter", dtype=dtype, **options)
     model.merge_and_unload().save_pretrained(str(output))
-    AutoTokenizer.from_pretrained(str(adapter), **options).save_pretrained(str(output))
+    from_pretrained(AutoTokenizer, adapter, "a tokenizer", role="adapter", **options).save_pretrained(str(output))

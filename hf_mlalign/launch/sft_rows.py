@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.arrow import is_messages, is_text
+from hf_mlalign.arrow import check_split, is_messages, is_text
 from hf_mlalign.columns import Schema, message_turns, readable, recognise
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.launch.common import PROMPT_IDS
@@ -33,6 +33,7 @@ def to_training_rows(
     Raises:
         DataError: an unknown layout, a missing text (row named), or messages for a tokenizer without a template.
     """
+    check_split(ds)
     if row_format not in FORMATS:
         raise DataError(f"row_format: unknown {row_format!r}. Known: {listed(FORMATS)}.")
     if not len(ds):

@@ -120,8 +120,11 @@ def _pool(part: Part) -> Any:
     which = {key: source.get(key) for key in ("split", "config")}
     if part.source is not None:
         return load_source(part.source, **which) if isinstance(part.source, (str, Path)) else part.source
-    for folder in (part.folder.parent, part.folder.parent.parent, Path()) if source.get("digest") else ():
-        path = folder / str(source["name"])
+    name = str(source.get("name"))
+    plain = Path(name).name == name and name not in ("", "..")  # a foreign record cannot name files elsewhere
+    known = source.get("digest") and plain
+    for folder in (part.folder.parent, part.folder.parent.parent, Path()) if known else ():
+        path = folder / name
         if path.exists() and identify(path)["digest"] == source["digest"]:
             return load_source(path, **which)
     return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mlalign._version import versions
-from hf_mlalign.errors import DataError
+from hf_mlalign.errors import DataError, printable
 from hf_mlalign.files import names_in, write_whole
 from hf_mlalign.languages import is_right_to_left, language_name, normalise
 from hf_mlalign.report.collect import PAGE, command_of, find_parts
@@ -124,7 +124,7 @@ def _render(name: str, views: list[View]) -> str:
     from markupsafe import Markup
 
     loader = jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates")
-    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True,
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True, finalize=_text,
                                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     names = ("report_script.js.j2", "report_style.css.j2")
     script, style = (Markup(loader.get_source(environment, name)[0]) for name in names)
@@ -138,6 +138,11 @@ def _render(name: str, views: list[View]) -> str:
         direction=lambda code: "rtl" if code and is_right_to_left(code) else "auto", figures=FIGURES,
     )  # fmt: skip
     return redacted(text)
+
+
+def _text(value: Any) -> Any:
+    """Texts without control characters and overrides of the direction; what is markup of ours stays."""
+    return value if not isinstance(value, str) or hasattr(value, "__html__") else printable(value)
 
 
 def _cut(text: str) -> str:

@@ -84,6 +84,8 @@ def read_questions(
 
 def entries(names: str | Iterable[str]) -> list[str]:
     """The names as a list; a text is one name."""
+    if not isinstance(names, (str, Iterable)):
+        raise DataError(f"Expected a name or a list of names, found {names!r}.")
     return [names] if isinstance(names, str) else list(names)
 
 

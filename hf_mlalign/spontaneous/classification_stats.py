@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hf_mlalign.errors import DataError
+from hf_mlalign.sequences import check_whole, shown
 from hf_mlalign.spontaneous.classification_rows import entries
 
 if TYPE_CHECKING:
@@ -41,12 +43,17 @@ def accuracy_table(
         A frame indexed by language with n, correct, accuracy, ci_low, ci_high, consistency_en and, with a baseline,
         n_paired, baseline, gain, gain_low, gain_high, p_value. NaN where a figure is not defined.
     Raises:
-        DataError: no rows in common with the baseline, `seen` names a language without rows, bad confidence.
+        DataError: missing columns or values, an id twice in a language (row named), no rows in common with
+            the baseline, `seen` names a language without rows, bad confidence.
     """
     import pandas as pd
 
-    if not 0 < confidence < 1:
-        raise DataError(f"confidence: {confidence} is not between 0 and 1.")
+    if not isinstance(confidence, Real) or not 0 < confidence < 1:
+        raise DataError(f"confidence: {shown(confidence)} is not between 0 and 1.")
+    check_whole(seed, "seed")
+    _check_rows(rows, "rows")
+    if baseline is not None:
+        _check_rows(baseline, "baseline")
     correct = rows.pivot(index="id", columns="language", values="correct").astype(float)
     groups = _groups(list(correct.columns), set(entries(seen)))
     table = pd.DataFrame(index=[*correct.columns, *groups], dtype=float)
@@ -60,6 +67,26 @@ def accuracy_table(
     if baseline is not None:
         _add_gain(table, correct, baseline, groups, confidence, seed)
     return table
+
+
+def _check_rows(rows: pd.DataFrame, name: str) -> None:
+    """DataError for a missing column or value, no rows, or a question that is there twice in a language."""
+    there = getattr(rows, "columns", ())
+    missing = [column for column in ("id", "language", "prediction", "correct") if column not in there]
+    if missing:
+        raise DataError(f"{name}: no column {missing[0]!r}. Give a frame with id, language, prediction and correct.")
+    if not len(rows):
+        raise DataError(f"{name}: no rows.")
+    for column in ("id", "language", "correct"):
+        gone = np.flatnonzero(rows[column].isna())
+        if len(gone):
+            raise DataError(f"{name}: column {column!r}, row {gone[0]}: missing. Fill it in or drop the row.")
+    wrong = np.flatnonzero(~rows["correct"].isin([0, 1]))
+    if len(wrong):
+        raise DataError(f"{name}: column 'correct', row {wrong[0]}: give True or False.")
+    again = np.flatnonzero(rows.duplicated(["id", "language"]))
+    if len(again):
+        raise DataError(f"{name}: row {again[0]}: this id was there before in this language. Drop one.")
 
 
 def _groups(languages: list[str], seen: set[str]) -> dict[str, list[str]]:

@@ -4,14 +4,16 @@ English, and cross-lingual retrieval."""
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from hf_mlalign.arrays import one_blas_thread, unit_rows
+from hf_mlalign.arrays import as_array, one_blas_thread, unit_rows
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.languages import check_languages, known_code
+from hf_mlalign.sequences import as_list, is_missing, shown
 from hf_mlalign.spontaneous.geometry_result import Geometry
 from hf_mlalign.spontaneous.layers import Layers, by_length, check_batch_size, check_texts, encode, evaluating
 
@@ -131,12 +133,14 @@ def geometry(
         states: of `hidden_states`; a memory map is read one layer at a time.
         languages, ids, english, components, axes: as `pca`.
     """
-    if states.ndim != 3 or not states.size:
-        raise DataError(f"states has the shape {states.shape}; give (layers, rows, width).")
+    states = as_array(states, "states")
+    if states.ndim != 3 or not states.size or states.dtype.kind not in "fiu":
+        raise DataError(f"states has the shape {states.shape} and dtype {states.dtype}; give numbers, (layers, rows, "
+                        "width).")  # fmt: skip
     codes, ids = _check_rows(states.shape[1], languages, ids, english)
     english = known_code(english, "english")
     n, width = states.shape[1:]
-    if not 1 <= components <= min(n, width):
+    if not isinstance(components, Integral) or not 1 <= components <= min(n, width):
         raise DataError(f"components: {components} is not between 1 and {min(n, width)} (rows and width).")
     if axes is not None and axes.axes.shape != (len(states), components, width):
         raise DataError(f"axes: made for the shape {axes.axes.shape}, not {(len(states), components, width)}.")
@@ -160,6 +164,7 @@ def _check_rows(n: int, languages, ids, english: str) -> tuple[list[str], list |
     """Checked languages and ids; every row has both, no id twice in a language, English among the languages."""
     codes = check_languages(languages, "languages")
     english = known_code(english, "english")
+    ids = None if ids is None else as_list(ids, "ids")
     for name, values in (("languages", codes), ("ids", ids)):
         if values is not None and len(values) != n:
             raise DataError(f"{name} has {len(values)} entries for {n} texts. Give one a text.")
@@ -168,6 +173,8 @@ def _check_rows(n: int, languages, ids, english: str) -> tuple[list[str], list |
     if ids is not None:
         seen: dict = {}
         for row, key in enumerate(zip(codes, ids, strict=True)):
+            if is_missing(key[1]) or not isinstance(key[1], Hashable):
+                raise DataError(f"ids, row {row}: {shown(key[1])}. Give a text or whole number.")
             if key in seen:
                 raise DataError(f"ids, row {row}: {key[1]!r} in {key[0]!r} is already in row {seen[key]}. Drop one.")
             seen[key] = row

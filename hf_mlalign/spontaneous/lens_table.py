@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_mlalign.arrow import choose_column, codes_of, is_text, language_codes, named_column
+from hf_mlalign.arrow import check_split, choose_column, codes_of, is_text, language_codes, named_column
 from hf_mlalign.errors import DataError, listed
-from hf_mlalign.languages import check_languages
+from hf_mlalign.languages import check_languages, known_code
+from hf_mlalign.sequences import check_whole
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -64,7 +65,10 @@ def read_parallel(
     Raises:
         DataError: a column or a value is missing, an id occurs twice in a language, or nothing is left.
     """
-    mapping = dict(column_mapping or {})
+    check_split(ds)
+    if limit is not None:
+        check_whole(limit, "limit")
+    english, mapping = known_code(english, "english"), dict(column_mapping or {})
     unknown = [role for role in mapping.values() if role not in ROLES]
     if unknown:
         raise DataError(f"column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(ROLES)}.")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_mlalign.errors import DataError
+from hf_mlalign.weights import from_pretrained, peft_adapter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -32,16 +33,8 @@ def load_causal_lm(
     if dtype not in DTYPES:
         raise DataError(f"dtype: {dtype!r} is not one of {', '.join(DTYPES)}.")
     placed = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    role, name = "model", model
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, device_map=placed)
-        if adapter is not None:
-            from peft import PeftModel
-
-            role, name = "adapter", adapter
-            loaded = PeftModel.from_pretrained(loaded, adapter)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise DataError(f"{role}: cannot load {str(name)!r}: {reason}") from error
+    tokenizer = from_pretrained(AutoTokenizer, model, "a causal LM")
+    loaded = from_pretrained(AutoModelForCausalLM, model, "a causal LM", dtype=dtype, device_map=placed)
+    if adapter is not None:
+        loaded = peft_adapter(loaded, adapter)
     return loaded.eval(), tokenizer

@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.languages import check_languages, known_code
+from hf_mlalign.sequences import check_whole, shown
 from hf_mlalign.spontaneous.questions_answers import Detector
 from hf_mlalign.spontaneous.questions_choice import choose, drop_unusable, test_keys
 from hf_mlalign.spontaneous.questions_reading import (
@@ -273,17 +275,16 @@ def _check_choices(direction: str, instruction_language: str, output_format: str
         "form": (form, FORMS),
     }
     for name, (value, known) in choices.items():
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise DataError(f"{name}: unknown {value!r}. Known: {listed(known)}.")
 
 
 def _check_numbers(n_per_language: int | None, test_size: float, seed: int) -> None:
-    if n_per_language is not None and n_per_language < 1:
-        raise DataError(f"n_per_language: {n_per_language} is not positive. None takes all.")
-    if not 0 <= test_size < 1:
-        raise DataError(f"test_size: {test_size} is no share in [0, 1).")
-    if seed < 0:
-        raise DataError(f"seed: {seed} is negative.")
+    if n_per_language is not None and (not isinstance(n_per_language, Integral) or n_per_language < 1):
+        raise DataError(f"n_per_language: {shown(n_per_language)} is not a whole number above 0. None takes all.")
+    if not isinstance(test_size, Real) or not 0 <= test_size < 1:
+        raise DataError(f"test_size: {shown(test_size)} is no share in [0, 1).")
+    check_whole(seed, "seed")
 
 
 def _weights(mix: str | Mapping[str, float]) -> str | dict[str, float]:
@@ -291,8 +292,10 @@ def _weights(mix: str | Mapping[str, float]) -> str | dict[str, float]:
         if mix not in ("even", "all"):
             raise DataError(f'mix: unknown {mix!r}. Use "even", "all" or a mapping of languages to weights.')
         return mix
+    if not isinstance(mix, Mapping):
+        raise DataError(f'mix: {shown(mix)}. Use "even", "all" or a mapping of languages to weights.')
     weights = {known_code(code, "mix"): weight for code, weight in mix.items()}
-    bad = [code for code, weight in weights.items() if not 0 < weight < float("inf")]
+    bad = [code for code, weight in weights.items() if not isinstance(weight, Real) or not 0 < weight < float("inf")]
     if bad or not weights:
         raise DataError(f"mix: the weight of {listed(bad) if bad else 'no language'} is not a positive number.")
     return weights

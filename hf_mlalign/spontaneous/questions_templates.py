@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.files import read_small
 from hf_mlalign.languages import known_code, language_name
 
 BUNDLED = Path(__file__).parent / "templates" / "question_translation.yaml"
@@ -64,7 +65,7 @@ class Templates:
         entries = templates if isinstance(templates, Mapping) else _read(Path(templates or BUNDLED))
         general = _instructions(GENERAL, entries.get(GENERAL, {}))
         self.by_name = {str(name): _template(str(name), entry, general) for name, entry in entries.items()}
-        if choice != BY_TASK and choice not in self.by_name:
+        if not isinstance(choice, str) or (choice != BY_TASK and choice not in self.by_name):
             raise DataError(f'template: no {choice!r}. There are: "task" and {listed(self.by_name)}.')
         self.digest = text_digest(json.dumps(entries, ensure_ascii=False, sort_keys=True, default=str))
         if choice == BY_TASK and GENERAL not in self.by_name:
@@ -87,11 +88,9 @@ def text_digest(text: str) -> str:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        return _parsed(path, path.read_text(encoding="utf-8"))
+        return _parsed(path, read_small(path, "templates"))
     except OSError as error:
         raise DataError(f"templates: cannot read {str(path)!r}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"templates: {str(path)!r} is no YAML or JSON: {error}.") from error
 
 
 @lru_cache(maxsize=8)
@@ -100,7 +99,7 @@ def _parsed(path: Path, content: str) -> Mapping[str, Any]:
 
     try:
         entries = yaml.safe_load(content)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise DataError(f"templates: {str(path)!r} is no YAML or JSON: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(entries, Mapping) or not entries:
         raise DataError(f"templates: {str(path)!r} holds no mapping of task names to templates.")

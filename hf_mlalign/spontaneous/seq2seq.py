@@ -12,6 +12,7 @@ from hf_mlalign.errors import DataError, listed
 from hf_mlalign.generation.local import TransformersBackend
 from hf_mlalign.generation.requests import Answer, OnAnswer, OnFailure, Request, Settings
 from hf_mlalign.languages import language_name, normalise
+from hf_mlalign.weights import from_pretrained, placed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -82,17 +83,13 @@ class Seq2SeqBackend(TransformersBackend):
 
     def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         if self._model is None:
-            import torch
             from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
+            which = self.model, "a seq2seq model"
             options = {"trust_remote_code": self.trust_remote_code}
-            try:
-                self._tokenizer = self._tokenizer or AutoTokenizer.from_pretrained(self.model, **options)
-                model = AutoModelForSeq2SeqLM.from_pretrained(self.model, dtype=self.dtype, **options)
-            except (OSError, ValueError) as error:
-                reason = " ".join(str(error).split())[:300]
-                raise DataError(f"model: cannot load {self.model!r} as a seq2seq model: {reason}") from error
-            self._model = model.to(self.device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+            self._tokenizer = self._tokenizer or from_pretrained(AutoTokenizer, *which, **options)
+            model = from_pretrained(AutoModelForSeq2SeqLM, *which, dtype=self.dtype, **options)
+            self._model = placed(model, self.device).eval()
         return self._model, self._tokenizer
 
     def _fitting(self, model, tokenizer, requests: Sequence[Request], target: str, on_failure: OnFailure) -> list:

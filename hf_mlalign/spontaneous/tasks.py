@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mlalign.errors import DataError, listed
+from hf_mlalign.files import read_small
 from hf_mlalign.languages import known_code
 
 FOLDER = Path(__file__).parent / "task_files"
@@ -132,8 +133,8 @@ def _read(path: Path) -> Task:
     import yaml
 
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # `no` stays a language
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.load(read_small(path, "task"), Loader=yaml.BaseLoader)  # `no` stays a language
+    except (OSError, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"task: cannot read {str(path)!r}: {' '.join(str(error).split())}.") from error
     if not isinstance(content, dict):
         raise DataError(f"task: {str(path)!r} holds no keys. Expected: {listed(_KEYS)}.")

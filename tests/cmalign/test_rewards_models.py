@@ -205,7 +205,7 @@ def test_bad_models():
 
 
 def test_unknown_model_names(tmp_path):
-    with pytest.raises(DataError, match="model: .*nowhere.*cannot be loaded"):
+    with pytest.raises(DataError, match="model: cannot load .*nowhere' as a causal LM"):
         load_model(str(tmp_path / "nowhere"))
 
 

@@ -101,6 +101,13 @@ def curated(pool, tmp_path_factory):
     return curate(source, folder, n_quality=6, n_diversity=1, progress=False).folder
 
 
+def test_scored_rows(pool, tmp_path):
+    from hf_mlalign.score import score
+
+    source = pool.select_columns(["prompt", "response", "language"]).select(range(3))
+    assert shape(score(source, tmp_path / "scored").dataset[0]) == shape(row("Scored rows"))
+
+
 def test_curated_rows(curated):
     assert shape(load_dataset(str(curated), "en", split="train")[0]) == shape(row("Curated rows"))
 

@@ -171,8 +171,8 @@ def test_rows_selected_for_diversity_cover_more_than_random_ones():
         (np.eye(2), {"pool": np.eye(2), "n_random": 1.5}, "n_random: 1.5"),
         (np.eye(2), {"seed": -1}, "seed: -1"),
         (np.eye(2), {"pool_languages": ["de", "de"]}, "pool_languages: given without a pool"),
-        (["a", "b"], {"pool": "abc"}, "pool: str instead of a list"),
-        ("abc", {}, "data: str instead of a list"),
+        (["a", "b"], {"pool": "abc"}, "pool: 'abc' is not a list"),
+        ("abc", {}, "data: 'abc' is not a list"),
     ],
 )
 def test_bad_input(data, options, message):

@@ -152,12 +152,13 @@ def serve(
         on_start: called with the page's address once it answers.
         stop: ends the server when set.
     Raises:
-        DataError: gradio is not installed, or the port is taken.
+        DataError: gradio is not installed, the address is unknown, or the port is taken.
     """
     gr = _gradio()
     blocks = build_page(study)
     style = f"<style>{(FOLDER / 'page.css').read_text(encoding='utf-8')}</style>"
     theme = gr.themes.Base(font=gr.themes.Font("system-ui"), font_mono=gr.themes.Font("ui-monospace"))
+    _check_host(host)
     try:
         _, address, _ = blocks.launch(
             server_name=host, server_port=port, share=False, inbrowser=open_browser, prevent_thread_lock=True,
@@ -174,6 +175,15 @@ def serve(
         (stop or threading.Event()).wait()
     finally:
         blocks.close(verbose=False)
+
+
+def _check_host(host: str) -> None:
+    import socket
+
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"host: {host!r} is no address of this machine: {error}. Leave --host out.") from error
 
 
 def _gradio():

@@ -1,6 +1,17 @@
-"""`python -m hf_mlalign`: the `hf-mlalign` command, also for `accelerate launch -m hf_mlalign`."""
+"""The `hf-mlalign` command, also for `python -m hf_mlalign` and `accelerate launch -m hf_mlalign`."""
 
-from hf_mlalign.cli import main
+import sys
+
+
+def main() -> None:
+    """Import the command and run it; Ctrl-C while it imports ends as any later one does."""
+    try:
+        from hf_mlalign.cli import main as run
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted. Run the same command again.\n")
+        sys.exit(130)
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -16,14 +16,15 @@ import numpy as np
 from hf_mlalign.arrow import arrow_column, codes_of
 from hf_mlalign.cards import defaults_of
 from hf_mlalign.clustering import text_codes
-from hf_mlalign.columns import Schema, readable, recognise
+from hf_mlalign.columns import Schema
 from hf_mlalign.curate_card import write_card
 from hf_mlalign.display import quiet
 from hf_mlalign.errors import DataError, listed
 from hf_mlalign.files import publish
 from hf_mlalign.hub import push_folder
 from hf_mlalign.languages import LanguageIdentifier
-from hf_mlalign.mdaq.revisions import has_revisions, pool_revisions, revised_share
+from hf_mlalign.mdaq.opening import open_pairs
+from hf_mlalign.mdaq.revisions import revised_share
 from hf_mlalign.mdaq.selector import IDENTIFIED, UNKNOWN, MDaQSelector, SelectionResult
 from hf_mlalign.mdaq.shards import (
     SHARD_ROWS,
@@ -35,7 +36,6 @@ from hf_mlalign.mdaq.shards import (
     score_in_shards,
     vector_length,
 )
-from hf_mlalign.mdaq.tables import check_dataset
 from hf_mlalign.mdaq.transforms import MDaQScorer
 from hf_mlalign.memory import available_bytes, release_mapped
 from hf_mlalign.runs import Run, identify, plain
@@ -163,13 +163,10 @@ class _Curating:
 
     def curate(self, ds: Dataset, defaults: Mapping[str, Any], repo_id: str | None) -> Curation:
         run, selector, folder = self.run, self.selector, self.run.folder
-        check_dataset(ds)
-        pooled = selector.column_mapping is None and has_revisions(ds.column_names)
+        pairs = open_pairs(ds, selector.column_mapping)
+        ds, schema, pooled = pairs.dataset, pairs.schema, pairs.pooled
         if pooled:
-            ds = pool_revisions(ds)
             self.on_step("Found raw and revised responses: pooled them, one row each.")
-        schema = recognise(ds.column_names, selector.column_mapping)
-        ds = readable(ds, schema)
         with run.open():
             self.on_step(f"Loaded {len(ds):,} pairs; read as {schema.layout} ({listed(schema.text_columns)}).")
             ds, identified = run.timed("identify", _with_language, ds, schema, selector, self.on_step)

@@ -79,7 +79,8 @@ def push(
     """
     folder = Path(folder)
     kind_of(folder)
-    with lock(folder) if os.access(folder, os.W_OK) else nullcontext():
+    ours = (folder / RECORD).is_file() and os.access(folder, os.W_OK)
+    with lock(folder) if ours else nullcontext():  # a lock would change the content of a model's folder
         return _push(folder, kind_of(folder), repo_id, private, token, verify, collection, license)
 
 

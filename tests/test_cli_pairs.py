@@ -137,7 +137,7 @@ def test_input_refused_before_anything_is_scored():
     def never(samples):
         raise AssertionError
 
-    with pytest.raises(DataError, match="seed is -1"):
+    with pytest.raises(DataError, match="seed: -1"):
         CMAlignPreferenceBuilder(seed=-1)
     with pytest.raises(DataError, match="only English samples; set include_english=True"):
         CMAlignPreferenceBuilder(never).build(load_demo_pool(["en"]))

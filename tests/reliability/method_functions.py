@@ -67,8 +67,16 @@ entry(
 
 
 def sample_table(n: int) -> Dataset:
-    rows = [{"prompt_id": f"p{i // 4}", "language": LANGUAGES[1 - i // 2 % 2], "prompt": f"Which letter, {i // 4}?",
-             "response": f"It is the letter {'abcdefgh'[i % 8]}, {'abc'[: i % 3]}.", "finish_reason": "stop"} for i in range(n)]  # fmt: skip
+    rows = [
+        {
+            "prompt_id": f"p{i // 4}",
+            "language": LANGUAGES[1 - i // 2 % 2],
+            "prompt": f"Which letter, {i // 4}?",
+            "response": f"It is the letter {'abcdefgh'[i % 8]}, {'abc'[: i % 3]}.",
+            "finish_reason": "stop",
+        }
+        for i in range(n)
+    ]
     return Dataset.from_list(rows)
 
 

@@ -98,7 +98,7 @@ _VECTORS: dict[str, Form] = {
     "read-only": _read_only,
     "big endian": lambda v: np.asarray(v).astype(">f4"),
     "DataFrame": lambda v: pd.DataFrame(np.asarray(v), index=range(len(v))[::-1]),
-    "rows": lambda v: [row for row in np.asarray(v)],
+    "rows": lambda v: list(np.asarray(v)),
 }
 _DATASET: dict[str, Form] = {
     "indices": lambda ds: concatenate_datasets([ds, ds]).select(range(len(ds))).select(list(range(len(ds)))),
@@ -120,9 +120,18 @@ def _cast_texts(ds: Dataset, dtype: str) -> Dataset:
 
 
 FORMS: dict[str, dict[str, Form]] = {
-    "numbers": _NUMBERS, "lengths": _NUMBERS, "codes": _CODES, "texts": _TEXTS, "languages": _TEXTS, "ids": _TEXTS,
-    "vectors": _VECTORS, "dataset": _DATASET, "whole": {}, "share": {}, "name": {},
-}  # fmt: skip
+    "numbers": _NUMBERS,
+    "lengths": _NUMBERS,
+    "codes": _CODES,
+    "texts": _TEXTS,
+    "languages": _TEXTS,
+    "ids": _TEXTS,
+    "vectors": _VECTORS,
+    "dataset": _DATASET,
+    "whole": {},
+    "share": {},
+    "name": {},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,26 +216,39 @@ BAD: dict[str, dict[str, Bad]] = {
         "a missing row": Bad(lambda v, row: [None if i == row else list(x) for i, x in enumerate(v)]),
     },
     "whole": {
-        "negative": Bad(_always(-1)), "half": Bad(_always(0.5)), "NaN": Bad(_always(float("nan"))),
-        "infinity": Bad(_always(float("inf"))), "a text": Bad(_always("3")), "a list": Bad(_always([1])),
+        "negative": Bad(_always(-1)),
+        "half": Bad(_always(0.5)),
+        "NaN": Bad(_always(float("nan"))),
+        "infinity": Bad(_always(float("inf"))),
+        "a text": Bad(_always("3")),
+        "a list": Bad(_always([1])),
         "an object": Bad(_always(object())),
     },
     "share": {
-        "negative": Bad(_always(-0.1)), "NaN": Bad(_always(float("nan"))), "infinity": Bad(_always(float("inf"))),
-        "a text": Bad(_always("0.5")), "a list": Bad(_always([0.5])), "an object": Bad(_always(object())),
+        "negative": Bad(_always(-0.1)),
+        "NaN": Bad(_always(float("nan"))),
+        "infinity": Bad(_always(float("inf"))),
+        "a text": Bad(_always("0.5")),
+        "a list": Bad(_always([0.5])),
+        "an object": Bad(_always(object())),
     },
     "name": {
-        "unknown": Bad(_always("no such name")), "a number": Bad(_always(7)), "a list": Bad(_always(["x"])),
+        "unknown": Bad(_always("no such name")),
+        "a number": Bad(_always(7)),
+        "a list": Bad(_always(["x"])),
         "an object": Bad(_always(object())),
     },
     "dataset": {
-        "None": Bad(_always(None)), "a list": Bad(_always([])), "one text": Bad(_always("abc")),
-        "a mapping": Bad(_always({})), "no rows": Bad(lambda ds, row: ds.select([])),
+        "None": Bad(_always(None)),
+        "a list": Bad(_always([])),
+        "one text": Bad(_always("abc")),
+        "a mapping": Bad(_always({})),
+        "no rows": Bad(lambda ds, row: ds.select([])),
         "no columns": Bad(lambda ds, row: ds.select_columns([])),
         "a DataFrame": Bad(lambda ds, row: ds.to_pandas()),
         "streaming": Bad(lambda ds, row: ds.to_iterable_dataset()),
     },
-}  # fmt: skip
+}
 
 
 def copied(value: Any) -> Any:
@@ -241,8 +263,11 @@ def same(a: Any, b: Any, tolerance: float = 0.0) -> bool:
     if isinstance(a, Dataset):
         return isinstance(b, Dataset) and same(a.with_format(None).to_dict(), b.with_format(None).to_dict(), tolerance)
     if isinstance(a, (pd.DataFrame, pd.Series)):
-        return type(a) is type(b) and same(a.reset_index().to_dict("list") if a.ndim == 2 else a.to_list(),
-                                           b.reset_index().to_dict("list") if b.ndim == 2 else b.to_list(), tolerance)  # fmt: skip
+        return type(a) is type(b) and same(
+            a.reset_index().to_dict("list") if a.ndim == 2 else a.to_list(),
+            b.reset_index().to_dict("list") if b.ndim == 2 else b.to_list(),
+            tolerance,
+        )
     if isinstance(a, pd.Index):
         return same(a.to_list(), b.to_list(), tolerance)
     if isinstance(a, (pa.Array, pa.ChunkedArray)):

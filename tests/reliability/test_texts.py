@@ -20,12 +20,49 @@ from hf_mlalign.languages import LanguageIdentifier, is_right_to_left, known_cod
 from hf_mlalign.runs import plain
 from hf_mlalign.sequences import shown
 
-SETTINGS = settings(max_examples=300, deadline=None, derandomize=True, database=None,
-                    suppress_health_check=list(HealthCheck))  # fmt: skip
-ODD = ["---\nlicense: mit\n---", "a: b", "- x", "!!python/object/apply:os.system ['true']", "&a *a", "null", "yes", "1e3",
-       "\u202eabc\u202c", "\x1b[2J", "|", "a|b\nc", "{{ 1 }}", "<script>", "\ud800", "\0", "9" * 5000, "1/0", "١٢٣", "𝟙",
-       "Answer: " * 50, "\\boxed{" * 50, "{" * 200, "٪", "½", "1,000,000.5", "A. x\nB. y", "\x85", "\u2028", "~", "0x1f",
-       "2020-01-01", " lead", "#c", "%TAG", "`", "'", '"']  # fmt: skip
+SETTINGS = settings(
+    max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+ODD = [
+    "---\nlicense: mit\n---",
+    "a: b",
+    "- x",
+    "!!python/object/apply:os.system ['true']",
+    "&a *a",
+    "null",
+    "yes",
+    "1e3",
+    "\u202eabc\u202c",
+    "\x1b[2J",
+    "|",
+    "a|b\nc",
+    "{{ 1 }}",
+    "<script>",
+    "\ud800",
+    "\0",
+    "9" * 5000,
+    "1/0",
+    "١٢٣",
+    "𝟙",
+    "Answer: " * 50,
+    "\\boxed{" * 50,
+    "{" * 200,
+    "٪",
+    "½",
+    "1,000,000.5",
+    "A. x\nB. y",
+    "\x85",
+    "\u2028",
+    "~",
+    "0x1f",
+    "2020-01-01",
+    " lead",
+    "#c",
+    "%TAG",
+    "`",
+    "'",
+    '"',
+]
 TEXTS = st.one_of(
     st.sampled_from(ODD), st.text(st.characters(), max_size=60), st.text("0123456789.,/ -ABI()\n:=", max_size=40)
 )
@@ -92,12 +129,24 @@ def test_texts_for_tokenizers_and_terminals(text):
 
 
 JSON_LIKE = st.recursive(
-    st.one_of(TEXTS, st.integers(), st.floats(), st.booleans(), st.none(), st.floats(width=32).map(np.float32),
-              st.integers(-9, 9).map(np.int64), st.booleans().map(np.bool_), st.lists(st.floats(), max_size=3).map(np.array),
-              st.just(np.datetime64("2020-01-01")), st.just(np.datetime64("NaT")), st.binary(max_size=4), st.complex_numbers()),
+    st.one_of(
+        TEXTS,
+        st.integers(),
+        st.floats(),
+        st.booleans(),
+        st.none(),
+        st.floats(width=32).map(np.float32),
+        st.integers(-9, 9).map(np.int64),
+        st.booleans().map(np.bool_),
+        st.lists(st.floats(), max_size=3).map(np.array),
+        st.just(np.datetime64("2020-01-01")),
+        st.just(np.datetime64("NaT")),
+        st.binary(max_size=4),
+        st.complex_numbers(),
+    ),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.tuples(inner), st.dictionaries(TEXTS, inner, max_size=3)),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @SETTINGS

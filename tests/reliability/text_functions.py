@@ -30,26 +30,46 @@ def one_chunk(values: Any) -> Any:
 
 entry("languages.normalise", languages.normalise, {"code": "name"}, lambda rng, n: {"code": "pt-BR"}, accepts=NAMES)
 entry("languages.known_code", languages.known_code, {"code": "name"}, lambda rng, n: {"code": "pt-BR", "where": "code"})
-entry("arrow.matrix", lambda values: arrow.matrix(pa.array([row.tolist() for row in values], pa.list_(pa.float32())), "values"),
-      {}, lambda rng, n: {"values": vectors(rng, n)})  # fmt: skip
+entry(
+    "arrow.matrix",
+    lambda values: arrow.matrix(pa.array([row.tolist() for row in values], pa.list_(pa.float32())), "values"),
+    {},
+    lambda rng, n: {"values": vectors(rng, n)},
+)
 
 
 def dataset_of(n: int) -> Dataset:
-    return Dataset.from_dict({
-        "prompt_id": [f"p{i // 3}" for i in range(n)], "language": [LANGUAGES[i % 3] for i in range(n)],
-        "prompt": [f"Which letter, {i // 3}?" for i in range(n)], "candidate": [f"It is {'abc'[i % 3]}." for i in range(n)],
-        "baseline": [f"Perhaps {i}." for i in range(n)],
-    })  # fmt: skip
+    return Dataset.from_dict(
+        {
+            "prompt_id": [f"p{i // 3}" for i in range(n)],
+            "language": [LANGUAGES[i % 3] for i in range(n)],
+            "prompt": [f"Which letter, {i // 3}?" for i in range(n)],
+            "candidate": [f"It is {'abc'[i % 3]}." for i in range(n)],
+            "baseline": [f"Perhaps {i}." for i in range(n)],
+        }
+    )
 
 
 def preference_pairs(n: int) -> Dataset:
-    return Dataset.from_dict({"prompt": [f"Hi {i}?" for i in range(n)], "chosen": [f"yes {i}" for i in range(n)],
-                              "rejected": ["no"] * n, "language": [LANGUAGES[i % 3] for i in range(n)]})  # fmt: skip
+    return Dataset.from_dict(
+        {
+            "prompt": [f"Hi {i}?" for i in range(n)],
+            "chosen": [f"yes {i}" for i in range(n)],
+            "rejected": ["no"] * n,
+            "language": [LANGUAGES[i % 3] for i in range(n)],
+        }
+    )
 
 
 def classified(n: int) -> Dataset:
-    return Dataset.from_dict({"id": [str(i // 3) for i in range(n)], "language": [LANGUAGES[i % 3] for i in range(n)],
-                              "text": [f"I am glad {i}" for i in range(n)], "label": [i // 3 % 2 for i in range(n)]})  # fmt: skip
+    return Dataset.from_dict(
+        {
+            "id": [str(i // 3) for i in range(n)],
+            "language": [LANGUAGES[i % 3] for i in range(n)],
+            "text": [f"I am glad {i}" for i in range(n)],
+            "label": [i // 3 % 2 for i in range(n)],
+        }
+    )
 
 
 def found_questions(ds: Any) -> Any:
@@ -59,13 +79,31 @@ def found_questions(ds: Any) -> Any:
 
 DATASETS = {
     "evaluation.human_items.read_pairs": (lambda ds: human_items.read_pairs(ds), dataset_of),
-    "cmalign.preference_columns.check_preferences": (lambda ds: preference_columns.check_preferences(ds, "train"), preference_pairs),
-    "launch.sft_rows.to_training_rows": (lambda ds: sft_rows.to_training_rows(ds), lambda n: preference_pairs(n).rename_column("chosen", "completion").remove_columns("rejected")),
-    "evaluation.judge_columns.join_responses": (lambda ds: judge_columns.join_responses(ds, ds), lambda n: dataset_of(n).rename_column("candidate", "response").remove_columns("baseline")),
-    "mdaq.scaling.nested_subsets": (lambda ds: scaling.nested_subsets(ds, sizes=(7,), methods=("quality",)).counts(), lambda n: Dataset.from_dict({
-        "instruction": [f"Say {i}" for i in range(4 * n)], "output": ["abcdefgh"[i % 8 :] for i in range(4 * n)], "language": ["de"] * 4 * n, "quality_score": [-float(i) for i in range(4 * n)],
-        "embedding": [[1.0, float(i)] for i in range(4 * n)]})),
-}  # fmt: skip
+    "cmalign.preference_columns.check_preferences": (
+        lambda ds: preference_columns.check_preferences(ds, "train"),
+        preference_pairs,
+    ),
+    "launch.sft_rows.to_training_rows": (
+        lambda ds: sft_rows.to_training_rows(ds),
+        lambda n: preference_pairs(n).rename_column("chosen", "completion").remove_columns("rejected"),
+    ),
+    "evaluation.judge_columns.join_responses": (
+        lambda ds: judge_columns.join_responses(ds, ds),
+        lambda n: dataset_of(n).rename_column("candidate", "response").remove_columns("baseline"),
+    ),
+    "mdaq.scaling.nested_subsets": (
+        lambda ds: scaling.nested_subsets(ds, sizes=(7,), methods=("quality",)).counts(),
+        lambda n: Dataset.from_dict(
+            {
+                "instruction": [f"Say {i}" for i in range(4 * n)],
+                "output": ["abcdefgh"[i % 8 :] for i in range(4 * n)],
+                "language": ["de"] * 4 * n,
+                "quality_score": [-float(i) for i in range(4 * n)],
+                "embedding": [[1.0, float(i)] for i in range(4 * n)],
+            }
+        ),
+    ),
+}
 ACCEPTS = {"cmalign.preference_columns.check_preferences": ["ds: streaming"]}  # as TRL takes it
 for name, (call, make) in DATASETS.items():
     entry(
@@ -81,14 +119,28 @@ for name, (call, make) in DATASETS.items():
 def agreement(n_resamples: int, confidence: float, seed: int) -> Any:
     import pandas as pd
 
-    rows = pd.DataFrame([{"item": f"i{i // 2}", "prompt_id": f"p{i // 2}", "annotator": f"a{i % 2}", "language": "de",
-                          "preference_score": i % 3 / 2, **{f"{s}_{m}": 1.0 + i % 5 for s in ("candidate", "baseline")
-                          for m in ("quality", "culture")}} for i in range(12)])  # fmt: skip
+    rows = pd.DataFrame(
+        [
+            {
+                "item": f"i{i // 2}",
+                "prompt_id": f"p{i // 2}",
+                "annotator": f"a{i % 2}",
+                "language": "de",
+                "preference_score": i % 3 / 2,
+                **{f"{s}_{m}": 1.0 + i % 5 for s in ("candidate", "baseline") for m in ("quality", "culture")},
+            }
+            for i in range(12)
+        ]
+    )
     return human_agreement.agreement(rows, n_resamples=n_resamples, confidence=confidence, seed=seed)
 
 
-entry("evaluation.human_agreement.agreement", agreement, {"n_resamples": "whole", "confidence": "share", "seed": "whole"},
-      lambda rng, n: {"n_resamples": 5, "confidence": 0.9, "seed": 0})  # fmt: skip
+entry(
+    "evaluation.human_agreement.agreement",
+    agreement,
+    {"n_resamples": "whole", "confidence": "share", "seed": "whole"},
+    lambda rng, n: {"n_resamples": 5, "confidence": 0.9, "seed": 0},
+)
 entry(
     "spontaneous.tasks.load_task",
     lambda task: tasks.load_task(task).describe(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ RETRIES = 8
 """How often a task whose worker or node died is run again before the error is raised (*ours*)."""
 STORE_BYTES = 256 * 2**20
 """Shared memory a core for a Ray instance of our own (*ours*); Ray spills what is more to disk."""
+CONNECT_SECONDS = 10
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
@@ -47,7 +49,9 @@ def session(address: str | None = None, workers: int | None = None) -> Iterator[
             yield ray
         return
     options: dict[str, Any] = {"address": address}
-    if address is None:
+    if address is not None:
+        _check_answers(address)
+    else:
         cores = workers or os.cpu_count() or 1
         options = {"address": "local", "num_cpus": cores, "include_dashboard": False,
                    "object_store_memory": STORE_BYTES * cores}  # fmt: skip
@@ -62,6 +66,19 @@ def session(address: str | None = None, workers: int | None = None) -> Iterator[
             yield ray
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """DataError if nothing listens at host:port, where Ray itself would wait for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    try:
+        if not colon or not port.isdigit():
+            raise OSError("it is neither auto nor host:port nor ray://host:port")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise DataError(f"address: no Ray cluster answers at {address!r}: {error}") from error
 
 
 @contextmanager

@@ -162,8 +162,9 @@ def test_parquet_files_and_columns_that_are_there(nodes, pool, tmp_path):
     best, found = selector(languages=["de", "hi"], method="quality"), found.remove_columns("cluster")
     again = to_dataset(select(ray.data.from_huggingface(found), best, only_selected=True))
     assert again["row"][:] == best.fit(found).result_.selected.tolist()
+    bad = ray.data.from_items([{"row": row, "prompt": "a", "response": row} for row in (2, 3)])
     with pytest.raises(DataError, match="Column 'response', row 2: expected text, found int"):
-        to_dataset(score(ray.data.from_items([{"row": i, "prompt": "a", "response": i} for i in (2, 3)]), concurrency=1))
+        to_dataset(score(bad, concurrency=1))
 
 
 def sharded(pool, folder, engine=None, scorer=None):
@@ -325,22 +326,24 @@ def test_a_killed_driver_goes_on_where_it_stopped(nodes, pool, tmp_path):
     }
 
 
-def test_an_address_where_nothing_answers(pool, tmp_path):
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
+def test_an_address_where_nothing_answers(pool, tmp_path, address):
     pool.to_parquet(tmp_path / "pool.parquet")
-    done = command(tmp_path, *curating("out", "--engine", "ray", "--address", "127.0.0.1:1"))
-    assert done.returncode == 2
-    assert "Error: address: no Ray cluster answers at '127.0.0.1:1'" in done.stderr
+    done = command(tmp_path, *curating("out", "--engine", "ray", "--address", address))
+    assert done.returncode == 2, done.stderr
+    assert f"Error: address: no Ray cluster answers at {address!r}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_page_on_clusters(nodes, tmp_path, monkeypatch, capsys):
+def test_the_page_on_clusters(nodes, tmp_path, capsys):
     """Its blocks run; they are left out of the default suite since they need Ray."""
     nodes.workers(4)
-    monkeypatch.chdir(tmp_path)
     rows = load_demo_pool(["de", "en"]).select_columns(["prompt", "response", "language"])
-    rows.to_parquet("my_pairs.parquet")
+    rows.to_parquet(tmp_path / "my_pairs.parquet")
     page, space = (REPO / "docs" / "distributed.md").read_text(encoding="utf-8"), {}
     for block in re.findall(r"^```py\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        for name in ("my_pairs.parquet", "curated"):  # the cluster's workers have a folder of their own
+            block = block.replace(f'"{name}"', f'"{tmp_path / name}"')
         exec(compile(block, "distributed.md", "exec"), space)
     local = MDaQSelector(n_quality=20, n_diversity=5)
     assert space["curated"]["prompt"][:] == local.select(rows)["prompt"][:]

@@ -45,8 +45,8 @@ class RayEngine:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a run's record tells of the engine."""
-        return {"name": "ray", "address": self.address}
+        """What a run's record, which may be published, tells of the engine: whose cluster, not its address."""
+        return {"name": "ray", "cluster": "own" if self.address is None else "given"}
 
     def __call__(
         self,

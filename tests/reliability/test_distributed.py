@@ -283,7 +283,7 @@ def test_the_command_starts_its_own_ray_and_writes_the_same_bytes(pool, tmp_path
     assert files_of(tmp_path / "ray") == files_of(tmp_path / "local")
     records = [json.loads((tmp_path / name / "run.json").read_text()) for name in ("local", "ray")]
     assert records[0]["parameters"] == records[1]["parameters"]
-    assert [r["results"]["engine"] for r in records] == [{"name": "local"}, {"name": "ray", "address": None}]
+    assert [r["results"]["engine"] for r in records] == [{"name": "local"}, {"name": "ray", "cluster": "own"}]
     again = command(tmp_path, *curating("ray"))
     assert "Nothing to do" in again.stdout, "the engine is no part of what was asked"
 

@@ -1,12 +1,18 @@
-"""Commands in forked children of a process that has imported everything once: real exit codes, in milliseconds."""
+"""Commands in forked children of a process that has imported everything once: real exit codes, in milliseconds.
+
+That process, `python -m tests.reliability.forked`, does nothing else: the threads of torch do not survive a fork, so
+children of a pytest process that has used torch would crash.
+"""
 
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import pkgutil
 import resource
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -14,7 +20,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from huggingface_hub import constants
+
 import hf_mlalign
+from tests.processes import REPO, interruptible
 
 LEFT_OUT = ("demo", "launch", "distributed")
 """Parts that no command of these tests loads."""
@@ -66,20 +75,42 @@ def hf_mlalign_forked(*arguments: object, cwd: Path, seconds: float = 60.0, giga
         gigabytes: of address space beyond what the parent has.
         environment: variables that are set for it.
     """
+    request = {"line": list(map(str, arguments)), "cwd": str(cwd), "seconds": seconds, "gigabytes": gigabytes,
+               "environment": {**os.environ, **environment}}  # fmt: skip
+    server = _server()
+    server.stdin.write(json.dumps(request) + "\n")
+    server.stdin.flush()
+    answer = server.stdout.readline()
+    assert answer, f"the forking process ended with {server.wait(10)}"
+    logs = {name: (cwd / f".{name[3:]}").read_text(encoding="utf-8", errors="surrogateescape")
+            for name in ("stdout", "stderr")}  # fmt: skip
+    return Ended(**json.loads(answer), **logs)
+
+
+@cache
+def _server() -> subprocess.Popen:
+    command = [sys.executable, "-m", "tests.reliability.forked"]
+    return subprocess.Popen(command, cwd=REPO, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                            preexec_fn=interruptible)  # fmt: skip
+
+
+def _serve() -> None:
+    """Fork a child for each request on stdin, and answer how it ended, until stdin ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     imported()
-    logs = cwd / ".out", cwd / ".err"
-    began = time.perf_counter()
-    child = os.fork()
-    if child == 0:
-        _run(list(map(str, arguments)), cwd, logs, gigabytes, environment)
-    try:
-        status, usage = _wait(child, began + seconds)
-    except BaseException:
-        os.killpg(child, signal.SIGKILL)
-        raise
-    out, err = (log.read_text(encoding="utf-8", errors="surrogateescape") for log in logs)
-    code = os.waitstatus_to_exitcode(status)
-    return Ended(code, out, err, time.perf_counter() - began, usage.ru_maxrss * 1024)
+    for line in sys.stdin:
+        request = json.loads(line)
+        cwd = Path(request["cwd"])
+        began = time.perf_counter()
+        child = os.fork()
+        if child == 0:
+            _run(request["line"], cwd, (cwd / ".out", cwd / ".err"), request["gigabytes"], request["environment"])
+        status, usage = _wait(child, began + request["seconds"])
+        ended = {"code": os.waitstatus_to_exitcode(status), "seconds": time.perf_counter() - began,
+                 "peak": usage.ru_maxrss * 1024}  # fmt: skip
+        answers.write(json.dumps(ended) + "\n")
+        answers.flush()
 
 
 def _wait(child: int, deadline: float):
@@ -101,7 +132,9 @@ def _run(arguments: list[str], cwd: Path, logs: tuple[Path, Path], gigabytes: fl
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | (os.O_TRUNC if number else 0)), number)
         sys.stdin, sys.stdout, sys.stderr = (os.fdopen(i, "w" if i else "r", encoding="utf-8") for i in range(3))
         sys.argv = ["hf-mlalign", *arguments]
+        os.environ.clear()
         os.environ.update(environment)
+        constants.HF_HUB_OFFLINE = environment.get("HF_HUB_OFFLINE") == "1"  # read from the environment at import
         own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (own + int(gigabytes * 2**30),) * 2)
         from hf_mlalign.cli import main
@@ -119,3 +152,7 @@ def _run(arguments: list[str], cwd: Path, logs: tuple[Path, Path], gigabytes: fl
             except (OSError, ValueError):
                 code = code or 98
         os._exit(code)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -55,8 +55,8 @@ def write(folder: Path, table: list[dict]) -> Path:
     return folder / "x.parquet"
 
 
-def run(folder: Path, *line, code: int = 0):
-    ended = hf_mlalign_forked(*line, cwd=folder, seconds=100, gigabytes=6)
+def run(folder: Path, *line, code: int = 0, **environment: str):
+    ended = hf_mlalign_forked(*line, cwd=folder, seconds=100, gigabytes=6, **environment)
     assert UNEXPECTED not in ended.stderr, ended.message
     assert ended.code == code, ended.printed[-2000:]
     shown = BAR.sub("", ended.printed)
@@ -89,7 +89,7 @@ def test_curate_and_score_and_report(model, tmp_path):
     assert not RAW.search(page), repr(RAW.search(page))
 
 
-def test_sample_by_a_model_and_by_a_server(model, tmp_path, monkeypatch):
+def test_sample_by_a_model_and_by_a_server(model, tmp_path):
     short = {name: text for name, text in TEXTS.items() if not name.startswith("long")}
     table = [row for row in rows(prompt=same) if row["prompt_id"].split("-")[0] in short and row["language"] != "sw"]
     path = write(tmp_path, table)
@@ -98,12 +98,11 @@ def test_sample_by_a_model_and_by_a_server(model, tmp_path, monkeypatch):
     answers = load_dataset(str(tmp_path / "out"), split="train").to_list()
     assert {(r["prompt_id"], r["prompt"]) for r in answers} == {(r["prompt_id"], r["prompt"]) for r in table}
     path = write(tmp_path, rows(prompt=same))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     replies = iter(list(TEXTS.values()) * 10)
     with ChatServer(lambda body: next(replies)) as server:
         line = ["sample", path, "-o", "served", "--model", "tiny", "--base-url", server.base_url, "--n", 1,
                 "--no-answer-in-language"]  # fmt: skip
-        run(tmp_path, *line)
+        run(tmp_path, *line, HF_HUB_OFFLINE="0")
     asked = {body["messages"][-1]["content"] for body in server.bodies}
     assert asked == set(TEXTS.values())
     answers = load_dataset(str(tmp_path / "served"), split="train").to_list()

@@ -20,7 +20,7 @@ test: lint metrics
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-reliability: metrics
-	$(BIN)/python -m pytest -n auto --dist loadfile -m reliability
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m reliability
 
 # pages of the docs and the browser are the same in any version; they run in `make test`
 test-lowest: $(LOWEST_STAMP)

@@ -11,7 +11,7 @@ from tests.processes import REPO
 from tests.reliability.commands import environment, write_inputs
 from tests.reliability.trials import KINDS
 
-MOST = 12
+MOST = 8
 """Steps at which a command is killed; `python -m tests.reliability.trials` tries as many as one wants."""
 
 
@@ -31,7 +31,7 @@ def check(found: dict, name: str) -> None:
             assert found[kind]["faults"] == [], (name, kind)
     assert found["steps"] > 20
     assert found["killed"]["tried"] == MOST
-    assert found["killed"]["hit"] >= MOST - 2  # threads do not take the same number of steps each time
+    assert found["killed"]["hit"] >= MOST // 2  # threads do not take the same number of steps each time
     assert found["interrupted"]["hit"] >= found["interrupted"]["tried"] - 2
     for kind in ("torn", "limited", "full"):
         if kind in found and name != "push":

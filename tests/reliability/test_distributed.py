@@ -49,7 +49,8 @@ class Nodes:
         from ray.cluster_utils import Cluster
 
         self.folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")  # Ray's sockets need short paths
-        os.environ |= {"RAY_TMPDIR": self.folder, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+        os.environ |= {"RAY_TMPDIR": self.folder, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1",
+                       "PYTHONPATH": str(REPO)}  # fmt: skip
         options = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
         self.cluster = Cluster(initialize_head=True, head_node_args=options)
         ray.init(address=self.cluster.address, log_to_driver=False, logging_level="ERROR")

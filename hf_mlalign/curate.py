@@ -38,7 +38,7 @@ from hf_mlalign.mdaq.shards import (
 )
 from hf_mlalign.mdaq.transforms import MDaQScorer
 from hf_mlalign.memory import available_bytes, release_mapped
-from hf_mlalign.runs import Run, identify, plain
+from hf_mlalign.runs import Run, identify, model_name, plain
 from hf_mlalign.sources import load_source
 from hf_mlalign.trackers import check_trackers, report_run
 
@@ -132,7 +132,7 @@ def curate(
         "per_language": per_language, "n_clusters": n_clusters, "seed": seed, "fill": fill, "languages": languages,
     }  # fmt: skip
     selector = MDaQSelector(**options, model=scorer, encoder=model, column_mapping=column_mapping)
-    options |= {"scorer": _shown(scorer), "model": _shown(model), "column_mapping": column_mapping}
+    options |= {"scorer": model_name(scorer), "model": model_name(model), "column_mapping": column_mapping}
     check_trackers(report_to)
     scoring = _engine(engine, address)
     run = Run(output, "curate", options, identify(source, split=split, config=config), overwrite=overwrite, own=[WORK])
@@ -206,7 +206,7 @@ class _Curating:
         scorer = MDaQScorer(selector.model, schema.mapping, embeddings=True, encoder=selector.encoder)
         dimension = vector_length(ds) if given else scorer.embedding_dimension
         selector.check_memory(languages, dimension, available_bytes())
-        model = _shown(selector.model) or "the bundled Quality Scoring Model"
+        model = model_name(selector.model) or "the bundled Quality Scoring Model"
         self.on_step("Taking quality_score and embedding from the source …" if given else f"Scoring with {model} …")
         start = time.perf_counter()
         with tqdm(total=len(ds), desc="Scoring", unit="pair", disable=not self.progress or len(ds) < 5000) as bar:
@@ -344,9 +344,3 @@ def _read(run: Run) -> Curation:
         texts["selection_reason"], texts["language"], budgets, list(run.found.notes),
     )  # fmt: skip
     return Curation(rows, result, run.folder, dict(run.found.seconds))
-
-
-def _shown(value: Any) -> str | None:
-    if value is None or isinstance(value, (str, Path)):
-        return None if value is None else str(value)
-    return str(getattr(value, "name", None) or type(value).__name__)

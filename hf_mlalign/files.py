@@ -26,13 +26,19 @@ SMALL_BYTES = 2**24
 
 def write_whole(path: Path, text: str) -> None:
     """Write a small file so that a reader sees either the old or the whole new content, also after a power failure."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with published(path.with_name(f".{path.name}.partial"), path) as partial:
         partial.write_text(text, encoding="utf-8")
-    except OSError:
+
+
+@contextmanager
+def published(partial: Path, target: Path) -> Iterator[Path]:
+    """A context that writes `partial`, which is published as `target` at its end, or removed if anything fails."""
+    try:
+        yield partial
+        publish(partial, target)
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    publish(partial, path)
 
 
 def publish(partial: Path, target: Path) -> None:

@@ -267,6 +267,14 @@ def identify(source: Any, **which: Any) -> dict[str, Any]:
     return {"name": name, "digest": content_digest(source), **part}
 
 
+def model_name(model: Any) -> str | None:
+    """A model as a record tells it: a name as it is, an object by its own name or its class, never by its address."""
+    if model is None or isinstance(model, (str, Path)):
+        return model and str(model)
+    name = getattr(model, "name", None)
+    return type(model).__name__ if name is None else model_name(name)
+
+
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     """The mapping as JSON knows it: numpy scalars as numbers, NaN and infinity as null, other objects as their text."""
     return json.loads(json.dumps(_finite(values), ensure_ascii=False, default=str))

@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from hf_mlalign.display import quiet
 from hf_mlalign.errors import DataError
-from hf_mlalign.files import publish
+from hf_mlalign.files import published
 from hf_mlalign.half import as_half
 from hf_mlalign.mdaq.opening import Pairs
 from hf_mlalign.mdaq.transforms import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer
+from hf_mlalign.runs import model_name
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -51,7 +52,7 @@ class Scorers:
     def described(self) -> dict[str, Any]:
         """Names and content hashes of the models."""
         hashes = {"model_hash": self.model, "encoder_hash": self.encoder}
-        shown = {name: _shown(value) for name, value in self.shown.items()}
+        shown = {name: model_name(value) for name, value in self.shown.items()}
         return shown | {name: getattr(value, "content_hash", None) for name, value in hashes.items()}
 
     def score(self, pairs: Pairs, rows: range, done: Callable[[int], Any]) -> tuple[pa.Table, Features]:
@@ -78,13 +79,6 @@ class Scorers:
         return table, _features(pairs.dataset.features, table)
 
 
-def _shown(value: Any) -> str | None:
-    if value is None or isinstance(value, (str, Path)):
-        return value and str(value)
-    name = getattr(value, "name", None)
-    return type(value).__name__ if name is None else _shown(name)
-
-
 def _as_arrow(name: str, values: Any, rows: range) -> pa.Array:
     if name == SCORE_COLUMN:
         return pa.array(values, pa.float32())
@@ -109,13 +103,8 @@ def write_shard(path: Path, table: pa.Table, features: Features) -> None:
 
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shard = Dataset(table.cast(features.arrow_schema), fingerprint=path.name)
-    try:
-        with quiet():
-            shard.to_parquet(str(partial))
-        publish(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with published(partial, path), quiet():
+        shard.to_parquet(str(partial))
 
 
 def is_whole(path: Path, rows: range) -> bool:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from hf_mlalign.arrow import matrix
 from hf_mlalign.columns import Schema
 from hf_mlalign.errors import DataError
+from hf_mlalign.files import published
 from hf_mlalign.half import as_half
 from hf_mlalign.mdaq.disk_matrix import DiskMatrix
 from hf_mlalign.mdaq.tables import column_numbers
@@ -88,13 +89,8 @@ class ShardStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(begin)
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        try:
-            with open(partial, "wb") as handle:
-                _write_file(handle, scores, half)
-            os.replace(partial, path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        with published(partial, path), open(partial, "wb") as handle:
+            _write_file(handle, scores, half)
         self._whole.add(begin)
 
     def scores(self) -> np.ndarray:
@@ -168,8 +164,6 @@ def _write_file(handle: Any, scores: np.ndarray, half: np.ndarray) -> None:
             flat = pa.array(half[part].reshape(-1))
             vectors = pa.FixedSizeListArray.from_arrays(flat, half.shape[1])
             writer.write_batch(pa.record_batch([pa.array(scores[part], from_pandas=True), vectors], schema=schema))
-    handle.flush()
-    os.fsync(handle.fileno())
 
 
 def _digest(scores: np.ndarray, blocks: list[np.ndarray]) -> bytes:

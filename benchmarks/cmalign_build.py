@@ -18,7 +18,7 @@ from datasets import Dataset
 from datasets.table import InMemoryTable
 from threadpoolctl import threadpool_limits
 
-from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
+from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder
 
 LANGUAGES = ("en", "de", "es", "fr", "ja", "ru", "sw", "zh")
 DIMENSION = 256

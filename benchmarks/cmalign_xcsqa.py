@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset
 
-from hf_mlalign.answers.extract import extract_answers
-from hf_mlalign.cards import markdown_table
-from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
+from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder
 from hf_mlalign.cmalign.samples import Samples
-from hf_mlalign.encoders import load_encoder
+from hf_mlalign.data.answers.extract import extract_answers
+from hf_mlalign.hub.card import markdown_table
+from hf_mlalign.models.encoder import load_encoder
 
 LANGUAGES = ("de", "fr", "it", "ja", "zh")
 INTRODUCTION = """# Evidence: consistency rewards on real samples

@@ -45,7 +45,7 @@ def made_up_texts(n: int, words: int = 16, seed: int = 0) -> list[str]:
     """`n` distinct texts of `words` pieces of the bundled tokenizer's vocabulary (all scripts)."""
     from tokenizers import Tokenizer
 
-    from hf_mlalign.encoders import BUNDLED
+    from hf_mlalign.models.encoder import BUNDLED
 
     vocabulary = Tokenizer.from_file(str(BUNDLED / "encoder" / "tokenizer.json")).get_vocab()
     pieces = np.array(sorted(p.replace("▁", "") for p in vocabulary if len(p) > 3 and "<" not in p))

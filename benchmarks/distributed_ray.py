@@ -53,8 +53,8 @@ def on_ray(path: str, workers: int) -> dict:
     import numpy as np
 
     from hf_mlalign import MDaQSelector
+    from hf_mlalign.core.ray import session
     from hf_mlalign.distributed import select, to_dataset
-    from hf_mlalign.distributed.session import session
 
     begin = time.perf_counter()
     with session(workers=workers) as ray:

@@ -21,8 +21,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from common import LANGUAGES, interleaved, made_up_vectors
 
-from hf_mlalign.evaluation.consistency import Bootstrap, answer_agreement, crosslingual_consistency
-from hf_mlalign.evaluation.intervals import percentile_interval
+from hf_mlalign.evaluation.metrics.bootstrap import percentile_interval
+from hf_mlalign.evaluation.metrics.consistency import Bootstrap, answer_agreement, crosslingual_consistency
 
 FIGURES = ("agreement", "kappa", "alpha")
 
@@ -95,8 +95,8 @@ def print_agreement(repeats: int) -> None:
 
 
 def print_diversity(n: int, repeats: int) -> None:
-    from hf_mlalign.arrays import one_blas_thread
-    from hf_mlalign.evaluation.diversity import nearest_neighbour_distances, vendi_score
+    from hf_mlalign.core.validation import one_blas_thread
+    from hf_mlalign.evaluation.metrics.diversity import nearest_neighbour_distances, vendi_score
 
     vectors = made_up_vectors(n)
 

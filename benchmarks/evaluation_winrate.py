@@ -48,7 +48,7 @@ def base_memory() -> int:
 
 
 def ours(workload: str, n_prompts: int, resamples: int) -> dict:
-    from hf_mlalign.evaluation.winrate import winrate
+    from hf_mlalign.evaluation.metrics.winrate import winrate
 
     winrate([1.0, 0.0, 1.0], languages=["de", "fr", "fr"], n_resamples=10)
     values = rows_of(workload, n_prompts)

@@ -24,7 +24,7 @@ import torch
 from common import made_up_texts, report
 from transformers import PreTrainedTokenizerFast, XLMRobertaConfig, XLMRobertaModel
 
-from hf_mlalign.encoders import BUNDLED, SentenceEncoder
+from hf_mlalign.models.encoder import BUNDLED, SentenceEncoder
 
 LARGE = {"vocab_size": 250_002, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
          "intermediate_size": 4096}  # fmt: skip

@@ -14,8 +14,8 @@ import time
 import numpy as np
 from common import made_up_vectors, report
 
-from hf_mlalign.clustering import cluster, coverage
 from hf_mlalign.mdaq.selection import Pool, select
+from hf_mlalign.models.clustering import cluster, coverage
 
 
 def car_as_described(vectors: np.ndarray, scores: np.ndarray, top: int, n_init: int, seed: int = 0):

@@ -11,8 +11,8 @@ import time
 import numpy as np
 from common import made_up_vectors, report
 
-from hf_mlalign.clustering import cluster, coverage, default_n_clusters
 from hf_mlalign.mdaq.selection import Pool, select
+from hf_mlalign.models.clustering import cluster, coverage, default_n_clusters
 
 
 def real_pool(path: str) -> tuple[np.ndarray, np.ndarray]:

@@ -74,7 +74,7 @@ def _block(number: int, begin: int, n: int, centres: np.ndarray, weights: np.nda
 
 def curated(source: str, output: str, seed: int, clusters: int | None = None) -> dict:
     """In the child: `curate` from the scored source."""
-    from hf_mlalign.curate import curate
+    from hf_mlalign.mdaq.curation import curate
 
     done = curate(source, output, seed=seed, n_clusters=clusters, progress=False)
     return {"selected": len(done.result.selected), "steps": {step: done.seconds.get(step, 0.0) for step in STEPS}}
@@ -86,8 +86,7 @@ def in_memory(source: str, output: str, seed: int, clusters: int | None = None) 
     from datasets import load_dataset
 
     from hf_mlalign import MDaQSelector
-    from hf_mlalign.arrow import chunked_column, matrix
-    from hf_mlalign.mdaq.tables import numbers
+    from hf_mlalign.data.arrow import chunked_column, matrix, numbers
 
     ds = load_dataset("parquet", data_files=f"{source}/*.parquet", split="train")
     vectors = matrix(chunked_column(ds, "embedding"), "embedding")
@@ -180,7 +179,7 @@ def read_bandwidth(folder: Path) -> dict:
 
 def arithmetic(clusters: int = 4200, rows: int = 65_536) -> dict:
     """In the child: one assignment of float16 rows (read, cast, scaled, nearest centroid) against a bare product."""
-    from hf_mlalign import kmeans
+    from hf_mlalign.models import kmeans
 
     rng = np.random.default_rng(0)
     half = rng.standard_normal((rows, DIMENSION), dtype=np.float32).astype(np.float16)
@@ -208,8 +207,8 @@ def arithmetic(clusters: int = 4200, rows: int = 65_536) -> dict:
 def training(rows: int = 100_000, clusters: int = 400, n_quality: int = 1200, n_diversity: int = 200) -> dict:
     """In the child: DAS on centroids trained on 64 and on 256 rows each, three seeds: means over the seeds, and their
     spread over the seeds for 256. "other clusters": 2,000 that no side chose by."""
-    from hf_mlalign.clustering import cluster, coverage
     from hf_mlalign.mdaq.selection import das_select
+    from hf_mlalign.models.clustering import cluster, coverage
 
     x = made_up_vectors(rows)
     rng = np.random.default_rng(1)

@@ -15,9 +15,9 @@ from common import interleaved, made_up_texts, report
 from datasets import Dataset, disable_progress_bars
 from sentence_transformers import SentenceTransformer
 
-from hf_mlalign.encoders import BUNDLED
-from hf_mlalign.mdaq.quality import QualityScorer
-from hf_mlalign.mdaq.transforms import MDaQScorer
+from hf_mlalign.mdaq.quality.scorer import QualityScorer
+from hf_mlalign.mdaq.scorer import MDaQScorer
+from hf_mlalign.models.encoder import BUNDLED
 
 
 def transformer_folder(folder: Path, layers: int = 12, width: int = 384) -> Path:

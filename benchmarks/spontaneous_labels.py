@@ -18,12 +18,12 @@ from common import interleaved, made_up_texts, report
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from hf_mlalign.demo.alignment import tiny_causal_lm
-from hf_mlalign.spontaneous.classification_rows import read_questions
-from hf_mlalign.spontaneous.few_shot import draw_shots
-from hf_mlalign.spontaneous.label_scoring import LabelScorer
-from hf_mlalign.spontaneous.label_tokens import tokenise
-from hf_mlalign.spontaneous.tasks import load_task
+from hf_mlalign.cli.demo.tiny_dpo import tiny_causal_lm
+from hf_mlalign.spontaneous.classification.few_shot import draw_shots
+from hf_mlalign.spontaneous.classification.label_scoring import LabelScorer
+from hf_mlalign.spontaneous.classification.label_tokens import tokenise
+from hf_mlalign.spontaneous.classification.rows import read_questions
+from hf_mlalign.spontaneous.classification.tasks import load_task
 
 BATCH = 8
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -27,7 +27,7 @@ from spontaneous_small_model import Size, blocks, pretrain
 from spontaneous_small_report import write_report
 from spontaneous_small_tasks import english_rows, tune_on_english
 
-from hf_mlalign.files import write_whole
+from hf_mlalign.core.files import write_atomic
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -96,7 +96,7 @@ def train_adapter(data: Path, folder: Path, variant: str, seed: int, questions: 
         "--report_to", "none", "--save_strategy", "no", "--logging_steps", "20",
     ])  # fmt: skip
     assert not code, f"sft ended with {code}"
-    write_whole(adapter / "finished.json", json.dumps({"rows": len(rows)}))
+    write_atomic(adapter / "finished.json", json.dumps({"rows": len(rows)}))
     return adapter
 
 
@@ -104,7 +104,7 @@ def training_rows(data: Path, variant: str, seed: int, questions: int) -> Datase
     """Question-translation rows of `questions` questions a language, or a control made from the same rows."""
     from datasets import Dataset
 
-    from hf_mlalign.spontaneous.questions import QuestionTranslationBuilder
+    from hf_mlalign.spontaneous.questions.builder import QuestionTranslationBuilder
 
     table = Dataset.from_pandas(translation_questions(data, SEEN), preserve_index=False)
     rows = QuestionTranslationBuilder(languages=SEEN, n_per_language=questions, seed=seed).build(table)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from hf_mlalign.languages import SPONTANEOUS_LANGUAGES
+from hf_mlalign.data.languages import SPONTANEOUS_LANGUAGES
 
 TATOEBA = {
     "ben": "bn", "bul": "bg", "cmn": "zh", "deu": "de", "fra": "fr", "isl": "is", "ita": "it", "jpn": "ja", "nld": "nl",

@@ -14,18 +14,18 @@ from spontaneous_small_data import question_lines, review_rows, scored_part, snl
 from spontaneous_small_model import nats_per_token, unigram_nats
 from spontaneous_small_tasks import TASKS, completion_loss, encode, scored_rows, task_of
 
-from hf_mlalign.files import write_whole
-from hf_mlalign.languages import SPONTANEOUS_LANGUAGES
-from hf_mlalign.spontaneous.classification import evaluate_classification
-from hf_mlalign.spontaneous.classification_result import ClassificationResult
-from hf_mlalign.spontaneous.geometry import pca
-from hf_mlalign.spontaneous.lens import logit_lens
-from hf_mlalign.spontaneous.questions_templates import Templates
-from hf_mlalign.spontaneous.tasks import load_task
+from hf_mlalign.core.files import write_atomic
+from hf_mlalign.data.languages import SPONTANEOUS_LANGUAGES
+from hf_mlalign.spontaneous.classification.evaluate import evaluate_classification
+from hf_mlalign.spontaneous.classification.result import ClassificationResult
+from hf_mlalign.spontaneous.classification.tasks import load_task
+from hf_mlalign.spontaneous.lens.geometry import pca
+from hf_mlalign.spontaneous.lens.logit_lens import logit_lens
+from hf_mlalign.spontaneous.questions.templates import Templates
 
 if TYPE_CHECKING:
-    from hf_mlalign.spontaneous.geometry_result import Geometry
-    from hf_mlalign.spontaneous.lens_result import LensResult
+    from hf_mlalign.spontaneous.lens.geometry_result import Geometry
+    from hf_mlalign.spontaneous.lens.result import LensResult
 
 LIMITS = {"kind": 200, "emotion": 80, "snli": 40}
 LENS_PROMPTS = 20
@@ -61,7 +61,7 @@ def measure(model, tokenizer, data: Path, folder: Path, limits: dict[str, int] |
 
 def _geometry(model, tokenizer, data: Path, path: Path, axes) -> Geometry:
     """Scored SNLI premises in 20 languages, pooled over their tokens; same id = same premise."""
-    from hf_mlalign.spontaneous.geometry_result import Geometry
+    from hf_mlalign.spontaneous.lens.geometry_result import Geometry
 
     if path.is_file():
         return Geometry.load(path)
@@ -75,7 +75,7 @@ def _geometry(model, tokenizer, data: Path, path: Path, axes) -> Geometry:
 
 def _lens(model, tokenizer, data: Path, path: Path, limit: int) -> LensResult:
     """Emotion questions in each language's own words; answers: both labels of the language, and both English ones."""
-    from hf_mlalign.spontaneous.lens_result import LensResult
+    from hf_mlalign.spontaneous.lens.result import LensResult
 
     if path.is_file():
         return LensResult.load(path)
@@ -114,7 +114,7 @@ def _translation(model, tokenizer, data: Path, path: Path) -> pd.DataFrame:
                 rows[side].append(encode(tokenizer, prompt, text["en", name]))
         found[language] = {side: _nats(model, part) for side, part in rows.items()}
     frame = pd.DataFrame.from_dict(found, orient="index")
-    write_whole(path, frame.to_json(orient="index"))
+    write_atomic(path, frame.to_json(orient="index"))
     return frame
 
 
@@ -140,7 +140,7 @@ def perplexities(model, tokenizer, data: Path, train: dict[str, list[str]], path
         found[language] = {"model": nats, "unigram": unigram_nats(known, ids, len(tokenizer)),
                            "tokens": sum(map(len, ids))}  # fmt: skip
     frame = pd.DataFrame.from_dict(found, orient="index")
-    write_whole(path, frame.to_json(orient="index"))
+    write_atomic(path, frame.to_json(orient="index"))
     return frame
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from spontaneous_small_data import Corpus, Stream, fold
 
-from hf_mlalign.files import write_whole
+from hf_mlalign.core.files import write_atomic
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -134,7 +134,7 @@ def pretrain(corpus: Corpus, folder: Path, size: Size, say=print):
     tokenizer.save_pretrained(done)
     facts = {"size": asdict(size), "parameters": model.num_parameters(), "tokens": int(data.size), "drawn": counts,
              "seconds": round(seconds), "threads": torch.get_num_threads()}  # fmt: skip
-    write_whole(done / "pretraining.json", json.dumps(facts, indent=1))
+    write_atomic(done / "pretraining.json", json.dumps(facts, indent=1))
     return model, tokenizer
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from spontaneous_small_measure import Measures, label_likelihoods, load_json
 
-from hf_mlalign.cards import markdown_table
-from hf_mlalign.spontaneous.geometry_result import Geometry
-from hf_mlalign.spontaneous.lens_plots import heatmap, scatter
+from hf_mlalign.hub.card import markdown_table
+from hf_mlalign.spontaneous.lens.geometry_result import Geometry
+from hf_mlalign.spontaneous.lens.plots import heatmap, scatter
 
 HEADING = "## Tables"
 TASK_NAMES = ("kind", "emotion", "snli", "emotion, own words")

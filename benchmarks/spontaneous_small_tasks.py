@@ -21,8 +21,8 @@ from spontaneous_small_data import (
     training_part,
 )
 
-from hf_mlalign.files import write_whole
-from hf_mlalign.spontaneous.tasks import Task, load_task
+from hf_mlalign.core.files import write_atomic
+from hf_mlalign.spontaneous.classification.tasks import Task, load_task
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -141,7 +141,7 @@ def tune_on_english(model, tokenizer, folder: Path, rows: list[tuple[str, str]],
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     facts = {"rows": len(rows), "steps": steps, "learning_rate": learning_rate, "seconds": time.perf_counter() - began}
-    write_whole(folder / "tuning.json", json.dumps(facts, indent=1))
+    write_atomic(folder / "tuning.json", json.dumps(facts, indent=1))
     return AutoModelForCausalLM.from_pretrained(folder)
 
 

@@ -18,10 +18,10 @@ from difflib import SequenceMatcher
 
 from datasets import Features, Value
 
-from hf_mlalign.dataset_building import main
-from hf_mlalign.dataset_recipes import BuildArguments, Origin, Part, Recipe, places
-from hf_mlalign.errors import DataError
-from hf_mlalign.public_files import Record, read_json
+from dataset_scripts.shared.building import main
+from dataset_scripts.shared.public_files import Record, read_json
+from dataset_scripts.shared.recipes import BuildArguments, Origin, Part, Recipe, places
+from hf_mlalign.core.errors import DataError
 
 ENGLISH = ("Expert Revision Dataset.json", ".ipynb_checkpoints/Expert Revision Dataset-checkpoint.json")
 LANGUAGES = {

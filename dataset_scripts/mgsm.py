@@ -12,10 +12,10 @@ import sys
 
 from datasets import Features, Value
 
-from hf_mlalign.dataset_building import main
-from hf_mlalign.dataset_recipes import BuildArguments, Origin, Part, Recipe, places
-from hf_mlalign.errors import DataError
-from hf_mlalign.public_files import AGAIN, PublicFile, Record, read_tsv
+from dataset_scripts.shared.building import main
+from dataset_scripts.shared.public_files import AGAIN, PublicFile, Record, read_tsv
+from dataset_scripts.shared.recipes import BuildArguments, Origin, Part, Recipe, places
+from hf_mlalign.core.errors import DataError
 
 LANGUAGES = ("bn", "de", "en", "es", "fr", "ja", "ru", "sw", "te", "th", "zh")
 NUMBER = re.compile(r"-?[0-9][0-9,]*(\.[0-9]+)?")

@@ -15,10 +15,10 @@ from typing import Literal
 
 from datasets import Features, Value
 
-from hf_mlalign.dataset_building import main
-from hf_mlalign.dataset_recipes import BuildArguments, Origin, Part, Recipe, places
-from hf_mlalign.languages import SPONTANEOUS_LANGUAGES
-from hf_mlalign.public_files import Record, read_json
+from dataset_scripts.shared.building import main
+from dataset_scripts.shared.public_files import Record, read_json
+from dataset_scripts.shared.recipes import BuildArguments, Origin, Part, Recipe, places
+from hf_mlalign.data.languages import SPONTANEOUS_LANGUAGES
 
 PATHS = {
     "emotion": "data/ap_emotion/emotion_{}500_test.json",

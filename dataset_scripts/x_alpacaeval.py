@@ -15,9 +15,9 @@ from typing import Literal
 
 from datasets import Features, Value
 
-from hf_mlalign.dataset_building import main
-from hf_mlalign.dataset_recipes import BuildArguments, Origin, Part, Recipe
-from hf_mlalign.public_files import Record, read_json, read_json_lines
+from dataset_scripts.shared.building import main
+from dataset_scripts.shared.public_files import Record, read_json, read_json_lines
+from dataset_scripts.shared.recipes import BuildArguments, Origin, Part, Recipe
 
 FIVE = ("de", "en", "es", "fr", "ru")
 RESPONSES = {

@@ -11,10 +11,10 @@ import sys
 
 from datasets import Features, List, Value
 
-from hf_mlalign.dataset_building import main
-from hf_mlalign.dataset_recipes import BuildArguments, Origin, Part, Recipe, places
-from hf_mlalign.errors import DataError
-from hf_mlalign.public_files import AGAIN, Record, read_json
+from dataset_scripts.shared.building import main
+from dataset_scripts.shared.public_files import AGAIN, Record, read_json
+from dataset_scripts.shared.recipes import BuildArguments, Origin, Part, Recipe, places
+from hf_mlalign.core.errors import DataError
 
 LANGUAGES = {"de": "de", "en": "en", "fr": "fr", "it": "it", "ja": "ja", "zh": "cn"}
 MODELS = {"mistral": "train_mistral_sampled", "llama": "train_sampled"}

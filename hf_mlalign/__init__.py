@@ -6,17 +6,17 @@ from hf_mlalign._version import __version__
 
 _LAZY = {
     "CMAlignConfig": "hf_mlalign.cmalign.trainer_config",
-    "CMAlignPreferenceBuilder": "hf_mlalign.cmalign.pairs",
+    "CMAlignPreferenceBuilder": "hf_mlalign.cmalign.builder",
     "CMAlignTrainer": "hf_mlalign.cmalign.trainer",
-    "MDaQScorer": "hf_mlalign.mdaq.transforms",
+    "MDaQScorer": "hf_mlalign.mdaq.scorer",
     "MDaQSelector": "hf_mlalign.mdaq.selector",
-    "QualityScorer": "hf_mlalign.mdaq.quality",
+    "QualityScorer": "hf_mlalign.mdaq.quality.scorer",
     "ResponseSampler": "hf_mlalign.generation.sampler",
     "das_select": "hf_mlalign.mdaq.selection",
     "lint_preferences": "hf_mlalign.cmalign.lint",
-    "load_encoder": "hf_mlalign.encoders",
-    "load_metric": "hf_mlalign.evaluation.loading",
-    "mdaq_score": "hf_mlalign.mdaq.transforms",
+    "load_encoder": "hf_mlalign.models.encoder",
+    "load_metric": "hf_mlalign.evaluation.metrics.loading",
+    "mdaq_score": "hf_mlalign.mdaq.scorer",
 }
 
 __all__ = ["__version__", *_LAZY]

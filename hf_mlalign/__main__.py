@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Import the command and run it; Ctrl-C while it imports ends as any later one does."""
     try:
-        from hf_mlalign.cli import main as run
+        from hf_mlalign.cli.app import main as run
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. Run the same command again.\n")
         sys.exit(130)

@@ -170,8 +170,8 @@ def completion(body: dict, reply: Reply) -> dict:
 
 def model_answers(model, tokenizer) -> Callable[[dict], Reply]:
     """Answers of a causal LM, drawn as `TransformersBackend` draws them, one request at a time."""
-    from hf_mlalign.generation.local import TransformersBackend
     from hf_mlalign.generation.requests import Request, Settings
+    from hf_mlalign.generation.transformers_backend import TransformersBackend
 
     backend, lock = TransformersBackend(model, tokenizer), threading.Lock()
 

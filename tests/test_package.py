@@ -107,19 +107,19 @@ def test_wheel_in_an_empty_folder(tmp_path):
         assert f"hf_mlalign/{path.relative_to(REPO).as_posix()}" in names
     for needed in ("bundled/encoder/model.safetensors", "bundled/qsm/config.json", "launch/train_qsm.py",
                    "launch/configs/fsdp2.yaml", "evaluation/annotation/page.js", "evaluation/annotation/messages.json",
-                   "evaluation/judge_templates/general.j2", "evaluation/judge_checks.json",
+                   "evaluation/judges/templates/general.j2", "evaluation/judges/self_test.json",
                    "generation/answer_in_language.json", "demo/pool/en.jsonl",
-                   "bundled/encoder/1_Normalize/config.json", "templates/curated_card.md.j2"):  # fmt: skip
+                   "models/bundled/encoder/1_Normalize/config.json", "hub/templates/curated_card.md.j2"):  # fmt: skip
         assert f"hf_mlalign/{needed}" in names
     environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
     code = """
 import hf_mlalign; print(hf_mlalign.__file__)
-from hf_mlalign.demo import load_demo_pool
+from hf_mlalign.cli.demo import load_demo_pool
 from hf_mlalign.launch.configs import config_path
 assert config_path("multi_gpu").is_file()
 load_demo_pool(["en", "de"]).to_json("pool.jsonl")
 assert hf_mlalign.CMAlignPreferenceBuilder().build(load_demo_pool(["en", "de"]))
-from hf_mlalign.cli import main; main()
+from hf_mlalign.cli.app import main; main()
 """
     arguments = ["curate", "pool.jsonl", "--column-mapping", "prompt=instruction,response=response", "-o", "out"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, env=environment,
@@ -129,7 +129,7 @@ from hf_mlalign.cli import main; main()
     assert (tmp_path / "out" / "README.md").is_file()
     code = """
 import evaluate, hf_mlalign
-from hf_mlalign.evaluation.loading import install_metrics, metric_names, metrics_folder
+from hf_mlalign.evaluation.metrics.loading import install_metrics, metric_names, metrics_folder
 assert str(metrics_folder()).startswith(hf_mlalign.__file__.removesuffix("__init__.py"))
 install_metrics()
 for name in metric_names():

@@ -12,9 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign.arrays import as_array, as_codes, as_vectors, one_blas_thread, unit_rows
-from hf_mlalign.errors import DataError
-from hf_mlalign.sequences import check_list, check_whole
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.validation import (
+    as_array,
+    as_codes,
+    as_vectors,
+    check_list,
+    check_whole,
+    one_blas_thread,
+    unit_rows,
+)
 
 BLOCK = 2048
 MEAN_ROWS = 4_000

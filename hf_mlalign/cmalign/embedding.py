@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_mlalign.answers.extract import answer_spans
-from hf_mlalign.arrays import unit_rows
-from hf_mlalign.kept import in_blocks
+from hf_mlalign.core.block_cache import cached_blocks
+from hf_mlalign.core.validation import unit_rows
+from hf_mlalign.data.answers.extract import answer_spans
 
 if TYPE_CHECKING:
-    from hf_mlalign.encoders import Encoder
+    from hf_mlalign.models.encoder import Encoder
 
 
 MAX_SPAN = 200
@@ -51,4 +51,4 @@ def _encoded(encoder: Encoder, texts: list[str], folder: Path | None) -> np.ndar
         return np.asarray(encoder.encode(texts), np.float32)
     blocks = [slice(start, start + KEPT_TEXTS) for start in range(0, len(texts), KEPT_TEXTS)]
     out = np.empty((len(texts), encoder.dimension), np.float32)
-    return in_blocks(blocks, lambda block: encoder.encode(texts[block]), out, folder, ("vectors", content, texts))
+    return cached_blocks(blocks, lambda block: encoder.encode(texts[block]), out, folder, ("vectors", content, texts))

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hf_mlalign.arrow import arrow_column, is_list, is_messages, is_text, last_contents
-from hf_mlalign.errors import DataError, listed
-from hf_mlalign.sequences import check_whole
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.validation import check_whole
+from hf_mlalign.data.arrow import arrow_column, is_list, is_messages, is_text, last_contents
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -112,7 +112,7 @@ def lint_preferences(ds: Dataset | DatasetDict, *, sample: int = LANGUAGE_SAMPLE
     found: list[Finding] = []
     read: list[_Split] = []
     for name, part in splits.items():
-        split = _read(part, name)
+        split = _read_split(part, name)
         if isinstance(split, Finding):
             found.append(split)
             continue
@@ -125,7 +125,7 @@ def lint_preferences(ds: Dataset | DatasetDict, *, sample: int = LANGUAGE_SAMPLE
     return Findings(sorted(found, key=lambda f: (SEVERITIES.index(f.severity), -f.count, f.code)))
 
 
-def _read(ds: Any, name: str) -> _Split | Finding:
+def _read_split(ds: Any, name: str) -> _Split | Finding:
     import datasets
 
     if not isinstance(ds, datasets.Dataset):
@@ -308,7 +308,7 @@ def _languages(split: _Split, sample: int, seed: int) -> None:
     split.add("language-shortcut", "warning", differ, "Chosen and rejected are in different languages: a model can "
               "learn the language instead of the content. Use require_language.", len(rows))  # fmt: skip
     if split.languages is not None:
-        from hf_mlalign.languages import normalise
+        from hf_mlalign.data.languages import normalise
 
         want = np.asarray([normalise(str(name)) for name in split.languages[rows]], dtype=object)
         known = np.isin(want.astype(str), list(_known(split)))
@@ -318,8 +318,8 @@ def _languages(split: _Split, sample: int, seed: int) -> None:
 
 
 def _known(split: _Split) -> Sequence[str]:
-    from hf_mlalign.cmalign.guards import identifiable
-    from hf_mlalign.languages import LanguageIdentifier, normalise
+    from hf_mlalign.cmalign.filters import identifiable
+    from hf_mlalign.data.languages import LanguageIdentifier, normalise
 
     if split.languages is None:
         return LanguageIdentifier.DEFAULT
@@ -328,7 +328,7 @@ def _known(split: _Split) -> Sequence[str]:
 
 
 def _identify(split: _Split, values: pa.Array, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from hf_mlalign.cmalign.guards import identifier
+    from hf_mlalign.cmalign.filters import identifier
 
     texts = values.take(pa.array(rows)).to_pylist()
     enough = [text if text and sum(c.isalpha() for c in text[:200]) >= 20 else None for text in texts]

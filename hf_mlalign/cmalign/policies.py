@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hf_mlalign.arrays import as_codes, as_numbers
-from hf_mlalign.errors import DataError, listed
-from hf_mlalign.sequences import shown
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.validation import as_codes, as_numbers, shown
 
 CELLS = 2**22
 """Largest number of array cells a block of groups may take."""

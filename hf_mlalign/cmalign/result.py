@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_mlalign.cmalign.guards import MEANINGS, PAIR_GUARDS, SAMPLE_GUARDS, Counts
+from hf_mlalign.cmalign.filters import MEANINGS, PAIR_GUARDS, SAMPLE_GUARDS, Counts
 from hf_mlalign.cmalign.samples import Samples
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import numpy as np
 
 from hf_mlalign.cmalign.consistency import agreement, cross_consistency, self_consistency
 from hf_mlalign.cmalign.samples import Samples
-from hf_mlalign.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, listed
 
 
 @runtime_checkable
@@ -58,7 +58,7 @@ def load_reward(reward: str | Reward | Callable, **options: Any) -> Reward:
     """
     if isinstance(reward, str):
         if reward in ("translation", "implicit", "hidden_state"):
-            import hf_mlalign.cmalign.rewards_models  # noqa: F401  (registers the three)
+            import hf_mlalign.cmalign.model_rewards  # noqa: F401  (registers the three)
         if reward not in REWARDS:
             known = sorted({*REWARDS, "translation", "implicit", "hidden_state"})
             raise DataError(f"reward: unknown {reward!r}. Known: {listed(known)}; or pass your own function.")

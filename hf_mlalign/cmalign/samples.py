@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hf_mlalign.answers.extract import answer_codes, extract_answers
-from hf_mlalign.arrays import as_table, finite_vectors
-from hf_mlalign.arrow import (
+from hf_mlalign.cmalign.consistency import language_means
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.validation import as_table, finite_vectors
+from hf_mlalign.data.answers.extract import answer_codes, extract_answers
+from hf_mlalign.data.arrow import (
     arrow_column,
-    choose_column,
     codes_of,
     flatten_lists,
     is_list,
@@ -25,8 +26,7 @@ from hf_mlalign.arrow import (
     matrix,
     named_column,
 )
-from hf_mlalign.cmalign.consistency import language_means
-from hf_mlalign.errors import DataError, listed
+from hf_mlalign.data.roles import choose_column
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -11,16 +11,35 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 
-from hf_mlalign.cmalign.preference_columns import check_preferences, margin_mean
+from hf_mlalign._version import TESTED, installed_version
+from hf_mlalign.cmalign.checks import check_preferences, margin_mean
 from hf_mlalign.cmalign.trainer_config import CMAlignConfig
-from hf_mlalign.errors import DataError
-from hf_mlalign.private_parts import explained, require, unexpected
+from hf_mlalign.core.errors import DataError
 
-with explained("cmalign.trainer"):
+
+def changed_trl(found: str) -> DataError:
+    """The error for a version of TRL whose trainer differs from the one that `CMAlignTrainer` builds on."""
+    return DataError(
+        f"trl {installed_version('trl')} differs from what CMAlignTrainer builds on: {found}. Install a tested "
+        f'version: pip install "trl=={TESTED["trl"][1]}".'
+    )
+
+
+try:
     from accelerate.utils import is_peft_model
     from trl import DPOTrainer
     from trl.trainer.dpo_trainer import DataCollatorForPreference
     from trl.trainer.utils import get_config_model_id, global_then_local_main_first, pad
+except (ImportError, AttributeError) as error:
+    raise changed_trl(str(error)) from error
+
+OVERRIDDEN = {
+    "_compute_loss": ["self", "model", "inputs", "return_outputs"],
+    "_prepare_dataset": ["self", "dataset", "processing_class", "args", "dataset_name"],
+    "_set_signature_columns_if_needed": ["self"],
+    "compute_ref_log_probs": ["self", "model", "inputs"],
+}
+"""Methods of `trl.DPOTrainer` that `CMAlignTrainer` overrides, and their parameters."""
 
 ADDED = ("reference_ids", "reference_start", "language_code", "pair_weight")
 """Columns `CMAlignTrainer` adds to a tokenised dataset."""
@@ -80,7 +99,10 @@ class CMAlignTrainer(DPOTrainer):
     _name = "CM-Align"
 
     def __init__(self, model, ref_model=None, args: CMAlignConfig | None = None, data_collator=None, **kwargs):
-        require(where="cmalign.trainer")
+        for name, expected in OVERRIDDEN.items():
+            method = vars(DPOTrainer).get(name)
+            if method is None or list(inspect.signature(method).parameters) != expected:
+                raise changed_trl(f"DPOTrainer.{name}({', '.join(expected[1:])}) was expected, found {method}")
         if args is None:
             name = model if isinstance(model, str) else get_config_model_id(model.config)
             args = CMAlignConfig(f"{name.split('/')[-1]}-CM-Align")
@@ -191,13 +213,13 @@ class CMAlignTrainer(DPOTrainer):
         if self.args.consistency_weight:
             states = record["states"]
             if states is None or states.dim() != 3 or len(states) != rows or states.shape[1] < length:
-                raise unexpected("trl.DPOTrainer._compute_loss", "no call of the backbone on the batch of pairs")
+                raise changed_trl("no call of the backbone on the batch of pairs")
             if record["grad"] != torch.is_grad_enabled():
-                raise unexpected("trl.DPOTrainer._compute_loss", "the reference model called before the policy")
+                raise changed_trl("the reference model called before the policy")
         if self.args.weight_by_margin:
             found, wanted = record["log_probs"], 1 if self.precompute_ref_logps else 2
             if len(found) != wanted or any(each is None or len(each) != rows for each in found):
-                raise unexpected("trl.DPOTrainer._compute_loss", "other log-probabilities than those of both models")
+                raise changed_trl("other log-probabilities than those of both models")
 
     def _causal_lm(self) -> torch.nn.Module:
         model = self.accelerator.unwrap_model(self.model)
@@ -283,7 +305,7 @@ class CMAlignTrainer(DPOTrainer):
         share = sum(w for name, w in zip(self.loss_types, self.loss_weights, strict=True) if name == "sigmoid")
         if not self._formula_checked and len(self.loss_types) == 1 and not self.aux_loss_enabled:
             if not torch.allclose(share * losses.detach().mean().to(loss), loss, rtol=FORMULA_TOLERANCE, atol=1e-3):
-                raise unexpected("trl.DPOTrainer._compute_loss", "another formula of the sigmoid loss")
+                raise changed_trl("another formula of the sigmoid loss")
             self._formula_checked = True
         return share * ((weight - 1) * losses).mean()
 

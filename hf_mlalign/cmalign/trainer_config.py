@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from trl import DPOConfig
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 
 
 @dataclass

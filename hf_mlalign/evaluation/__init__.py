@@ -3,12 +3,12 @@
 from importlib import import_module
 
 _LAZY = {
-    "crosslingual_consistency": "hf_mlalign.evaluation.consistency",
-    "load_metric": "hf_mlalign.evaluation.loading",
-    "selection_diversity": "hf_mlalign.evaluation.diversity",
-    "winrate_leaderboard": "hf_mlalign.evaluation.leaderboard",
+    "crosslingual_consistency": "hf_mlalign.evaluation.metrics.consistency",
+    "load_metric": "hf_mlalign.evaluation.metrics.loading",
+    "selection_diversity": "hf_mlalign.evaluation.metrics.diversity",
+    "winrate_leaderboard": "hf_mlalign.evaluation.metrics.leaderboard",
 }
-"""`winrate` is not among them: it is the name of its module, `hf_mlalign.evaluation.winrate.winrate`."""
+"""`winrate` is not among them: it is the name of its module, `hf_mlalign.evaluation.metrics.winrate.winrate`."""
 
 __all__ = list(_LAZY)
 

@@ -10,10 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from hf_mlalign.arrow import assign_columns
-from hf_mlalign.columns import clean_text
-from hf_mlalign.errors import DataError
-from hf_mlalign.languages import check_languages, language_name
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.data.languages import check_languages, language_name
+from hf_mlalign.data.layouts import clean_text
+from hf_mlalign.data.roles import assign_columns
 
 if TYPE_CHECKING:
     from datasets import Dataset

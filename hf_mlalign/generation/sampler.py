@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.cards import data_configs, front_matter
-from hf_mlalign.errors import DataError, listed
-from hf_mlalign.files import check_writable, publish, write_whole
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.files import check_writable, commit, write_atomic
 from hf_mlalign.generation.requests import Backend, PromptTable, Request, Settings, build_requests, read_prompts
 from hf_mlalign.generation.store import AnswerStore
-from hf_mlalign.runs import RunRecord, identify, plain, write_record
+from hf_mlalign.hub.card import data_configs, front_matter
+from hf_mlalign.hub.run_record import RunRecord, describe_source, to_json, write_record
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -91,7 +91,7 @@ class ResponseSampler:
                 (`sampling.json`), and at the end the table (`data/samples.parquet`), a card and `run.json`. After a
                 kill, the same call asks only for what is missing. `None`: nothing is written.
             column_mapping: your column → prompt_id, language or prompt.
-            source: where `ds` comes from, for the record, see `hf_mlalign.runs.identify`.
+            source: where `ds` comes from, for the record, see `hf_mlalign.hub.run_record.describe_source`.
         Returns:
             One row an answer, in the order of `ds`: prompt_id, language (ISO 639-1), prompt (as given), sample
             (0 … n−1, int32), response, finish_reason ("stop", "length", …), model.
@@ -102,11 +102,11 @@ class ResponseSampler:
         table = read_prompts(ds, column_mapping)
         requests = build_requests(table, self.n, self.seed, self.system_prompt, self.answer_in_language)
         store = AnswerStore(output, self.parameters)
-        record = RunRecord(command="sample", parameters=plain({**self.parameters, "n": self.n}))
-        record.source = plain(source or identify(ds))
+        record = RunRecord(command="sample", parameters=to_json({**self.parameters, "n": self.n}))
+        record.source = to_json(source or describe_source(ds))
         with store.open():
             missing = sum(not store.has(request) for request in requests)
-            failures = draw_missing(
+            failures = run_missing(
                 self.backend, self.settings, store, requests, "Sampling", "answer", progress=self.progress
             )
             if failures and not self.allow_missing:
@@ -119,7 +119,7 @@ class ResponseSampler:
         return samples
 
 
-def draw_missing(
+def run_missing(
     backend: Backend,
     settings: Settings,
     store: AnswerStore,
@@ -179,7 +179,7 @@ def sample(
     """Sample answers to the prompts of a file, folder or Hub dataset (the command `hf-mlalign sample`).
 
     Args:
-        source, split, config: see `hf_mlalign.sources.load_source`.
+        source, split, config: see `hf_mlalign.data.sources.load_source`.
         output: see `ResponseSampler.sample`.
         model: causal LM to load, or, with `base_url`, the name the server knows the model by.
         base_url: OpenAI-compatible server, up to and with "/v1".
@@ -190,7 +190,7 @@ def sample(
         batch_size, device, continuous_batching: see `TransformersBackend`.
         **options: see `ResponseSampler`.
     """
-    from hf_mlalign.sources import load_source
+    from hf_mlalign.data.sources import load_source
 
     backend = load_backend(
         model, base_url, api_key=api_key, concurrency=concurrency, timeout=timeout, batch_size=batch_size,
@@ -200,12 +200,12 @@ def sample(
     check_writable(Path(output))
     ds = _chosen(load_source(source, split, config), column_mapping, languages, limit)
     return sampler.sample(
-        ds, output, column_mapping=column_mapping, source=identify(source, split=split, config=config)
+        ds, output, column_mapping=column_mapping, source=describe_source(source, split=split, config=config)
     )
 
 
 def _chosen(ds: Dataset, column_mapping, languages: Sequence[str] | None, limit: int | None) -> Dataset:
-    from hf_mlalign.languages import check_languages
+    from hf_mlalign.data.languages import check_languages
 
     if languages is None and limit is None:
         return ds
@@ -240,8 +240,8 @@ def load_backend(
         concurrency, timeout: see `ServerBackend`.
         **local: options of `TransformersBackend`.
     """
-    from hf_mlalign.generation.local import TransformersBackend
-    from hf_mlalign.generation.server import ServerBackend
+    from hf_mlalign.generation.server_backend import ServerBackend
+    from hf_mlalign.generation.transformers_backend import TransformersBackend
 
     if model is None or model == "":
         raise DataError("model: name a causal LM, or with base_url the model the server serves.")
@@ -293,8 +293,8 @@ def _save(folder: Path, samples: Dataset, parameters: Mapping[str, Any]) -> None
     (folder / "data").mkdir(exist_ok=True)
     partial = folder / ".samples.parquet.partial"
     samples.to_parquet(str(partial))
-    publish(partial, folder / "data" / "samples.parquet")
-    write_whole(folder / "README.md", _card(folder, samples, parameters))
+    commit(partial, folder / "data" / "samples.parquet")
+    write_atomic(folder / "README.md", _card(folder, samples, parameters))
 
 
 def _record(
@@ -309,7 +309,7 @@ def _record(
     }  # fmt: skip
     record.state, record.finished = "finished", datetime.now(UTC)
     record.seconds = {"sample": round((record.finished - record.started).total_seconds(), 3)}
-    record.results = plain({"per_language": table, "drawn": missing - len(failures)})
+    record.results = to_json({"per_language": table, "drawn": missing - len(failures)})
     write_record(folder, record)
 
 

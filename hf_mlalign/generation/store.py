@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hf_mlalign.columns import clean_text
-from hf_mlalign.errors import DataError
-from hf_mlalign.files import LOCK, keep_parameters, lock, names_in
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.files import LOCK, list_names, lock, pin_parameters
+from hf_mlalign.data.layouts import clean_text
 from hf_mlalign.generation.requests import COUNTS, Answer, Key, Request
 
 RECORD = "sampling.json"
@@ -49,7 +49,7 @@ class AnswerStore:
             yield self
             return
         with lock(self.folder):
-            keep_parameters(
+            pin_parameters(
                 self.folder / RECORD, self.parameters, "answers drawn with other parameters",
                 "Use the same parameters or another folder; answers of two settings are not mixed.",
             )  # fmt: skip
@@ -93,7 +93,7 @@ class AnswerStore:
             self.answers[request.key], self._digests[request.key] = answer, request.digest
 
     def _check_folder(self) -> None:
-        others = names_in(self.folder)
+        others = list_names(self.folder)
         if others - {LOCK, f".{RECORD}.partial"} and RECORD not in others:
             raise DataError(f"output: {str(self.folder)!r} is not empty and holds no samples. Name another folder.")
 

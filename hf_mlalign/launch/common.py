@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_mlalign.errors import DataError, listed, printable
-from hf_mlalign.faults import known
-from hf_mlalign.runs import RunRecord, identify, plain, write_record
-from hf_mlalign.weights import from_pretrained, refuse_pickles, safe_options
+from hf_mlalign.core.errors import DataError, listed, printable
+from hf_mlalign.core.system_errors import known
+from hf_mlalign.hub.run_record import RunRecord, describe_source, to_json, write_record
+from hf_mlalign.models.loading import from_pretrained, refuse_pickles, safe_options
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,7 +34,7 @@ class DataArguments:
     """What to train on and what to evaluate on.
 
     Args:
-        dataset: a file, a folder or a Hub dataset, see `hf_mlalign.sources.load_source`.
+        dataset: a file, a folder or a Hub dataset, see `hf_mlalign.data.sources.load_source`.
         dataset_config: its configuration.
         dataset_train_split: its split to train on.
         dataset_test_split: its split to evaluate on.
@@ -62,15 +62,6 @@ class DataArguments:
             raise DataError("eval_prompts and dataset_test_split: give one of them.")
 
 
-def check_world_size(wanted: int | None, running: int) -> None:
-    """DataError if other than `wanted` processes are running."""
-    if wanted is not None and wanted != running:
-        raise DataError(
-            f"world_size: {wanted} processes were asked for, {running} are running. Launch with accelerate's "
-            "--num_processes and a config of hf_mlalign.launch.configs (MULTI_CPU starts a single process)."
-        )
-
-
 def load_data(
     data: DataArguments, seed: int, kind: str = "preference pairs", read: Callable[[Dataset], Dataset] | None = None
 ) -> tuple[Dataset, Dataset | dict[str, Dataset] | None]:
@@ -80,7 +71,7 @@ def load_data(
         kind: what the dataset should hold, for the message where none is named.
         read: turns what is in the file into rows to train on.
     """
-    from hf_mlalign.sources import load_source
+    from hf_mlalign.data.sources import load_source
 
     read = read or (lambda ds: ds)
 
@@ -135,7 +126,7 @@ def _languages(ds: Dataset) -> np.ndarray:
 
 def only_languages(ds: Dataset, wanted: Sequence[str]) -> Dataset:
     """The rows in these languages (ISO 639-1 codes or English names); DataError if one has none."""
-    from hf_mlalign.languages import check_languages
+    from hf_mlalign.data.languages import check_languages
 
     if "language" not in ds.column_names:
         raise DataError(f"languages: no column language among {listed(ds.column_names)}.")
@@ -253,13 +244,13 @@ def recorded(
     folder.mkdir(parents=True, exist_ok=True)
     given = {**trainer.args.to_dict(), **vars(script), "model": vars(model)}
     options = {name: value for name, value in given.items() if name not in ("dataset", "output_dir", "logging_dir")}
-    source = identify(script.dataset, config=script.dataset_config, split=script.dataset_train_split)
-    record = RunRecord(command=command, parameters=plain(options), source=source, results=plain(described or {}))
+    source = describe_source(script.dataset, config=script.dataset_config, split=script.dataset_train_split)
+    record = RunRecord(command=command, parameters=to_json(options), source=source, results=to_json(described or {}))
     write_record(folder, record)
     yield
     record.state, record.finished = "finished", datetime.now(UTC)
     record.seconds = {"train": round((record.finished - record.started).total_seconds(), 3)}
-    record.results |= plain({"steps": trainer.state.global_step, "per_language": evaluated_by_language(trainer)})
+    record.results |= to_json({"steps": trainer.state.global_step, "per_language": evaluated_by_language(trainer)})
     write_record(folder, record)
 
 

@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.processes import check_world_size
 from hf_mlalign.launch.common import (
     DataArguments,
     check_evaluation,
-    check_world_size,
     checkpoint_of,
     finish,
     load_data,
@@ -35,7 +35,7 @@ from hf_mlalign.launch.common import (
     run_script,
     train_and_save,
 )
-from hf_mlalign.launch.sft_lora import lora_config
+from hf_mlalign.launch.lora import lora_config
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.processes import check_world_size
 from hf_mlalign.launch.common import (
     DataArguments,
     check_evaluation,
-    check_world_size,
     checkpoint_of,
     finish,
     load_data,
@@ -35,10 +35,10 @@ from hf_mlalign.launch.common import (
     run_script,
     train_and_save,
 )
-from hf_mlalign.launch.sft_lora import lora_config, merge_adapter
-from hf_mlalign.launch.sft_packing import check_packing
-from hf_mlalign.launch.sft_recipes import QUESTION_TRANSLATION, accumulation, given_options, recipe_defaults
-from hf_mlalign.launch.sft_rows import to_training_rows
+from hf_mlalign.launch.lora import lora_config, merge_adapter
+from hf_mlalign.launch.packing import check_packing
+from hf_mlalign.launch.recipes import QUESTION_TRANSLATION, accumulation, given_options, recipe_defaults
+from hf_mlalign.launch.rows import to_training_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.encoders import BUNDLED
-from hf_mlalign.errors import DataError, listed
-from hf_mlalign.mdaq.quality import QualityScorer
-from hf_mlalign.mdaq.quality_pairs import check_triplets, evaluate_pairs, has_text, pairs_table
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.mdaq.quality.accuracy import check_triplets, evaluate_pairs, has_text, pairs_table
+from hf_mlalign.mdaq.quality.scorer import QualityScorer
+from hf_mlalign.models.encoder import BUNDLED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ def _method(config: QSMConfig, scorer: QualityScorer) -> str:
 
 
 def _train_head(config: QSMConfig, scorer: QualityScorer, training: pd.DataFrame) -> QualityScorer:
-    from hf_mlalign.mdaq.quality_training import HeadTraining
+    from hf_mlalign.mdaq.quality.training import HeadTraining
 
     settings = HeadTraining(epsilon=config.epsilon, seed=config.seed)
     given = {"epochs": config.epochs and int(config.epochs), "lr": config.lr, "batch_size": config.batch_size}
@@ -132,7 +132,7 @@ def _train_head(config: QSMConfig, scorer: QualityScorer, training: pd.DataFrame
 
 
 def _finetune(config: QSMConfig, training: pd.DataFrame) -> QualityScorer:
-    from hf_mlalign.mdaq.quality_finetuning import finetune
+    from hf_mlalign.mdaq.quality.finetuning import finetune
 
     given = {"epochs": config.epochs, "lr": config.lr, "batch_size": config.batch_size}
     folder = finetune(
@@ -216,7 +216,7 @@ use. No row of the data is part of the model's files.
 
 def sanity_checks(scorer: QualityScorer, pairs: pd.DataFrame, seed: int = 0) -> dict[str, float]:
     """How often a held-out revised response scores above a bad response of five kinds, in [0, 1]."""
-    from hf_mlalign.mdaq.quality_training import broken_responses
+    from hf_mlalign.mdaq.quality.training import broken_responses
 
     held = pairs[pairs["held_out"]].reset_index(drop=True)
     held = held.sample(frac=1, random_state=seed).sort_values("language", kind="stable").reset_index(drop=True)

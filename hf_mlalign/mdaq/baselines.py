@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign.arrays import as_numbers, as_table, one_blas_thread, unit_rows
-from hf_mlalign.errors import DataError
-from hf_mlalign.sequences import check_share, check_whole, shown
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.validation import as_numbers, as_table, check_share, check_whole, one_blas_thread, shown, unit_rows
 
 BLOCK = 1024
 LARGEST = float(np.finfo(np.float32).max)
@@ -55,7 +54,7 @@ def car_clusters(embeddings: Any, seed: int = 0, variance: float = 0.95, n_clust
 
     embeddings: (n, d) finite numbers. Returns (n,) int32 labels.
     """
-    from hf_mlalign.clustering import cluster
+    from hf_mlalign.models.clustering import cluster
 
     reduced = principal_components(embeddings, variance)
     k = max(1, math.isqrt(len(reduced) // 2)) if n_clusters is None else n_clusters

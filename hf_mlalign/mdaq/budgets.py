@@ -6,7 +6,7 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
-from hf_mlalign.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, listed
 
 PAPER_RATIO = (6000, 1000)
 MODES = ("each", "total", "proportional")

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_mlalign.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.hub.card import front_matter
 from hf_mlalign.mdaq.selector import MDaQSelector, SelectionResult
 
 if TYPE_CHECKING:
     import pandas as pd
     from datasets import Dataset
     from matplotlib.figure import Figure
+
 
 SIZES = (1000, 2000, 5000, 10_000, 20_000, 52_000)
 """Rows a language (*ours*; 1K and 52K: *paper*)."""
@@ -83,8 +85,7 @@ class NestedSubsets:
             files.setdefault(language, []).append(str(path.relative_to(folder)))
 
     def _write_card(self, folder: Path, configs: list[dict[str, Any]]) -> None:
-        from hf_mlalign.cards import data_configs
-        from hf_mlalign.mdaq.cards import scaling_card
+        from hf_mlalign.hub.card import data_configs
 
         (folder / "README.md").write_text(scaling_card(data_configs(folder, configs), self.counts()), encoding="utf-8")
 
@@ -238,3 +239,22 @@ def scale_curve(results: pd.DataFrame | Iterable[Mapping[str, Any]]) -> ScaleCur
     keep = [c for c in (*RESULT_COLUMNS, "standard_error") if c in table.columns]
     merged = pd.concat([table[keep], macro.assign(language="macro")], ignore_index=True)
     return ScaleCurve(merged.sort_values(["method", "language", "size"], ignore_index=True))
+
+
+def scaling_card(configs: list[dict[str, Any]], counts: pd.DataFrame) -> str:
+    """README.md of a set of nested subsets: its configurations and how many rows each has."""
+    languages = [c for c in sorted(counts["language"].unique()) if c != "all"]
+    metadata = {"language": languages, "tags": ["hf_mlalign", "m-daq"], "configs": configs}
+    metadata = {key: value for key, value in metadata.items() if value}
+    pivot = counts.pivot_table(index=["method", "size"], columns="language", values="rows", aggfunc="sum")
+    heads = ["method", "size", *pivot.columns]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for index, row in zip(pivot.index, pivot.to_numpy()):
+        lines.append("| " + " | ".join(map(str, (*index, *row))) + " |")
+    table = "\n".join(lines)
+    return (
+        f"{front_matter(metadata)}\n# Nested subsets for a scale curve\n\n"
+        "Configuration `<method>-<size>` is the subset of that size a language; each holds all smaller ones of its\n"
+        "method. `<method>-<size>-<language>` is one language of it. Train one model on each, judge them, pass the\n"
+        f"win rates to `hf_mlalign.mdaq.scaling.scale_curve`.\n\n{table}\n"
+    )

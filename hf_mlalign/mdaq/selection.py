@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign.arrays import as_array
-from hf_mlalign.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.validation import as_array, check_whole
 from hf_mlalign.mdaq import baselines
 from hf_mlalign.mdaq.baselines import as_budget, as_scores, score_order
-from hf_mlalign.sequences import check_whole
 
 QUALITY, DIVERSITY = "quality", "diversity"
 STREAM_ROWS = 2**18

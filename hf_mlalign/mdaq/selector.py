@@ -8,19 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_mlalign._version import __version__
-from hf_mlalign.arrow import chunked_column, language_codes, matrix, named_column
-from hf_mlalign.clustering import cluster_groups, group_rows
-from hf_mlalign.columns import LANGUAGE_COLUMNS, Schema, readable, recognise
-from hf_mlalign.errors import DataError, listed
-from hf_mlalign.half import Matrix, rounded
-from hf_mlalign.languages import check_languages
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.validation import as_list
+from hf_mlalign.data.arrow import (
+    add_columns,
+    chunked_column,
+    clean_clusters,
+    language_codes,
+    matrix,
+    named_column,
+    numbers,
+)
+from hf_mlalign.data.languages import check_languages
+from hf_mlalign.data.layouts import LANGUAGE_COLUMNS, Layout, readable, recognise_layout
+from hf_mlalign.data.roles import check_dataset
 from hf_mlalign.mdaq.baselines import as_scores
 from hf_mlalign.mdaq.budgets import allocate
 from hf_mlalign.mdaq.result import ALL, SelectionResult
+from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer, NullableFloats
 from hf_mlalign.mdaq.selection import METHODS, Pool, select
-from hf_mlalign.mdaq.tables import add_columns, check_dataset, clean_clusters, numbers
-from hf_mlalign.mdaq.transforms import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer, NullableFloats
-from hf_mlalign.sequences import as_list
+from hf_mlalign.models.clustering import cluster_groups, group_rows
+from hf_mlalign.models.float16 import Matrix, rounded
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -52,7 +60,7 @@ class MDaQSelector:
         max_points_per_centroid: rows a cluster that k-means is trained on, drawn with the seed, where a language has
             more; all are assigned afterwards (64, *ours*; see docs/scale.md).
         model, encoder: Quality Scoring Model, and encoder for the clusters, see `MDaQScorer`.
-        column_mapping: see `hf_mlalign.columns.recognise`; the language column may be mapped too.
+        column_mapping: see `hf_mlalign.data.layouts.recognise_layout`; the language column may be mapped too.
         languages: keep only these; rows of other languages are never selected and counted in the notes.
         seed: of k-means and of random selection (0).
         fill: top up by quality where too few uncovered clusters exist (`False`, *paper*).
@@ -323,11 +331,11 @@ class MDaQSelector:
         vectors = EMBEDDING_COLUMN in has or ("embeddings" not in needs and CLUSTER_COLUMN in has)
         return SCORE_COLUMN not in has or not vectors
 
-    def _schema(self, ds: Dataset) -> Schema:
-        schema = recognise(ds.column_names, self.column_mapping)
+    def _schema(self, ds: Dataset) -> Layout:
+        schema = recognise_layout(ds.column_names, self.column_mapping)
         return schema
 
-    def _with_scores(self, ds: Dataset, schema: Schema) -> Dataset:
+    def _with_scores(self, ds: Dataset, schema: Layout) -> Dataset:
         scorer = MDaQScorer(self.model, schema.mapping, embeddings=True, encoder=self.encoder)
         texts = readable(ds.select_columns(list(schema.text_columns)), schema)
         scored = texts.map(
@@ -342,7 +350,7 @@ class MDaQSelector:
         kept = [c for c in (SCORE_COLUMN, EMBEDDING_COLUMN, CLUSTER_COLUMN) if c in ds.column_names]
         return add_columns(scored, {c: chunked_column(ds, c) for c in kept})
 
-    def read_lengths(self, ds: Dataset, schema: Schema | None) -> np.ndarray | None:
+    def read_lengths(self, ds: Dataset, schema: Layout | None) -> np.ndarray | None:
         """Response lengths in characters, (n,) int64, if the method needs them."""
         if schema is None or "lengths" not in METHODS[self.method].needs:
             return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hf_mlalign.report.registry import Chart, Example, Examples, Facts, Numbers, Part, section
+from hf_mlalign.report.registry import Chart, Example, Examples, Facts, Numbers, ReportedRun, section
 
-__all__ = ["Chart", "Example", "Examples", "Facts", "Numbers", "Part", "section", "write_report"]
+__all__ = ["Chart", "Example", "Examples", "Facts", "Numbers", "ReportedRun", "section", "write_report"]
 
 
 def write_report(run: str | Path, output: str | Path | None = None, *, source: Any = None, seed: int = 0) -> Path:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hf_mlalign.errors import DataError
-from hf_mlalign.report.registry import SECTIONS, Part
-from hf_mlalign.runs import RECORD, read_record
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.hub.run_record import RECORD, read_record
+from hf_mlalign.report.registry import SECTIONS, ReportedRun
 
 DEPTH = 3
 """Run folders are looked for so many levels down."""
@@ -19,7 +19,7 @@ TRAINING = ("curve.json", "trainer_state.json", "checkpoint-*/trainer_state.json
 JUDGED = ("judgements.parquet",)
 
 
-def find_parts(run: Path, source: Any, seed: int) -> list[tuple[Part, list[str]]]:
+def find_parts(run: Path, source: Any, seed: int) -> list[tuple[ReportedRun, list[str]]]:
     """The parts of a report in the order of the work, each with a sentence if its record cannot be read.
 
     Raises:
@@ -31,9 +31,9 @@ def find_parts(run: Path, source: Any, seed: int) -> list[tuple[Part, list[str]]
     for folder in _folders(run, DEPTH):
         name = folder.relative_to(run).as_posix() if folder != run else run.resolve().name
         try:
-            part, problems = Part(folder, name, read_record(folder), source, seed), []
+            part, problems = ReportedRun(folder, name, read_record(folder), source, seed), []
         except DataError as error:
-            part, problems = Part(folder, name, None, source, seed), [str(error)]
+            part, problems = ReportedRun(folder, name, None, source, seed), [str(error)]
         if part.record is not None or problems or any(section.fits(part) for section in SECTIONS):
             parts.append((part, problems))
     if not parts:
@@ -52,13 +52,13 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
             yield from _folders(path, depth - 1)
 
 
-def command_of(part: Part) -> str:
+def command_of(part: ReportedRun) -> str:
     """The command that wrote a part; by its files where there is no record; "" if they do not tell."""
     if part.record is not None:
         return part.record.command
     return "train" if part.files(*TRAINING) else "judge" if part.files(*JUDGED) else ""
 
 
-def _rank(part: Part) -> int:
+def _rank(part: ReportedRun) -> int:
     command = command_of(part)
     return ORDER.index(command) if command in ORDER else len(ORDER)

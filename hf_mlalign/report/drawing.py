@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hf_mlalign.spontaneous.lens_plots import COLOURS, MARKERS
+from hf_mlalign.spontaneous.lens.plots import COLOURS, MARKERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

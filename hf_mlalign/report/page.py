@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from hf_mlalign._version import versions
-from hf_mlalign.errors import DataError, printable
-from hf_mlalign.files import names_in, write_whole
-from hf_mlalign.languages import is_right_to_left, language_name, normalise
+from hf_mlalign.core.errors import DataError, printable
+from hf_mlalign.core.files import list_names, write_atomic
+from hf_mlalign.core.secrets import redacted
+from hf_mlalign.data.languages import is_right_to_left, language_name, normalise
 from hf_mlalign.report.collect import PAGE, command_of, find_parts
 from hf_mlalign.report.drawing import STYLE, save_png, to_svg
-from hf_mlalign.report.records import results_per_language
-from hf_mlalign.report.registry import SECTIONS, Block, Chart, Examples, Facts, Numbers, Part
+from hf_mlalign.report.registry import SECTIONS, Block, Chart, Examples, Facts, Numbers, ReportedRun
+from hf_mlalign.report.sections.records import results_per_language
 from hf_mlalign.report.tables import settings, shown
-from hf_mlalign.uploads import redacted
 
 FIGURES = "figures"
 BUILT_IN = ("curation", "cluster_map", "curation_examples", "pairs", "training", "judging", "scaling", "models")
@@ -33,7 +33,7 @@ TEXT = 1500
 class View:
     """A part as the template shows it."""
 
-    part: Part
+    part: ReportedRun
     key: str
     title: str
     facts: dict[str, str] = field(default_factory=dict)
@@ -53,22 +53,22 @@ def write_page(run: Path, output: Path | None, source: Any, seed: int) -> Path:
         old.unlink()
     views = [_view(part, problems, f"p{i}", output) for i, (part, problems) in enumerate(parts, 1)]
     text = _render(run.resolve().name, views)
-    write_whole(output / PAGE, text)
+    write_atomic(output / PAGE, text)
     return output / PAGE
 
 
-def _default_output(run: Path, parts: list[Part]) -> Path:
+def _default_output(run: Path, parts: list[ReportedRun]) -> Path:
     """A run's own folder is left as it is: its content is its identity for the commands that read it."""
     single = any(part.folder == run for part in parts)
     return run.resolve().with_name(f"{run.resolve().name}-report") if single else run / "report"
 
 
 def _check_output(output: Path) -> None:
-    if names_in(output) and not (output / PAGE).is_file():
+    if list_names(output) and not (output / PAGE).is_file():
         raise DataError(f"output: {str(output)!r} holds something else than a report. Name another folder.")
 
 
-def _view(part: Part, problems: list[str], key: str, output: Path) -> View:
+def _view(part: ReportedRun, problems: list[str], key: str, output: Path) -> View:
     """What all sections say about a part; a section that fails is named and the others go on."""
     import matplotlib
 
@@ -86,7 +86,7 @@ def _view(part: Part, problems: list[str], key: str, output: Path) -> View:
     return view
 
 
-def _sections(part: Part) -> list[tuple[str, Callable[[Part], Iterable[Block]]]]:
+def _sections(part: ReportedRun) -> list[tuple[str, Callable[[ReportedRun], Iterable[Block]]]]:
     own = [("Results by language", results_per_language)]
     fitting = [section for section in SECTIONS if section.fits(part)]
     fitting.sort(key=lambda section: not (section.show.__module__ or "").startswith(__package__))  # others' after ours
@@ -123,7 +123,7 @@ def _render(name: str, views: list[View]) -> str:
     import jinja2
     from markupsafe import Markup
 
-    loader = jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates")
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True, finalize=_text,
                                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     names = ("report_script.js.j2", "report_style.css.j2")

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     from matplotlib.figure import Figure
 
-    from hf_mlalign.runs import RunRecord
+    from hf_mlalign.hub.run_record import RunRecord
 
 
 @dataclass(frozen=True)
-class Part:
+class ReportedRun:
     """One folder that the report shows.
 
     Attributes:
@@ -91,7 +91,7 @@ class Examples:
     groups: dict[str, list[Example]]
 
 
-def read_parquet(part: Part, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_parquet(part: ReportedRun, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A Parquet file of a part, or those of `columns` that it has; DataError, naming it, where it is damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -111,12 +111,12 @@ Block = Facts | Numbers | Chart | Examples
 class Section:
     """See `section`."""
 
-    show: Callable[[Part], Iterable[Block]]
+    show: Callable[[ReportedRun], Iterable[Block]]
     title: str
     command: str | None = None
     files: Sequence[str] = field(default=())
 
-    def fits(self, part: Part) -> bool:
+    def fits(self, part: ReportedRun) -> bool:
         """Whether the part has what this section shows."""
         of_command = part.record is not None and part.record.command == self.command
         return of_command or bool(part.files(*self.files))
@@ -126,7 +126,8 @@ SECTIONS: list[Section] = []
 
 
 def section(title: str, *, command: str | None = None, files: Sequence[str] = ()) -> Callable[[Callable], Callable]:
-    """Register a function that turns a `Part` into blocks; in the page sections stand in the order of registration.
+    """Register a function that turns a `ReportedRun` into blocks; in the page sections stand in the order of
+    registration.
 
     Args:
         title: its heading, shown only if the function yields something.
@@ -134,7 +135,7 @@ def section(title: str, *, command: str | None = None, files: Sequence[str] = ()
         files: and for folders with a file that matches one of these patterns.
     """
 
-    def register(show: Callable[[Part], Iterable[Block]]) -> Callable[[Part], Iterable[Block]]:
+    def register(show: Callable[[ReportedRun], Iterable[Block]]) -> Callable[[ReportedRun], Iterable[Block]]:
         SECTIONS.append(Section(show, title, command, tuple(files)))
         return show
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.languages import language_name, normalise
+from hf_mlalign.data.languages import language_name, normalise
 
 if TYPE_CHECKING:
     import pandas as pd

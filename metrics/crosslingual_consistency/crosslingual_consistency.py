@@ -3,8 +3,8 @@
 import datasets
 import evaluate
 
-from hf_mlalign.evaluation.consistency import crosslingual_consistency
-from hf_mlalign.evaluation.optional_columns import OptionalColumns
+from hf_mlalign.evaluation.metrics.consistency import crosslingual_consistency
+from hf_mlalign.evaluation.metrics.optional_columns import OptionalColumns
 
 _DESCRIPTION = """
 Whether a model says the same in every language: agreement of final answers (Cohen's kappa for each pair of languages,
@@ -72,7 +72,7 @@ _CITATION = """
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class CrosslingualConsistency(OptionalColumns, evaluate.Metric):
-    """An `evaluate` module over `hf_mlalign.evaluation.consistency.crosslingual_consistency`."""
+    """An `evaluate` module over `hf_mlalign.evaluation.metrics.consistency.crosslingual_consistency`."""
 
     OPTIONAL = {"predictions": "", "answers": "", "prompts": ""}  # noqa: RUF012
     IDS = ("prompt_ids", "answers")

@@ -3,8 +3,8 @@
 import datasets
 import evaluate
 
-from hf_mlalign.evaluation.diversity import selection_diversity
-from hf_mlalign.evaluation.optional_columns import OptionalColumns
+from hf_mlalign.evaluation.metrics.diversity import selection_diversity
+from hf_mlalign.evaluation.metrics.optional_columns import OptionalColumns
 
 _DESCRIPTION = """
 How diverse a selection of texts is: Vendi score, distance to the nearest neighbour, near duplicates and, given the pool
@@ -57,7 +57,7 @@ _CITATION = """
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class SelectionDiversity(OptionalColumns, evaluate.Measurement):
-    """An `evaluate` module over `hf_mlalign.evaluation.diversity.selection_diversity`."""
+    """An `evaluate` module over `hf_mlalign.evaluation.metrics.diversity.selection_diversity`."""
 
     OPTIONAL = {"languages": ""}  # noqa: RUF012
 

@@ -4,8 +4,8 @@ import datasets
 import evaluate
 import numpy as np
 
-from hf_mlalign.evaluation.optional_columns import OptionalColumns
-from hf_mlalign.evaluation.winrate import winrate
+from hf_mlalign.evaluation.metrics.optional_columns import OptionalColumns
+from hf_mlalign.evaluation.metrics.winrate import winrate
 
 _DESCRIPTION = """
 How often a candidate is preferred to a baseline: rate with an interval (bootstrap over prompts), per language with
@@ -69,7 +69,7 @@ _OPTIONAL_NUMBERS = ("swapped_predictions", "candidate_lengths", "baseline_lengt
 
 @evaluate.utils.file_utils.add_start_docstrings(_DESCRIPTION, _KWARGS_DESCRIPTION)
 class Winrate(OptionalColumns, evaluate.Metric):
-    """An `evaluate` module over `hf_mlalign.evaluation.winrate.winrate`."""
+    """An `evaluate` module over `hf_mlalign.evaluation.metrics.winrate.winrate`."""
 
     OPTIONAL = {**dict.fromkeys(_OPTIONAL_NUMBERS, float("nan")), "languages": "", "prompt_ids": ""}  # noqa: RUF012
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_mlalign.cmalign.consistency import agreement, cross_consistency, language_means, self_consistency
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 
 
 def cosine(a, b):

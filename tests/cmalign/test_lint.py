@@ -4,7 +4,7 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from hf_mlalign.cmalign.lint import lint_preferences
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 
 GERMAN = "Das Museum öffnet um neun Uhr morgens und schließt spät am Abend, Nummer"
 OTHER = "Sie können das Museum von neun Uhr morgens bis zum Abend besuchen, Zahl"

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_mlalign.cmalign.policies import POLICIES, choose_pairs, register_policy
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 
 NAN = np.nan
 SCORES = np.array([0.1, 0.9, 0.6, NAN, 0.3, 0.7, 0.7, NAN])

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from hf_mlalign.answers.extract import extract_answers
-from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
-from hf_mlalign.encoders import BUNDLED
+from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder
+from hf_mlalign.data.answers.extract import extract_answers
+from hf_mlalign.models.encoder import BUNDLED
 
 pytestmark = [
     pytest.mark.real_data,

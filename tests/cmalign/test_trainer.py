@@ -12,7 +12,7 @@ from trl import DPOConfig, DPOTrainer
 
 from hf_mlalign.cmalign.trainer import CMAlignTrainer, DataCollatorForCMAlign, mean_states
 from hf_mlalign.cmalign.trainer_config import CMAlignConfig
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 from tests.cmalign.preference_rows import messages, preference_rows, quiet
 from tests.processes import run_group
 from tests.tiny_models import byte_tokenizer, tiny_gpt2, tiny_llama

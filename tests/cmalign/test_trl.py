@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
+from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder
 from tests.cmalign.conftest import table, vectors_of
 
 CHAT = (

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from hf_mlalign import private_parts
-from hf_mlalign.cli import app
-from hf_mlalign.errors import DataError
-from hf_mlalign.faults import explain
-from hf_mlalign.private_parts import PARTS, TESTED, ChangedPartsError, Part, changed, explained, require, suspects
+from hf_mlalign.cli.app import app
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.system_errors import explain
+from tests.compat import parts as private_parts
 from tests.compat import uses
+from tests.compat.parts import PARTS, TESTED, ChangedPartsError, Part, changed, explained, require, suspects
 
 REPO = Path(__file__).resolve().parents[2]
 FILES = [path for folder in ("hf_mlalign", "metrics", "dataset_scripts") for path in (REPO / folder).rglob("*.py")]
@@ -91,7 +91,7 @@ def test_the_search_finds_inner_modules(source, name):
 @pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
 def test_the_module_that_is_named_uses_the_part(part):
     """Or relies on the code that `mentions` describes, which it does not call itself."""
-    folder = REPO if part.where.startswith("metrics.") else REPO / "hf_mlalign"
+    folder = REPO if part.where.startswith(("metrics.", "dataset_scripts.")) else REPO / "hf_mlalign"
     text = (folder / f"{part.where.replace('.', '/')}.py").read_text(encoding="utf-8")
     assert part.name.rpartition(".")[2] in text or part.mentions
 
@@ -226,7 +226,7 @@ def test_parts_of_other_modules_do_not_stop_the_trainer(monkeypatch):
     monkeypatch.setattr(huggingface_hub.utils, "filter_repo_objects", lambda items: items)
     require(where="cmalign.trainer")
     with pytest.raises(ChangedPartsError, match="filter_repo_objects"):
-        require(where="uploads")
+        require(where="hub.upload")
 
 
 def test_an_import_that_fails_is_explained(monkeypatch):
@@ -236,7 +236,7 @@ def test_an_import_that_fails_is_explained(monkeypatch):
     told = pytest.raises(ImportError, match="global_then_local_main_first.* was expected, found nothing")
     with told, explained("cmalign.trainer"):
         from trl.trainer.utils import global_then_local_main_first  # noqa: F401
-    with pytest.raises(ImportError, match="no_such_package"), explained("uploads"):
+    with pytest.raises(ImportError, match="no_such_package"), explained("hub.upload"):
         import no_such_package  # noqa: F401
 
 
@@ -265,9 +265,9 @@ def test_env_prints_versions_and_the_outcome():
 def test_env_ends_with_1_where_something_changed(monkeypatch, capsys):
     import typer
 
-    from hf_mlalign.cli_env import env
+    from hf_mlalign.cli.env import env
 
-    gone = Part("datasets.Dataset._no_such_thing", "arrow", "nothing")
+    gone = Part("datasets.Dataset._no_such_thing", "data.arrow", "nothing")
     monkeypatch.setattr(private_parts, "PARTS", (gone,))
     with pytest.raises(typer.Exit) as stop:
         env()

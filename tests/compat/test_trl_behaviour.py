@@ -4,7 +4,7 @@ import pytest
 import torch
 from trl import DPOTrainer
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 from tests.cmalign.test_trainer import first_batch, trainer
 
 EXPECTED = r"trl\.DPOTrainer\._compute_loss\(model, inputs, return_outputs\) was expected, found "

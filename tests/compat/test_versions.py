@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from hf_mlalign.private_parts import TESTED
+from tests.compat.parts import TESTED
 
 REPO = Path(__file__).resolve().parents[2]
 IN_LOWEST = ("app", "ray", "train", "test")

@@ -9,9 +9,9 @@ import sys
 import datasets
 import pytest
 
-from hf_mlalign.dataset_recipes import BuildArguments
-from hf_mlalign.public_files import Record
-from hf_mlalign.runs import read_record
+from dataset_scripts.shared.public_files import Record
+from dataset_scripts.shared.recipes import BuildArguments
+from hf_mlalign.hub.run_record import read_record
 from tests.dataset_scripts.layouts import NAMES, SCRIPTS, arguments, dump, run, script, small, write
 
 LAYOUTS = [
@@ -196,7 +196,7 @@ def test_a_killed_build_goes_on(tmp_path):
 
 
 def test_prepared_rows_come_from_the_cache_unless_they_changed(tmp_path, monkeypatch):
-    from hf_mlalign import row_builder
+    from dataset_scripts.shared import building as row_builder
 
     prepared = []
     real = row_builder.RowBuilder._generate_examples

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 import typer
 
-from hf_mlalign.cli import app
+from hf_mlalign.cli.app import app
 from tests.test_docs import PAGES, name_of, text_of
 
 BLOCKS = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -6,26 +6,26 @@ import re
 import pytest
 from datasets import Dataset, load_dataset
 
-from hf_mlalign.cmalign.source import build_pairs_from_source
-from hf_mlalign.columns import LAYOUTS, recognise
-from hf_mlalign.curate import curate
-from hf_mlalign.demo import load_demo_pool
-from hf_mlalign.demo.alignment import tiny_causal_lm
-from hf_mlalign.evaluation.human_items import read_pairs
-from hf_mlalign.evaluation.human_store import JUDGEMENTS, JudgementStore
-from hf_mlalign.evaluation.judge_columns import read_answer_pairs
-from hf_mlalign.evaluation.judges import load_judge
-from hf_mlalign.evaluation.judging import judge_source
+from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign.cli.demo.tiny_dpo import tiny_causal_lm
+from hf_mlalign.cmalign.build import build_pairs_from_source
+from hf_mlalign.data.layouts import LAYOUTS, recognise_layout
+from hf_mlalign.evaluation.annotation.items import read_pairs
+from hf_mlalign.evaluation.annotation.store import JUDGEMENTS, JudgementStore
+from hf_mlalign.evaluation.judges.columns import read_answer_pairs
+from hf_mlalign.evaluation.judges.registry import load_judge
+from hf_mlalign.evaluation.judges.run import judge_source
 from hf_mlalign.generation.requests import Answer, read_prompts
 from hf_mlalign.generation.sampler import ResponseSampler
-from hf_mlalign.runs import RECORD, RunRecord
-from hf_mlalign.spontaneous.classification import evaluate_classification
-from hf_mlalign.spontaneous.classification_rows import read_questions
-from hf_mlalign.spontaneous.lens_table import read_parallel
-from hf_mlalign.spontaneous.questions import QuestionTranslationBuilder
-from hf_mlalign.spontaneous.questions_source import build_questions_from_source
-from hf_mlalign.spontaneous.tasks import load_task
-from tests.evaluation.human_studies import judge_all
+from hf_mlalign.hub.run_record import RECORD, RunRecord
+from hf_mlalign.mdaq.curation import curate
+from hf_mlalign.spontaneous.classification.evaluate import evaluate_classification
+from hf_mlalign.spontaneous.classification.rows import read_questions
+from hf_mlalign.spontaneous.classification.tasks import load_task
+from hf_mlalign.spontaneous.lens.parallel_prompts import read_parallel
+from hf_mlalign.spontaneous.questions.build import build_questions_from_source
+from hf_mlalign.spontaneous.questions.builder import QuestionTranslationBuilder
+from tests.evaluation.annotation.human_studies import judge_all
 from tests.test_docs import DOCS
 
 PAGE = (DOCS / "formats.md").read_text(encoding="utf-8")
@@ -60,7 +60,7 @@ def layouts() -> list[tuple[str, dict]]:
 def test_every_layout_is_shown_and_recognised():
     assert [name for name, _ in layouts()] == list(LAYOUTS)
     for name, shown in layouts():
-        schema = recognise(shown)
+        schema = recognise_layout(shown)
         assert schema.layout == name
         instruction, response = schema.read_row(shown)
         assert instruction
@@ -102,7 +102,7 @@ def curated(pool, tmp_path_factory):
 
 
 def test_scored_rows(pool, tmp_path):
-    from hf_mlalign.score import score
+    from hf_mlalign.mdaq.scoring import score
 
     source = pool.select_columns(["prompt", "response", "language"]).select(range(3))
     assert shape(score(source, tmp_path / "scored").dataset[0]) == shape(row("Scored rows"))
@@ -167,7 +167,7 @@ def test_judgements(tmp_path):
 
 
 def test_human_judgements(tmp_path):
-    from hf_mlalign.evaluation.human_study import Study
+    from hf_mlalign.evaluation.annotation.study import Study
 
     items = read_pairs(Dataset.from_list([row("Answers of two models")]))
     with JudgementStore(tmp_path / "j", {"seed": 0}).open() as store:

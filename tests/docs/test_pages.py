@@ -25,7 +25,7 @@ def test_tests_named_on_the_reliability_page_exist():
 
 
 def test_every_command_has_a_how_to():
-    from hf_mlalign.cli import app
+    from hf_mlalign.cli.app import app
 
     names = {command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands}
     names |= {group.name for group in app.registered_groups}

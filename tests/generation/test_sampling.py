@@ -16,8 +16,8 @@ from datasets import Dataset, load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_mlalign.errors import DataError
-from hf_mlalign.generation.local import TransformersBackend, chat_ids, draw_tokens
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.data.languages import MDAQ_LANGUAGES, SPONTANEOUS_LANGUAGES
 from hf_mlalign.generation.requests import (
     Answer,
     Request,
@@ -28,9 +28,9 @@ from hf_mlalign.generation.requests import (
     to_messages,
 )
 from hf_mlalign.generation.sampler import ResponseSampler, sample
-from hf_mlalign.generation.server import ServerBackend, retry_after
+from hf_mlalign.generation.server_backend import ServerBackend, retry_after
 from hf_mlalign.generation.store import AnswerStore
-from hf_mlalign.languages import MDAQ_LANGUAGES, SPONTANEOUS_LANGUAGES
+from hf_mlalign.generation.transformers_backend import TransformersBackend, chat_ids, draw_tokens
 from tests.servers import ChatServer, model_answers
 from tests.tiny_models import byte_tokenizer, saved, tiny_gpt2, tiny_llama
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, DatasetDict
 
-from hf_mlalign.cmalign.preference_columns import check_preferences
-from hf_mlalign.errors import DataError
+from hf_mlalign.cmalign.checks import check_preferences
+from hf_mlalign.core.errors import DataError
 from hf_mlalign.launch import common, configs, dpo
 from tests.cmalign.preference_rows import preference_rows
 from tests.processes import run_group

@@ -13,12 +13,12 @@ from peft import get_peft_model
 from transformers import AutoModelForCausalLM
 from trl import ModelConfig
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 from hf_mlalign.launch import configs, sft
-from hf_mlalign.launch.sft_lora import Targets, linear_modules, lora_config, merge_adapter, query_and_value
-from hf_mlalign.launch.sft_packing import check_packing, packing_difference
-from hf_mlalign.launch.sft_recipes import accumulation
-from hf_mlalign.launch.sft_rows import to_training_rows
+from hf_mlalign.launch.lora import Targets, linear_modules, lora_config, merge_adapter, query_and_value
+from hf_mlalign.launch.packing import check_packing, packing_difference
+from hf_mlalign.launch.recipes import accumulation
+from hf_mlalign.launch.rows import to_training_rows
 from tests.hub_server import HubServer
 from tests.processes import REPO, run_group
 from tests.tiny_models import byte_tokenizer, saved, tiny_gpt2, tiny_llama

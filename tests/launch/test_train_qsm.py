@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 from hf_mlalign.launch.train_qsm import main, read_pairs
-from hf_mlalign.mdaq.quality import QualityScorer
+from hf_mlalign.mdaq.quality.scorer import QualityScorer
 from tests.tiny_models import byte_tokenizer
 
 

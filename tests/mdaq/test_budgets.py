@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 from hf_mlalign.mdaq.budgets import allocate, share
 
 COUNTS = {"de": 100, "ar": 100, "sw": 4}

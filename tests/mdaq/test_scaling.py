@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from datasets import Dataset, get_dataset_config_names, load_dataset
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 from hf_mlalign.mdaq.scaling import nested_subsets, scale_curve, split_size
 from tests.mdaq.helpers import LengthScorer
 

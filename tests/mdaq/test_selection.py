@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 from hf_mlalign.mdaq.selection import METHODS, Pool, Selection, StreamedDAS, das_select, register_method, select
 
 NAN = float("nan")

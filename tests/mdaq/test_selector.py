@@ -5,7 +5,7 @@ import pytest
 from datasets import Dataset
 
 from hf_mlalign import MDaQSelector
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 from hf_mlalign.mdaq.selection import METHODS, register_method
 from tests.mdaq.helpers import LengthScorer
 

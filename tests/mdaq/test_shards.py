@@ -12,13 +12,14 @@ from datasets import Dataset, Features, List, Value, load_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_mlalign import MDaQSelector, kmeans
-from hf_mlalign.curate import curate
-from hf_mlalign.errors import DataError
-from hf_mlalign.half import as_half
-from hf_mlalign.mdaq import disk_matrix, shards
-from hf_mlalign.mdaq.disk_matrix import DiskMatrix
-from hf_mlalign.mdaq.shards import ShardStore, copy_in_shards
+from hf_mlalign import MDaQSelector
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.mdaq import shards
+from hf_mlalign.mdaq import shards as disk_matrix
+from hf_mlalign.mdaq.curation import curate
+from hf_mlalign.mdaq.shards import DiskMatrix, ShardStore, copy_in_shards
+from hf_mlalign.models import kmeans
+from hf_mlalign.models.float16 import to_float16
 from tests.mdaq.helpers import LengthScorer
 
 
@@ -42,7 +43,7 @@ def matrices(tmp_path_factory):
         patch.setattr(disk_matrix, "GAP_BYTES", 12)
         x = np.random.default_rng(0).standard_normal((47, 3)).astype(np.float32)
         folder = tmp_path_factory.mktemp("matrices")
-        yield as_half(x), [filled(folder / str(m), x[:, 0], x, m).vectors() for m in (1, 7, 12, 47, 100)]
+        yield to_float16(x), [filled(folder / str(m), x[:, 0], x, m).vectors() for m in (1, 7, 12, 47, 100)]
 
 
 def test_what_is_written_is_read(tmp_path, small_batches):
@@ -90,14 +91,14 @@ def test_damaged_shards_count_as_missing(tmp_path, small_batches):
     whole = {begin: store.path(begin).read_bytes() for begin, _ in store.shards()}
     store.path(0).write_bytes(whole[0][:-5])
     store.path(10).write_bytes(b"")
-    place = whole[20].index(as_half(vectors[24:25]).tobytes())
+    place = whole[20].index(to_float16(vectors[24:25]).tobytes())
     store.path(20).write_bytes(whole[20][:place] + b"\x00\x01" + whole[20][place + 2 :])
     store.path(30).write_bytes(pickle.dumps({"a": 1}))  # no pickle is ever loaded
     ShardStore(tmp_path / "other", 10, 5, 10).write(0, scores[:10], np.zeros((10, 5)))
     store.path(40).write_bytes((tmp_path / "other" / store.path(0).name).read_bytes())
     assert ShardStore(tmp_path, 60, 4, 10).missing() == [(b, b + 10) for b in (0, 10, 20, 30, 40)]
     again = filled(tmp_path, scores, vectors, 10)
-    np.testing.assert_array_equal(again.vectors()[:], as_half(vectors))
+    np.testing.assert_array_equal(again.vectors()[:], to_float16(vectors))
     assert {begin: store.path(begin).read_bytes() for begin in whole} == whole
     assert not list(tmp_path.glob("*.partial"))
 
@@ -191,7 +192,7 @@ def test_selection_from_disk_is_that_from_memory(tmp_path, monkeypatch, method):
     selector = MDaQSelector(80, 40, method=method, n_clusters=20)
     expected = selector.select_from(scores, languages, vectors)
     assert len(expected.selected) > 100
-    same_selection(selector.select_from(scores, languages, as_half(vectors)), expected)
+    same_selection(selector.select_from(scores, languages, to_float16(vectors)), expected)
     before = faiss.omp_get_max_threads()
     try:
         for shard_rows, threads, copied in ((64, 1, True), (1000, 2, True), (3000, 2, False)):
@@ -229,7 +230,7 @@ def test_a_sample_trains_and_only_blocks_are_read(tmp_path, monkeypatch):
 def test_selection_sees_vectors_rounded_to_float16():
     """Two directions that float32 tells apart and float16 does not."""
     vectors = np.array([[1, 0], [1, 1e-9]] * 3, np.float32)
-    for x in (vectors, vectors.astype(np.float64), as_half(vectors)):
+    for x in (vectors, vectors.astype(np.float64), to_float16(vectors)):
         found = MDaQSelector(1, 1, n_clusters=2).select_from(np.zeros(6, np.float32), np.full(6, "de"), x)
         assert found.clusters.tolist() == [0] * 6
         assert "de: 2 clusters were asked but only 1 distinct rows found; made 1" in found.notes

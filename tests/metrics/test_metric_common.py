@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import hf_mlalign
-from hf_mlalign.evaluation.loading import metric_names, metric_script, metrics_folder
+from hf_mlalign.evaluation.metrics.loading import metric_names, metric_script, metrics_folder
 
 REPO = Path(__file__).resolve().parents[2]
 NAMES = metric_names()

@@ -7,7 +7,7 @@ import evaluate
 import numpy as np
 import pytest
 
-from hf_mlalign.evaluation.winrate import winrate
+from hf_mlalign.evaluation.metrics.winrate import winrate
 
 MODULE = Path(__file__).resolve().parents[2] / "metrics" / "winrate"
 PREDICTIONS = [1.0, 0.5, 0.0, 1.0, 1.0, None]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.evaluation.judge_models import grading, longer
+from tests.evaluation.judges.judge_models import grading, longer
 from tests.hub_server import HubServer
 from tests.processes import REPO
 from tests.servers import ChatServer
@@ -19,7 +19,7 @@ from tests.servers import ChatServer
 COMMANDS = ("score", "sample", "judge", "curate", "build-pairs", "push")
 CHAT, HUB = ("sample", "judge"), ("push",)
 LOCAL = tuple(name for name in COMMANDS if name not in HUB)
-RUN = [sys.executable, "-c", "from hf_mlalign.cli import main; main()"]
+RUN = [sys.executable, "-c", "from hf_mlalign.cli.app import main; main()"]
 AT_ONCE = 2
 """Requests that the clients of the tests have under way together."""
 
@@ -28,8 +28,8 @@ def write_inputs(folder: Path, prompts: int = 8, judged: int = 6) -> None:
     """What the commands read: `pool.parquet`, `prompts.jsonl`, `rows.jsonl`, and `pairs`, a finished run to push."""
     from datasets import Dataset
 
-    from hf_mlalign.cmalign.source import build_pairs_from_source
-    from hf_mlalign.demo import load_demo_pool
+    from hf_mlalign.cli.demo import load_demo_pool
+    from hf_mlalign.cmalign.build import build_pairs_from_source
 
     pool = load_demo_pool(["de", "en"])
     ids = set(sorted(set(pool["prompt_id"]))[:prompts])

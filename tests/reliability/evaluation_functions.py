@@ -6,15 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign.evaluation import diversity, intervals, leaderboard, significance, spread, winrate, winrate_inputs
-from hf_mlalign.evaluation import length_control as controlled
-from hf_mlalign.evaluation.consistency import crosslingual_consistency
-from hf_mlalign.evaluation.crosslingual_agreement import (
+from hf_mlalign.evaluation.metrics import bootstrap as intervals
+from hf_mlalign.evaluation.metrics import diversity, leaderboard, significance, winrate
+from hf_mlalign.evaluation.metrics import inputs as winrate_inputs
+from hf_mlalign.evaluation.metrics import length_control as controlled
+from hf_mlalign.evaluation.metrics import vendi as spread
+from hf_mlalign.evaluation.metrics.agreement import (
     Bootstrap,
     answer_agreement,
     answer_texts,
     embedding_agreement,
 )
+from hf_mlalign.evaluation.metrics.consistency import crosslingual_consistency
 from tests.reliability.public_functions import LetterEncoder, entry, vectors
 
 LANGUAGES = ("de", "sw", "en")

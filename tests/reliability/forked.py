@@ -61,7 +61,7 @@ def imported() -> None:
                  "pandas", "faiss", "peft", "matplotlib.pyplot", "scipy.optimize", "rich.console", "rich.table",
                  "transformers.models.llama.modeling_llama", "py3langid"):  # fmt: skip
         importlib.import_module(name)
-    from hf_mlalign.languages import LanguageIdentifier
+    from hf_mlalign.data.languages import LanguageIdentifier
 
     LanguageIdentifier().identify(["warm"])
 
@@ -137,7 +137,7 @@ def _run(arguments: list[str], cwd: Path, logs: tuple[Path, Path], gigabytes: fl
         constants.HF_HUB_OFFLINE = environment.get("HF_HUB_OFFLINE") == "1"  # read from the environment at import
         own = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (own + int(gigabytes * 2**30),) * 2)
-        from hf_mlalign.cli import main
+        from hf_mlalign.cli.app import main
 
         main()
         code = 0

@@ -129,13 +129,13 @@ def load_everything() -> None:
     import sentence_transformers  # noqa: F401
     import transformers  # noqa: F401
 
-    import hf_mlalign.cli
-    import hf_mlalign.cmalign.source
-    import hf_mlalign.curate
-    import hf_mlalign.evaluation.judging
+    import hf_mlalign.cli.app
+    import hf_mlalign.cmalign.build
+    import hf_mlalign.evaluation.judges.run
     import hf_mlalign.generation.sampler
-    import hf_mlalign.hub
-    import hf_mlalign.score  # noqa: F401
+    import hf_mlalign.hub.push
+    import hf_mlalign.mdaq.curation
+    import hf_mlalign.mdaq.scoring  # noqa: F401
 
 
 class Attempt:
@@ -166,7 +166,7 @@ class Attempt:
 def _become(folder: Path, command: list[str], fault: Fault, log: int) -> None:
     import datasets
 
-    from hf_mlalign.cli import main
+    from hf_mlalign.cli.app import main
 
     os.chdir(folder)
     datasets.config.HF_DATASETS_CACHE = folder / "run" / "cache"

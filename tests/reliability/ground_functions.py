@@ -6,9 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign import arrays, clustering, encoders, languages, sequences
-from hf_mlalign.answers import extract
-from hf_mlalign.mdaq import baselines, budgets, quality, quality_pairs, selection, tables
+from hf_mlalign.core import validation as arrays
+from hf_mlalign.core import validation as sequences
+from hf_mlalign.data import arrow as tables
+from hf_mlalign.data import languages
+from hf_mlalign.data.answers import extract
+from hf_mlalign.mdaq import baselines, budgets, selection
+from hf_mlalign.mdaq.quality import accuracy as quality_pairs
+from hf_mlalign.mdaq.quality import scorer as quality
+from hf_mlalign.models import clustering
+from hf_mlalign.models import encoder as encoders
 from tests.reliability.public_functions import LetterEncoder, entry, sizes, vectors
 
 entry(

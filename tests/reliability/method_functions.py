@@ -7,12 +7,19 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from hf_mlalign import languages
-from hf_mlalign.cmalign import consistency, lint, pairs, policies, samples
-from hf_mlalign.evaluation import judge_columns, judge_scores, judgements, judging
+from hf_mlalign.cmalign import builder as pairs
+from hf_mlalign.cmalign import consistency, lint, policies, samples
+from hf_mlalign.data import languages
+from hf_mlalign.evaluation.judges import base as judgements
+from hf_mlalign.evaluation.judges import columns as judge_columns
+from hf_mlalign.evaluation.judges import rules as judge_scores
+from hf_mlalign.evaluation.judges import run as judging
 from hf_mlalign.generation import requests
 from hf_mlalign.mdaq import selector
-from hf_mlalign.spontaneous import classification_stats, geometry, lens_table, questions
+from hf_mlalign.spontaneous.classification import stats as classification_stats
+from hf_mlalign.spontaneous.lens import geometry
+from hf_mlalign.spontaneous.lens import parallel_prompts as lens_table
+from hf_mlalign.spontaneous.questions import builder as questions
 from tests.reliability.public_functions import LetterEncoder, entry, vectors
 
 LANGUAGES = ("de", "en", "sw")

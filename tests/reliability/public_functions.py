@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign.arrays import unit_rows
+from hf_mlalign.core.validation import unit_rows
 
 Arguments = Callable[[np.random.Generator, int], dict[str, Any]]
 

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_mlalign.cmalign.pairs import CMAlignPreferenceBuilder
-from hf_mlalign.columns import recognise
-from hf_mlalign.curate import curate
-from hf_mlalign.demo import load_demo_pool
+from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.data.layouts import recognise_layout
 from hf_mlalign.distributed import RayEngine, build_pairs, cluster, score, select, to_dataset
-from hf_mlalign.errors import DataError
+from hf_mlalign.mdaq.curation import curate
+from hf_mlalign.mdaq.scorer import MDaQScorer
 from hf_mlalign.mdaq.selection import METHODS, register_method
 from hf_mlalign.mdaq.selector import MDaQSelector
 from hf_mlalign.mdaq.shards import score_in_shards
-from hf_mlalign.mdaq.transforms import MDaQScorer
 from tests.reliability.ray_parts import PATIENCE, HashEncoder, HashScorer, Meeting, SlowDas, SlowReward, alive
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'hf-mlalign[ray]'")
@@ -170,7 +170,7 @@ def test_parquet_files_and_columns_that_are_there(nodes, pool, tmp_path):
 
 def sharded(pool, folder, engine=None, scorer=None):
     scorer = MDaQScorer(scorer or HashScorer(), ROLES, embeddings=True)
-    schema = recognise(pool.column_names, ROLES)
+    schema = recognise_layout(pool.column_names, ROLES)
     score_in_shards(pool, schema, scorer, folder, shard_rows=64, batch_rows=30, engine=engine)
     return folder
 
@@ -261,7 +261,7 @@ def test_lost_in_the_middle(nodes, pool, tmp_path, step, whole_node):
     assert len(begun) > 1, "nobody took up the work"
 
 
-def command(folder, *arguments, code="from hf_mlalign.cli import main; main()", **environment):
+def command(folder, *arguments, code="from hf_mlalign.cli.app import main; main()", **environment):
     run = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(
         run, cwd=folder, capture_output=True, text=True, timeout=400,
@@ -291,7 +291,7 @@ def test_the_command_starts_its_own_ray_and_writes_the_same_bytes(pool, tmp_path
 
 KILLED = """
 import os, signal, sys
-from hf_mlalign.curate import curate
+from hf_mlalign.mdaq.curation import curate
 from hf_mlalign.mdaq.shards import ShardStore
 write, left = ShardStore.write, int(sys.argv[3])
 def counted(self, begin, *arrays):

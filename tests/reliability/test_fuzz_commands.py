@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.test_app import COMMAND
 from tests.reliability.broken_files import BUILDERS, parquet
 from tests.reliability.forked import UNEXPECTED, Ended, hf_mlalign_forked
 from tests.reliability.fuzzed_commands import COMMANDS, TABLES, arguments, tiny_model
-from tests.test_cli import COMMAND
 
 SECONDS, GIGABYTES = 60, 4
 READ = ("mixed-folder", "null-line.jsonl")

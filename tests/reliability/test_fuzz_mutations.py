@@ -149,7 +149,7 @@ def test_damaged_run_folders(command, which, finished, model, tmp_path):
 
 def test_damaged_annotations(tmp_path, model):
     """`annotate-export` on stores with damaged lines and studies."""
-    from tests.evaluation.human_studies import judge_all, make_items, open_study
+    from tests.evaluation.annotation.human_studies import judge_all, make_items, open_study
 
     with open_study(tmp_path / "store", make_items(4)) as study:
         judge_all(study, "me")

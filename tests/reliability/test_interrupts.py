@@ -44,7 +44,7 @@ def test_while_workers_are_at_work(tmp_path):
     """SIGINT goes to the whole group, as from a terminal: no worker prints a traceback, none is left behind."""
     code = """
 import os, signal, threading, time
-from hf_mlalign.cli import app, main
+from hf_mlalign.cli.app import app, main
 def slow(row):
     time.sleep(0.5)
     return row

@@ -27,9 +27,9 @@ from tests.reliability.commands import (
 KILLS = 2
 MODELS = "faiss, sentence_transformers, "
 IMPORTS = {
-    "score": f"{MODELS}hf_mlalign.score", "sample": "hf_mlalign.generation.sampler, datasets, huggingface_hub",
-    "judge": "hf_mlalign.evaluation.judging, datasets, huggingface_hub", "curate": f"{MODELS}hf_mlalign.curate",
-    "build-pairs": f"{MODELS}hf_mlalign.cmalign.source", "push": "hf_mlalign.hub, datasets, huggingface_hub",
+    "score": f"{MODELS}hf_mlalign.mdaq.scoring", "sample": "hf_mlalign.generation.sampler, datasets, huggingface_hub",
+    "judge": "hf_mlalign.evaluation.judges.run, datasets, huggingface_hub", "curate": f"{MODELS}hf_mlalign.mdaq.curation",  # noqa: E501
+    "build-pairs": f"{MODELS}hf_mlalign.cmalign.build", "push": "hf_mlalign.hub.push, datasets, huggingface_hub",
 }  # fmt: skip
 BEGUN = "import sys; sys.stdin.readline()\n"
 """The child waits, imports done, for a line: moments are counted from there."""
@@ -43,7 +43,7 @@ def inputs(tmp_path_factory):
 
 
 def start(name: str, url: str, folder, server) -> subprocess.Popen:
-    code = f"import {IMPORTS[name]}\nprint('ready', flush=True)\n{BEGUN}from hf_mlalign.cli import main; main()"
+    code = f"import {IMPORTS[name]}\nprint('ready', flush=True)\n{BEGUN}from hf_mlalign.cli.app import main; main()"
     child = subprocess.Popen(
         [RUN[0], "-c", code, *arguments(name, url)], cwd=folder, env=environment(folder, server), text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

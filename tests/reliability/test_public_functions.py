@@ -11,7 +11,7 @@ from datasets import disable_progress_bars
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 from tests.reliability.odd_input import BAD, FORMS, copied, same
 from tests.reliability.public_functions import ENTRIES, Entry
 

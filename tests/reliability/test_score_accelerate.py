@@ -11,11 +11,11 @@ import psutil
 import pytest
 from datasets import load_dataset
 
-from hf_mlalign.demo import load_demo_pool
+from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign.hub.run_record import read_record
 from hf_mlalign.launch import configs
-from hf_mlalign.runs import read_record
+from tests.mdaq.test_scoring import files
 from tests.processes import environment
-from tests.test_score import files
 
 SCORE = ["-m", "hf_mlalign", "score", "pool.parquet", "--shard-rows", "40"]
 SHARDS = 16

@@ -10,15 +10,15 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from hf_mlalign.answers.extract import KINDS, answer_spans, extract_answers, find_options
-from hf_mlalign.answers.numbers import last_number, parse_number
-from hf_mlalign.cards import front_matter, markdown_table
-from hf_mlalign.columns import clean_text
-from hf_mlalign.errors import DataError, listed, printable
-from hf_mlalign.evaluation.judge_verdicts import read_verdict
-from hf_mlalign.languages import LanguageIdentifier, is_right_to_left, known_code, language_name, normalise
-from hf_mlalign.runs import plain
-from hf_mlalign.sequences import shown
+from hf_mlalign.core.errors import DataError, listed, printable
+from hf_mlalign.core.validation import shown
+from hf_mlalign.data.answers.extract import KINDS, answer_spans, extract_answers, find_options
+from hf_mlalign.data.answers.numbers import last_number, parse_number
+from hf_mlalign.data.languages import LanguageIdentifier, is_right_to_left, known_code, language_name, normalise
+from hf_mlalign.data.layouts import clean_text
+from hf_mlalign.evaluation.judges.verdicts import read_verdict
+from hf_mlalign.hub.card import front_matter, markdown_table
+from hf_mlalign.hub.run_record import to_json
 
 SETTINGS = settings(
     max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
@@ -152,9 +152,9 @@ JSON_LIKE = st.recursive(
 @SETTINGS
 @given(values=st.dictionaries(st.one_of(TEXTS, st.integers()), JSON_LIKE, max_size=4))
 def test_plain_values_are_strict_json(values):
-    text = json.dumps(plain(values), allow_nan=False)
-    assert json.loads(text) == plain(values)
-    assert plain(plain(values)) == plain(values)
+    text = json.dumps(to_json(values), allow_nan=False)
+    assert json.loads(text) == to_json(values)
+    assert to_json(to_json(values)) == to_json(values)
 
 
 @SETTINGS
@@ -203,5 +203,5 @@ def test_plain_of_deep_nesting():
     deep: list = []
     for _ in range(200):
         deep = [deep]
-    assert plain({"a": deep})
-    assert plain({"a": math.inf}) == {"a": None}
+    assert to_json({"a": deep})
+    assert to_json({"a": math.inf}) == {"a": None}

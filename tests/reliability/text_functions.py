@@ -7,12 +7,15 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from hf_mlalign import arrow, languages
-from hf_mlalign.cmalign import preference_columns
-from hf_mlalign.evaluation import human_agreement, human_items, judge_columns
-from hf_mlalign.launch import sft_rows
+from hf_mlalign.cmalign import checks as preference_columns
+from hf_mlalign.data import arrow, languages
+from hf_mlalign.evaluation.annotation import agreement as human_agreement
+from hf_mlalign.evaluation.annotation import items as human_items
+from hf_mlalign.evaluation.judges import columns as judge_columns
+from hf_mlalign.launch import rows as sft_rows
 from hf_mlalign.mdaq import scaling
-from hf_mlalign.spontaneous import questions_reading, tasks
+from hf_mlalign.spontaneous.classification import tasks
+from hf_mlalign.spontaneous.questions import reading as questions_reading
 from tests.reliability.public_functions import entry, vectors
 
 LANGUAGES = ("de", "en", "sw")

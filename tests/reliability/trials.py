@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from hf_mlalign.runs import PREVIOUS, read_record
+from hf_mlalign.hub.run_record import PREVIOUS, read_record
 from tests.hub_server import HubServer
 from tests.reliability.commands import (
     AT_ONCE,

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_mlalign.cmalign.source import build_pairs_from_source
-from hf_mlalign.curate import curate
-from hf_mlalign.demo import load_demo_pool
-from hf_mlalign.evaluation.judge_scores import LengthJudge
-from hf_mlalign.evaluation.judging import judge_source
+from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign.cmalign.build import build_pairs_from_source
+from hf_mlalign.evaluation.judges.rules import LengthJudge
+from hf_mlalign.evaluation.judges.run import judge_source
+from hf_mlalign.mdaq.curation import curate
 from hf_mlalign.mdaq.scaling import scale_curve
 from hf_mlalign.report import write_report
 

@@ -9,11 +9,11 @@ import pytest
 from datasets import Dataset
 
 from hf_mlalign import report
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.hub.run_record import read_record
 from hf_mlalign.report import write_report
-from hf_mlalign.report.curation_data import read_selection, read_texts
 from hf_mlalign.report.registry import SECTIONS
-from hf_mlalign.runs import read_record
+from hf_mlalign.report.sections.curation_data import read_selection, read_texts
 from tests.report.conftest import ATTACK, pool
 
 TITLES = (

@@ -6,22 +6,23 @@ import numpy as np
 import pytest
 from datasets import Dataset, load_dataset
 
-from hf_mlalign.errors import DataError
-from hf_mlalign.evaluation.judging import winrate_columns
-from hf_mlalign.evaluation.winrate import winrate
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.evaluation.judges.run import winrate_columns
+from hf_mlalign.evaluation.metrics.winrate import winrate
+from hf_mlalign.hub.run_record import read_record
 from hf_mlalign.mdaq.selector import SelectionResult
-from hf_mlalign.report import Chart, Numbers, Part, cluster_map, curation, judging, models, pairs, scaling, training
+from hf_mlalign.report import Chart, Numbers, ReportedRun
 from hf_mlalign.report.collect import find_parts
-from hf_mlalign.runs import read_record
-from hf_mlalign.spontaneous.classification import evaluate_classification
-from hf_mlalign.spontaneous.lens_source import lens_before_and_after
+from hf_mlalign.report.sections import cluster_map, curation, judging, models, pairs, scaling, training
+from hf_mlalign.spontaneous.classification.evaluate import evaluate_classification
+from hf_mlalign.spontaneous.lens.run import lens_before_and_after
 from tests.report.conftest import LANGUAGES, LOG
 from tests.spontaneous.label_models import reviews
 from tests.tiny_models import byte_tokenizer, saved, tiny_llama
 
 
-def part(folder) -> Part:
-    return Part(folder, folder.name, read_record(folder))
+def part(folder) -> ReportedRun:
+    return ReportedRun(folder, folder.name, read_record(folder))
 
 
 def chart(show, folder) -> Chart:
@@ -92,10 +93,10 @@ def test_sample_of_a_large_pool_is_seeded(monkeypatch):
 
 
 def curation_texts(rows: Dataset):
-    from hf_mlalign.columns import recognise
-    from hf_mlalign.report.curation_data import Texts
+    from hf_mlalign.data.layouts import recognise_layout
+    from hf_mlalign.report.sections.curation_data import Texts
 
-    return Texts(np.arange(len(rows)), rows, recognise(rows.column_names), True)
+    return Texts(np.arange(len(rows)), rows, recognise_layout(rows.column_names), True)
 
 
 def test_map_counts_every_row(made):

@@ -9,9 +9,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.errors import DataError
-from hf_mlalign.evaluation.human_study import Shown, Study, Verdict, reader_name
-from hf_mlalign.languages import is_right_to_left, language_name
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.data.languages import is_right_to_left, language_name
+from hf_mlalign.evaluation.annotation.study import Shown, Study, Verdict, reader_name
 
 if TYPE_CHECKING:
     import gradio

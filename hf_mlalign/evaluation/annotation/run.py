@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from hf_mlalign.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.data.languages import check_languages
+from hf_mlalign.data.sources import load_source
 from hf_mlalign.evaluation.annotation.app import LOOPBACK, serve
-from hf_mlalign.evaluation.human_items import Item, digest, read_pairs
-from hf_mlalign.evaluation.human_store import JudgementStore
-from hf_mlalign.evaluation.human_study import Study
-from hf_mlalign.languages import check_languages
-from hf_mlalign.sources import load_source
+from hf_mlalign.evaluation.annotation.items import Item, digest, read_pairs
+from hf_mlalign.evaluation.annotation.store import JudgementStore
+from hf_mlalign.evaluation.annotation.study import Study
 
 
 def annotate(

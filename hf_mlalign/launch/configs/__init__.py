@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hf_mlalign.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, listed
 
 FOLDER = Path(__file__).parent
 

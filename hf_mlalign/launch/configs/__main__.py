@@ -2,7 +2,7 @@
 
 import sys
 
-from hf_mlalign.errors import DataError
+from hf_mlalign.core.errors import DataError
 from hf_mlalign.launch.configs import config_names, config_path
 
 

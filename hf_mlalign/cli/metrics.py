@@ -1,0 +1,78 @@
+"""`hf-mlalign metrics`: the metrics that ship with the package, in the module cache of `evaluate` and on the Hub."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from hf_mlalign.cli.options import say
+from hf_mlalign.core.errors import printable
+
+app = typer.Typer(name="metrics", help="The metrics of this package: list, install, push.", no_args_is_help=True)
+
+Names = Annotated[list[str] | None, typer.Argument(help="Metrics, e.g. winrate (default: all).")]
+
+
+@app.command("list")
+def list_metrics() -> None:
+    """Show the packaged metrics, and which script evaluate takes for their names without the Hub."""
+    from hf_mlalign.evaluation.metrics.loading import NAMESPACE, installed_path, metric_names, metric_script
+
+    for name in metric_names():
+        path = installed_path(name)
+        say(f"{NAMESPACE}/{name}")
+        say(f"  packaged:  {metric_script(name)}")
+        say(f"  installed: {path or 'no (hf-mlalign metrics install)'}")
+
+
+@app.command()
+def install(
+    names: Names = None,
+    namespace: Annotated[str, typer.Option(help="What stands before the slash in evaluate.load.")] = "hf_mlalign",
+    check_hub: Annotated[bool, typer.Option(help="Ask the Hub whether it has other code under the name.")] = True,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the Hub.")] = 5.0,
+) -> None:
+    """Make evaluate.load("hf_mlalign/winrate") work offline, from any folder; a rerun changes nothing."""
+    from hf_mlalign.evaluation.metrics.loading import install_metrics
+    from hf_mlalign.evaluation.metrics.spaces import check_spaces
+
+    done = install_metrics(names, namespace=namespace)
+    for one in done:
+        say(f"{one.name}: {'installed' if one.changed else 'already installed'}")
+    say(f"Folder: {done[0].path.parents[2]}" if done else "Nothing to install.")
+    spaces = check_spaces({one.name: one.script for one in done}, timeout) if check_hub else {}
+    for name, space in spaces.items():
+        if space.state == "other":
+            warning = (
+                f"Warning: the Hub has a Space {name} with other code ({space.reason}). Online, "
+                f'evaluate.load("{name}") runs that one, not the installed one. To be sure: '
+                f'hf_mlalign.load_metric("{name.split("/")[-1]}"), or HF_EVALUATE_OFFLINE=1.'
+            )
+            typer.secho(printable(warning), fg="red", err=True)
+    for reason, unknown in _by_reason(spaces).items():
+        say(f"Not checked on the Hub: {', '.join(unknown)}: {reason}.")
+
+
+def _by_reason(spaces: dict) -> dict[str, list[str]]:
+    reasons: dict[str, list[str]] = {}
+    for name, space in spaces.items():
+        if space.state == "unknown":
+            reasons.setdefault(space.reason, []).append(name)
+    return reasons
+
+
+@app.command()
+def push(
+    namespace: Annotated[str, typer.Option(help="Your user or organisation on the Hub.")],
+    names: Names = None,
+    private: Annotated[bool, typer.Option("--private/--public", help="Of new Spaces.")] = True,
+    requirement: Annotated[
+        str, typer.Option(help="Line of requirements.txt, e.g. 'hf-mlalign @ git+https://…'.")
+    ] = "hf-mlalign",
+) -> None:
+    """Publish the metrics as Spaces; the token is the saved one, or HF_TOKEN."""
+    from hf_mlalign.evaluation.metrics.spaces import push_metrics
+
+    for address in push_metrics(namespace, names, private=private, requirement=requirement):
+        say(address)

@@ -1,0 +1,111 @@
+"""What the terminal shows: tables, and silence where libraries would drown them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from hf_mlalign.core.errors import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from hf_mlalign.hub.run_record import RunRecord
+    from hf_mlalign.mdaq.selector import SelectionResult
+
+
+def print_selection(result: SelectionResult) -> None:
+    """Print the per-language table of a selection and everything that did not go as asked."""
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    heads = ("language", "pool", "no score", "selected", "quality before", "→ after", "clusters covered")
+    for head in heads:
+        table.add_column(head, justify="left" if head == "language" else "right")
+    for row in result.per_language().to_dict("records"):
+        last = row["language"] == "all" and len(result.budgets) > 1
+        _add(
+            table,
+            row["language"],
+            f"{row['pool']:,}",
+            f"{row['unscored']:,}",
+            f"{row['selected']:,}",
+            f"{row['quality_before']:.3f}",
+            f"{row['quality_after']:.3f}",
+            f"{row['clusters_covered']:,} of {row['clusters']:,}",
+            style="bold" if last else None,
+        )
+    _print(table, result.notes)
+
+
+def print_record(record: RunRecord) -> None:
+    """Print the per-language table of a run's record and its notes."""
+    from rich.table import Table
+
+    rows = record.results["per_language"]
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    table.add_column("language")
+    for name in next(iter(rows.values())):
+        table.add_column(name.replace("_", " "), justify="right")
+    for language, row in rows.items():
+        _add(table, language, *map(_number, row.values()), style="bold" if language == "all" else None)
+    _print(table, record.notes)
+
+
+def print_winrates(rates: Mapping[str, Any]) -> None:
+    """Print the table of `hf_mlalign.evaluation.metrics.winrate.winrate`: a row a language, all, and the mean of
+    languages."""
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for head in ("language", "n", "win rate", "95 % interval", "not judged", ""):
+        table.add_column(head, justify="left" if head in ("language", "") else "right")
+    for language, row in [*rates["per_language"].items(), ("all", rates)]:
+        _add(
+            table,
+            language, f"{row['n']:,}", f"{row['win_rate']:.1f} %", f"{row['ci_low']:.1f} to {row['ci_high']:.1f}",
+            f"{row['n_unjudged']:,}", "differs from 50 %" if row.get("differs_from_50") else "",
+            style="bold" if language == "all" else None,
+        )  # fmt: skip
+    notes = []
+    if rates["per_language"]:
+        notes.append(f"mean of the languages: {rates['macro_win_rate']:.1f} % "
+                     f"({rates['macro_ci_low']:.1f} to {rates['macro_ci_high']:.1f})")  # fmt: skip
+    controlled = rates["length_controlled_win_rate"]
+    if controlled == controlled:
+        notes.append(f"at equal length: {controlled:.1f} %")
+    _print(table, notes)
+
+
+def _add(table: Table, *cells: str, style: str | None = None) -> None:
+    table.add_row(*map(printable, cells), style=style)
+
+
+def _number(value: float | None) -> str:
+    if value is None or value != value:
+        return "–"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3f}"
+
+
+def _console() -> Console:
+    """Of a fixed width where nobody looks; text is never read as markup."""
+    from rich.console import Console
+
+    return Console(width=None if Console().is_terminal else 120, markup=False, emoji=False, highlight=False)
+
+
+def print_table(table: Table) -> None:
+    """Print a table as it is."""
+    _console().print(table)
+
+
+def _print(table: Table, notes: list[str], most: int = 20) -> None:
+    console = _console()
+    console.print()
+    console.print(table)
+    console.print()
+    for note in notes[:most]:
+        console.print(f"  note: {printable(note)}")
+    if len(notes) > most:
+        console.print(f"  … and {len(notes) - most} more notes (in the saved record)")

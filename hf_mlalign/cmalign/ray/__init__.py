@@ -1,0 +1,1 @@
+"""Building pairs on Ray."""

@@ -1,0 +1,177 @@
+"""Writing files that are never seen half written, and telling files apart by content."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import itertools
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.system_errors import note_folder
+
+HASHED_BYTES = 2**32
+"""Files together larger than this are told apart by size and time of change alone (*ours*)."""
+LOCK = ".lock"
+MOST_FILES = 100_000
+"""A folder with more files is no dataset (*ours*)."""
+SMALL_BYTES = 2**24
+"""A file of templates or of a task may be so large (*ours*)."""
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a small file so that a reader sees either the old or the whole new content, also after a power failure."""
+    with atomic_path(path.with_name(f".{path.name}.partial"), path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def atomic_path(partial: Path, target: Path) -> Iterator[Path]:
+    """A context that writes `partial`, which is published as `target` at its end, or removed if anything fails."""
+    try:
+        yield partial
+        commit(partial, target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def commit(partial: Path, target: Path) -> None:
+    """Give a finished file or folder its name, once its content is on the disk (fsync)."""
+    for path in (*partial.rglob("*"), partial):
+        _sync(path)
+    os.replace(partial, target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):  # not on this file system
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise a `DataError` if nothing can be written to a folder, or it cannot be made. Touches nothing."""
+    path = folder.absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    shown = repr(str(folder))
+    if not path.is_dir():
+        raise DataError(f"output: {shown} cannot be a folder, for {str(path)!r} is a file. Name another folder.")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise DataError(
+            f"output: cannot write to {shown}: {str(path)!r} is read-only or belongs to somebody else. Name another "
+            "folder, or make it writable."
+        )
+
+
+def read_small(path: str | Path, role: str) -> str:
+    """The text of a settings file; DataError for a pipe, a device or more than `SMALL_BYTES`.
+
+    Raises:
+        DataError: no regular file, too large, or not UTF-8.
+        OSError: it cannot be opened.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise DataError(f"{role}: {str(path)!r} is a pipe or a device, not a file.")
+    if path.is_file() and path.stat().st_size > SMALL_BYTES:
+        raise DataError(f"{role}: {str(path)!r} is larger than {SMALL_BYTES >> 20} MiB; such files are short.")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{role}: {str(path)!r} is no text in UTF-8: {error}.") from error
+
+
+def list_names(folder: Path) -> set[str]:
+    """Names of what a folder to be written holds, none where it is not there yet; DataError if it is a file."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"output: {str(folder)!r} is a file. Name a folder.")
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Make the folder and lock it; DataError where another process writes to it or nobody can."""
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = FileLock(folder / LOCK, timeout=0).acquire()
+    except Timeout:
+        raise DataError(f"output: another process is writing to {str(folder)!r}. Wait for it.") from None
+    except OSError as error:
+        note_folder(error, folder)
+        raise DataError(f"output: cannot write to {str(folder)!r}: {error.strerror}.") from error
+    with held:
+        try:
+            yield
+        except BaseException as error:
+            note_folder(error, folder)
+            raise
+
+
+def pin_parameters(path: Path, parameters: Mapping[str, Any], holds: str, remedy: str) -> None:
+    """Write the parameters to a new JSON file, or raise a `DataError` if an old one has others.
+
+    Args:
+        holds: what the folder holds, for the message: "answers drawn with other parameters".
+        remedy: the message's last sentence.
+    """
+    if not path.is_file():
+        write_atomic(path, json.dumps(parameters, indent=1, ensure_ascii=False) + "\n")
+        return
+    try:
+        old = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"output: {str(path)!r} cannot be read: {error}. Name another folder.") from error
+    changed = [name for name in {**old, **parameters} if old.get(name) != parameters.get(name)]
+    if changed:
+        shown = listed(f"{name} was {old.get(name)!r}, now {parameters.get(name)!r}" for name in changed)
+        raise DataError(f"output: {str(path.parent)!r} holds {holds} ({shown}). {remedy}")
+
+
+def _counts(path: Path, folder: Path) -> bool:
+    """Whether a path is part of what a folder holds: not the lock, not the work or the old result of a run."""
+    inside = path.relative_to(folder).parts[:-1]
+    return path.name != LOCK and not any(name.startswith(".") for name in inside)
+
+
+def content_digest(source: str | Path, pattern: str = "*") -> str:
+    """Digest (32 hexadecimal characters) of a file, of a folder, of the files of a glob pattern, or of a name.
+
+    Args:
+        source: what is there is told apart by file names and content; what is not, by its text.
+        pattern: which files of a folder, at any depth; those in folders that begin with a dot do not count.
+    """
+    import xxhash
+
+    path = Path(source)
+    inside = None
+    if path.is_dir():
+        inside = sorted(p for p in itertools.islice(path.rglob(pattern), MOST_FILES + 1) if _counts(p, path))
+        if len(inside) > MOST_FILES:
+            raise DataError(f"source: {str(path)!r} holds more than {MOST_FILES:,} files. Name the folder of the data.")
+    files = [path] if path.is_file() else inside if inside is not None else sorted(map(Path, glob.glob(str(source))))
+    files = [file for file in files if file.is_file()]  # a pipe would hang
+    whole = sum(file.stat().st_size for file in files) <= HASHED_BYTES
+    digest = xxhash.xxh3_128(os.fsencode(str(source)) if not files else b"")
+    for file in files:
+        digest.update(os.fsencode(f"{file.relative_to(path) if inside is not None else file.name}\n"))
+        if not whole:
+            digest.update(f"{file.stat().st_size} {file.stat().st_mtime_ns}".encode())
+            continue
+        with open(file, "rb") as handle:
+            while block := handle.read(2**22):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,288 @@
+"""The options of a job: one dataclass is the only place where a name, type, default, help text and origin are written.
+
+The Python call, the command line, `--config run.yaml`, run.json, the card and the tables of the docs are made from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.files import read_small, write_atomic
+
+ORIGINS = ("paper", "authors' script", "ours")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    origin: str = "ours",
+    panel: str = "Options",
+    choices: Sequence[str] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    flag: str | None = None,
+    shown: str | None = None,
+    in_record: bool = True,
+    on_command_line: bool = True,
+) -> Any:
+    """A field of an `Options` class.
+
+    Args:
+        default: its default value; a mutable one is copied for every instance.
+        help: one short sentence for the command line and the docs.
+        origin: where the default comes from: "paper", "authors' script" or "ours".
+        panel: group of the option on the help page of the command ("Data", "Selection", "Model", "Output", …).
+        choices: the values that are known; others are refused.
+        low, high: bounds of a number, both included.
+        flag: on the command line, where it is not `--name-with-dashes`; "--yes/--no" names both of a switch.
+        shown: how the default is shown where its value says little, e.g. "bundled".
+        in_record: whether it decides the result: it then stands in run.json, and two values of it are never mixed.
+        on_command_line: `False` for what only Python can give (objects).
+    """
+    if origin not in ORIGINS:
+        raise ValueError(f"origin: {origin!r}")
+    metadata = {
+        "help": help, "origin": origin, "panel": panel, "choices": choices and tuple(choices), "low": low,
+        "high": high, "flag": flag, "shown": shown, "in_record": in_record, "on_command_line": on_command_line,
+    }  # fmt: skip
+    if isinstance(default, (list, dict)):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(kw_only=True)
+class Options:
+    """Base of all options classes; an instance is checked when it is made.
+
+    A job subclasses it, and may put several groups together: `class CurateOptions(SelectionOptions, SourceOptions)`.
+    A subclass adds checks of its own in `check`.
+    """
+
+    job: ClassVar[str] = ""
+    """Name of the command, for messages."""
+
+    def __post_init__(self):
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            self._check_field(field, hints[field.name])
+        self.check()
+
+    def check(self) -> None:
+        """Raise a `DataError` where options do not go together."""
+
+    def _check_field(self, field: dataclasses.Field, hint: Any) -> None:
+        name, value, facts = field.name, getattr(self, field.name), field.metadata
+        if value is None and allows_none(hint):
+            return
+        kind = plain_type(hint)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+            setattr(self, name, value)
+        if kind is int and not isinstance(value, bool) and hasattr(value, "__index__"):
+            value = value.__index__()  # numpy's whole numbers
+            setattr(self, name, value)
+        if kind is Path and isinstance(value, str):
+            value = Path(value)
+            setattr(self, name, value)
+        if kind in (bool, int, float, str) and not (isinstance(value, str) if kind is str else type(value) is kind):
+            raise DataError(f"{name}: expected {_KINDS[kind]}, got {value!r}.")
+        choices = facts.get("choices")
+        if choices and isinstance(value, str) and value not in choices:
+            raise DataError(f"{name}: unknown {value!r}. {_suggest(value, choices)}Known: {listed(choices)}.")
+        low, high = facts.get("low"), facts.get("high")
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and (low is not None or high is not None):
+            inside = (low is None or value >= low) and (high is None or value <= high)
+            if not inside or math.isnan(value):
+                bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
+                raise DataError(f"{name}: {value} is out of range. Use a number of {' and '.join(bounds)}.")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Options:
+        """An instance of these values; `DataError` for a name that is unknown, with the one that was meant."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                what = f"{cls.job}: unknown" if cls.job else "Unknown"
+                raise DataError(f"{what} option {name!r}. {_suggest(str(name), known)}Known: {listed(known, 60)}.")
+        return cls(**values)
+
+    @classmethod
+    def part_of(cls, options: Options) -> Options:
+        """The options of this group out of a larger set, e.g. the selector's out of those of `curate`."""
+        return cls(**{field.name: getattr(options, field.name) for field in dataclasses.fields(cls)})
+
+    def values(self) -> dict[str, Any]:
+        """Name → value."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def parameters(self) -> dict[str, Any]:
+        """Name → value of what decides the result, for run.json."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata.get("in_record", True)}
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Name → default value."""
+        return {f.name: f.default_factory() if f.default is MISSING else f.default for f in dataclasses.fields(cls)}
+
+    @classmethod
+    def origins(cls) -> dict[str, str]:
+        """Name → where the default comes from."""
+        return {field.name: field.metadata.get("origin", "ours") for field in dataclasses.fields(cls)}
+
+    @classmethod
+    def shown_defaults(cls) -> dict[str, str]:
+        """Name → how a default is shown that says little itself, e.g. "bundled" for `None`."""
+        return {f.name: f.metadata["shown"] for f in dataclasses.fields(cls) if f.metadata.get("shown")}
+
+    @classmethod
+    def table(cls) -> list[dict[str, str]]:
+        """One row an option, for the docs: name, flag, type, default, origin, help."""
+        hints, defaults = typing.get_type_hints(cls), cls.defaults()
+        return [
+            {
+                "name": field.name,
+                "flag": flag_of(field) if field.metadata.get("on_command_line", True) else "",
+                "type": type_name(hints[field.name]),
+                "default": field.metadata.get("shown") or str(defaults[field.name]),
+                "origin": field.metadata.get("origin", "ours"),
+                "help": field.metadata.get("help", ""),
+            }
+            for field in dataclasses.fields(cls)
+        ]
+
+    @classmethod
+    def from_yaml(cls, path: str | Path, extra: Sequence[str] = ()) -> dict[str, Any]:
+        """Name → value as a YAML file gives them; `extra` names more keys that it may hold (source, output).
+
+        Raises:
+            DataError: the file cannot be read, is not a mapping, or names an option that is not there.
+        """
+        import yaml
+
+        try:
+            found = yaml.safe_load(read_small(path, "--config"))
+        except yaml.YAMLError as error:
+            text = " ".join(str(error).split())[:200]
+            raise DataError(f"--config: {str(path)!r} is not valid YAML: {text}") from error
+        if found is None:
+            return {}
+        if not isinstance(found, dict):
+            raise DataError(f"--config: {str(path)!r} holds {type(found).__name__}. Write one `name: value` a line.")
+        known = [*extra, *(f.name for f in dataclasses.fields(cls) if f.metadata.get("on_command_line", True))]
+        for name in found:
+            if name not in known:
+                raise DataError(
+                    f"--config: {str(path)!r} has an unknown option {name!r}. {_suggest(str(name), known)}"
+                    f"Known: {listed(known, 60)}."
+                )
+        return found
+
+    def to_yaml(self, first: Mapping[str, Any] | None = None) -> str:
+        """The options as YAML, one a line with its help as a comment; `first` is written before them."""
+        import yaml
+
+        def line(name: str, value: Any) -> str:
+            value = str(value) if isinstance(value, Path) else value
+            text = yaml.safe_dump(value, allow_unicode=True, default_flow_style=True, width=10**6)
+            return f"{name}: {text.removesuffix(chr(10)).removesuffix('...').rstrip()}"
+
+        out = [line(name, value) for name, value in (first or {}).items()]
+        for field in dataclasses.fields(self):
+            if field.metadata.get("on_command_line", True):
+                out.append(f"{line(field.name, getattr(self, field.name))}  # {field.metadata.get('help', '')}")
+        return "\n".join(out) + "\n"
+
+    def write_yaml(self, path: Path, first: Mapping[str, Any] | None = None) -> None:
+        """Write `to_yaml` to a file."""
+        write_atomic(path, self.to_yaml(first))
+
+
+_KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _suggest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1, 0.6)
+    return f"Did you mean {close[0]!r}? " if close else ""
+
+
+def allows_none(hint: Any) -> bool:
+    """Whether a type may be `None`."""
+    return hint is Any or type(None) in typing.get_args(hint)
+
+
+def plain_type(hint: Any) -> Any:
+    """The type without `| None`; `Any` where several are left."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        return plain_type(kinds[0]) if len(kinds) == 1 else Any
+    return hint
+
+
+def type_name(hint: Any) -> str:
+    """How the docs name a type, e.g. "int" or "str | None"."""
+    if isinstance(hint, type) and not typing.get_args(hint):
+        return hint.__name__
+    return str(hint).replace("typing.", "").replace("collections.abc.", "")
+
+
+def flag_of(field: dataclasses.Field) -> str:
+    """The option's name on the command line."""
+    return field.metadata.get("flag") or f"--{field.name.replace('_', '-')}"
+
+
+def takes(options: type[Options]) -> Callable:
+    """Give a function the options of a class as keyword arguments.
+
+    The function has a parameter `options`; callers write `f(source, n_quality=5)` or `f(source, options=made_before)`.
+    The signature and the docstring of the result show every option.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        own = inspect.signature(function)
+        names = [field.name for field in dataclasses.fields(options)]
+
+        @functools.wraps(function)
+        def call(*arguments: Any, **given: Any) -> Any:
+            made = given.pop("options", None)
+            values = {name: given.pop(name) for name in [*given] if name not in own.parameters}
+            if made is not None and values:
+                raise DataError(f"options: give an options object or single options, not both ({listed(values)}).")
+            return function(*arguments, **given, options=made or options.of(values))
+
+        defaults, hints = options.defaults(), typing.get_type_hints(options)
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        extra = [inspect.Parameter(name, keyword, default=defaults[name], annotation=hints[name]) for name in names]
+        kept = [parameter for name, parameter in own.parameters.items() if name != "options"]
+        first = [p for p in kept if p.kind is not inspect.Parameter.KEYWORD_ONLY]
+        last = [p for p in kept if p.kind is inspect.Parameter.KEYWORD_ONLY]
+        call.__signature__ = own.replace(parameters=[*first, *extra, *last])
+        call.options_class = options
+        shown = "    {name}: {help} Default: {default} ({origin})."
+        lines = [shown.format(**row) for row in options.table()]
+        call.__doc__ = "\n".join([inspect.cleandoc(function.__doc__ or ""), "", "Options:", *lines, ""])
+        return call
+
+    return decorate
+
+
+@dataclass(kw_only=True)
+class SourceOptions(Options):
+    """Which part of a source is read, and how its columns are named."""
+
+    split: str | None = option(None, "Split of the source, e.g. train.", panel="Data", in_record=False)
+    config_name: str | None = option(None, "Configuration of the source.", panel="Data", in_record=False)
+    column_mapping: dict[str, str] | None = option(
+        None, "Your columns and their roles, e.g. question=instruction,answer=response.", panel="Data"
+    )

@@ -1,0 +1,159 @@
+"""Ray itself: whether it is there, starting and ending it, its errors as ours, objects that a worker keeps."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from hf_mlalign.core.errors import DataError
+
+RETRIES = 8
+"""How often a task whose worker or node died is run again before the error is raised (*ours*)."""
+STORE_BYTES = 256 * 2**20
+"""Shared memory a core for a Ray instance of our own (*ours*); Ray spills what is more to disk."""
+CONNECT_SECONDS = 10
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+
+
+def import_ray() -> Any:
+    """The module `ray`, `ray.data` loaded; `DataError` with the remedy where it is not installed."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise DataError("Ray is not installed. Run: pip install 'hf-mlalign[ray]'") from error
+    return ray
+
+
+@contextmanager
+def session(address: str | None = None, workers: int | None = None) -> Iterator[Any]:
+    """The module `ray`, connected: to what this process is connected to already, to `address`, or to an instance of
+    our own, which ends with the block.
+
+    Args:
+        address: "auto", "ray://host:port" or "host:port"; `None`: this machine alone.
+        workers: cores of an instance of our own; default all.
+    Raises:
+        DataError: Ray is missing, or nothing answers at the address.
+    """
+    ray = import_ray()
+    if ray.is_initialized():
+        with plain_errors():
+            yield ray
+        return
+    options: dict[str, Any] = {"address": address}
+    if address is not None:
+        _check_answers(address)
+    else:
+        cores = workers or os.cpu_count() or 1
+        options = {"address": "local", "num_cpus": cores, "include_dashboard": False,
+                   "object_store_memory": STORE_BYTES * cores}  # fmt: skip
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        with _silent():
+            ray.init(**options, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise DataError(f"address: no Ray cluster answers at {address!r}: {' '.join(str(error).split())}") from error
+    try:
+        with plain_errors():
+            yield ray
+    finally:
+        ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """DataError if nothing listens at host:port, where Ray itself would wait for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    try:
+        if not colon or not port.isdigit():
+            raise OSError("it is neither auto nor host:port nor ray://host:port")
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise DataError(f"address: no Ray cluster answers at {address!r}: {error}") from error
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """What Ray's own code writes to the error output while it starts is dropped; errors come as exceptions."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """What a task raised as it was raised there; what Ray could not mend as a `DataError`."""
+    ray = import_ray()
+    try:
+        yield
+    except DataError as error:
+        raise (_cause(error) or error) from None
+    except ray.exceptions.RayError as error:
+        found = _cause(error)
+        if found is not None:
+            raise found from None
+        if isinstance(error, ray.exceptions.RayTaskError):
+            raise
+        raise DataError(
+            f"Ray: a worker or node was lost and its work could not be done elsewhere ({type(error).__name__}). "
+            "Look for a lack of memory, and run it again: what is on disk is kept."
+        ) from error
+
+
+def _cause(error: BaseException) -> DataError | None:
+    """The plain `DataError` inside what Ray made of it; Ray Data leaves only its text."""
+    inner = getattr(error, "cause", None)
+    if type(inner) is DataError:
+        return inner
+    found = re.search(r"^hf_mlalign\.errors\.DataError: (.+)$", str(error), re.MULTILINE)
+    return DataError(found[1]) if found else None
+
+
+def submit(function: Callable, *arguments: Any, parts: int = 1, **options: Any) -> Any:
+    """Run `function(*arguments)` as a task that is repeated when its worker or node dies; `parts` results → a list of
+    references."""
+    ray = import_ray()
+    task = ray.remote(function).options(num_returns=parts, max_retries=RETRIES, scheduling_strategy="SPREAD", **options)
+    found = task.remote(*arguments)
+    return found if parts > 1 else [found]
+
+
+def gpus() -> int:
+    """GPUs of the cluster."""
+    return int(import_ray().cluster_resources().get("GPU", 0))
+
+
+def cores() -> int:
+    """Cores of the cluster, at least 1."""
+    return max(1, int(import_ray().cluster_resources().get("CPU", 1)))
+
+
+class Held:
+    """An object that each worker process unpickles once, however many tasks use it: a model stays loaded."""
+
+    _known: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, value: Any):
+        self.reference = [import_ray().put(value)]
+
+    def get(self) -> Any:
+        key = self.reference[0].hex()
+        if key not in Held._known:
+            Held._known.clear()
+            Held._known[key] = import_ray().get(self.reference[0])
+        return Held._known[key]

@@ -1,0 +1,52 @@
+"""Tokens and keys: found, hidden in messages, and kept out of uploads."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hf_mlalign.core.errors import DataError
+
+if TYPE_CHECKING:
+    pass
+
+
+SECRET = re.compile(r"\bhf_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}")
+
+
+SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MLALIGN_API_KEY", "OPENAI_API_KEY")
+
+
+TEXT_FILES = (".md", ".json", ".jsonl", ".yaml", ".yml", ".txt", ".html", ".csv", ".tsv")
+
+
+def refuse_secrets(folder: Path, paths: Sequence[str], token: str | None = None) -> None:
+    """Raise a `DataError` if one of these text files holds a token or key of this user, or what looks like one."""
+    known = known_secrets(token)
+    for path in paths:
+        if Path(path).suffix not in TEXT_FILES:
+            continue
+        with open(folder / path, encoding="utf-8", errors="replace") as lines:
+            for number, line in enumerate(lines, 1):
+                if SECRET.search(line) or any(secret in line for secret in known):
+                    raise DataError(
+                        f"push_to_hub: {path}, line {number} holds what looks like an access token. Nothing was "
+                        "uploaded; take it out (and revoke it if others could read it)."
+                    )
+
+
+def redacted(text: str, token: str | None = None) -> str:
+    """`text` without tokens and keys."""
+    for secret in known_secrets(token):
+        text = text.replace(secret, "***")
+    return SECRET.sub("***", text)
+
+
+def known_secrets(token: str | None) -> set[str]:
+    from huggingface_hub import get_token
+
+    found = {token, get_token(), *(os.environ.get(name) for name in SECRET_VARIABLES)}
+    return {secret for secret in found if secret and len(secret) >= 6}

@@ -1,0 +1,213 @@
+"""Checked sequences: one plain list from whatever container holds the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Set
+from decimal import Decimal
+from itertools import islice
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from hf_mlalign.core.errors import DataError
+
+
+def as_list(values: Any, name: str, n: int | None = None, rows: str = "rows") -> list:
+    """`values` as a list of plain Python objects.
+
+    Args:
+        values: a list, a tuple, an array, a pandas Series (in its order, whatever its index), an Arrow array, a dataset
+            column or an iterator.
+        name: of the argument, for the message.
+        n: how many there must be; `None`: any number.
+        rows: what there are `n` of, for the message.
+    Raises:
+        DataError: one text, a mapping, a set, a table or something else that is no list of values; or not `n` of them.
+    """
+    check_list(values, name)
+    found = _plain(values, None if n is None else n + 1)
+    if n is not None and len(found) != n:
+        count = f"more than {n}" if not hasattr(values, "__len__") and len(found) > n else len(found)
+        raise DataError(f"{name} has {count} entries for {n} {rows}. Give one a row.")
+    return found
+
+
+def check_list(values: Any, name: str) -> None:
+    """DataError for one text, a mapping, a set, a table or something else that is no list of values."""
+    no_list = isinstance(values, (str, bytes, bytearray, Mapping, Set)) or hasattr(values, "columns")
+    if no_list or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
+        raise DataError(f"{name}: {shown(values)} is not a list. Give one value a row.")
+
+
+def _plain(values: Any, most: int | None) -> list:
+    for method in ("to_pylist", "tolist"):
+        if hasattr(values, method):
+            return list(getattr(values, method)())
+    return list(values) if hasattr(values, "__len__") else list(islice(values, most))
+
+
+def as_texts(values: Any, name: str, n: int | None = None, rows: str = "rows", missing: bool = False) -> list:
+    """`values` as a list of texts; with `missing`, `None` stands for `None`, NaN and NA.
+
+    Raises:
+        DataError: as `as_list`, or a value that is no text (first row named).
+    """
+    out = as_list(values, name, n, rows)
+    for row, value in enumerate(out):
+        if isinstance(value, str):
+            continue
+        if not (missing and is_missing(value)):
+            remedy = "a text or None" if missing else "a text, or drop the row"
+            raise DataError(f"{name}, row {row}: {type(value).__name__} instead of a text. Give {remedy}.")
+        out[row] = None
+    return out
+
+
+def is_missing(value: Any) -> bool:
+    """Whether `value` is `None`, NaN or pandas' NA or NaT."""
+    if value is None or isinstance(value, (str, bytes)):
+        return value is None
+    try:
+        return bool(value != value)
+    except (TypeError, ValueError):
+        return type(value).__name__ == "NAType"
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """What a message shows of a value: its `repr`, cut after `most` characters."""
+    try:
+        text = repr(value[: most + 1] if isinstance(value, (str, bytes)) else value)
+    except Exception:  # a broken __repr__, or an integer of too many digits
+        text = f"a {type(value).__name__}"
+    text = " ".join(text.split())
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def check_share(value: Any, name: str, low: float = 0.0, high: float = 1.0) -> None:
+    """DataError unless `value` is a number from `low` to `high`."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not low <= value <= high:
+        raise DataError(f"{name} is {shown(value)}; give a number from {low:g} to {high:g}")
+
+
+def check_whole(value: Any, name: str, note: str = "") -> None:
+    """DataError unless `value` is a whole number of at least 0."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+        raise DataError(f"{name}: {shown(value)}. Give a whole number of at least 0{note}.")
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1; zero rows stay zero. Rows whose squares over- or underflow are scaled twice."""
+    vectors = vectors if vectors.dtype.kind == "f" else vectors.astype(np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.einsum("nd,nd->n", vectors, vectors)
+    limits = np.finfo(vectors.dtype)
+    odd = ~((squares >= limits.tiny / limits.eps) & (squares < np.inf))
+    if odd.any() and vectors.shape[1]:
+        largest = np.abs(vectors[odd]).max(axis=1, keepdims=True)
+        vectors = vectors.copy()
+        with np.errstate(invalid="ignore"):
+            vectors[odd] /= np.where(largest == 0, 1, largest)
+        squares[odd] = np.einsum("nd,nd->n", vectors[odd], vectors[odd])
+    norms = np.sqrt(squares)[:, None]
+    return vectors / np.where(norms == 0, 1, norms)
+
+
+def as_table(embeddings: Any, name: str = "embeddings") -> np.ndarray:
+    """`embeddings` as an (n, d) array of numbers, without a copy if it is one; DataError for anything else."""
+    array = as_array(embeddings, name)
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise DataError(f"{name} has shape {array.shape} and dtype {array.dtype}; pass a 2-D array of numbers")
+    return array
+
+
+def as_array(values: Any, name: str) -> np.ndarray:
+    """`values` as an array; DataError where the rows are of unequal length."""
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise DataError(f"{name}: rows of unequal length. Pass an array of numbers, one row a sample.") from None
+
+
+def as_vectors(embeddings: Any, name: str = "embeddings") -> np.ndarray:
+    """`as_table` as float32."""
+    array = as_table(embeddings, name)
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32, copy=False)
+
+
+def finite_vectors(embeddings: Any, name: str = "embeddings", n: int | None = None) -> np.ndarray:
+    """`as_vectors` of `n` rows; DataError naming the first row with NaN or infinity."""
+    vectors = as_vectors(embeddings, name)
+    if n is not None and len(vectors) != n:
+        raise DataError(f"{name} has {len(vectors)} rows, {n} are needed. Pass one row a sample.")
+    if len(vectors) and not vectors.shape[1]:
+        raise DataError(f"{name} has shape {vectors.shape}; pass vectors of one number or more.")
+    bad = np.flatnonzero(~np.isfinite(vectors).all(1))
+    if len(bad):
+        raise DataError(f"{name}, row {bad[0]}: holds NaN or infinity. Encode that text again or drop the row.")
+    return vectors
+
+
+def as_numbers(values: Any, name: str, n: int | None = None, rows: str = "rows") -> np.ndarray:
+    """`values` as (n,) float64; `None` and NA become NaN.
+
+    Raises:
+        DataError: another shape or length, or texts, dates or other things that are no numbers (first row named).
+    """
+    array = _array(values)
+    if array is None or array.dtype.kind not in "fiub":
+        numbers = as_list(values, name)
+        array = np.array([_number(value, name, row) for row, value in enumerate(numbers)], np.float64)
+    if array.ndim != 1:
+        raise DataError(f"{name} has shape {array.shape}. Give one number a row.")
+    if n is not None and len(array) != n:
+        raise DataError(f"{name} has {len(array)} entries for {n} {rows}. Give one a row.")
+    return array.astype(np.float64, copy=False)
+
+
+def _array(values: Any) -> np.ndarray | None:
+    """`values` as an array, or `None` where numpy makes none of them."""
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return None
+    return None if array.ndim == 0 else array
+
+
+def _number(value: Any, name: str, row: int) -> float:
+    try:
+        if isinstance(value, (Real, Decimal, np.bool_)):
+            return float(value)
+    except (OverflowError, ValueError):
+        pass
+    if is_missing(value):
+        return float("nan")
+    raise DataError(f"{name}, row {row}: {shown(value)} is no number. Give numbers, NaN or None.")
+
+
+def one_blas_thread():
+    """Context in which numpy's matrix products use one thread, so that their bits do not depend on the machine."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+def as_codes(codes: Any, n: int, name: str, least: int = 0, below: int | None = None) -> np.ndarray:
+    """`codes` as (n,) integers of at least `least` and, if given, less than `below`; DataError otherwise."""
+    array = _array(codes)
+    if array is None or (array.ndim == 1 and array.size and array.dtype.kind not in "iu"):
+        for row, value in enumerate(as_list(codes, name)):
+            if not isinstance(value, Integral) or isinstance(value, bool):
+                raise DataError(f"{name}, row {row}: {shown(value)}. Give whole numbers.")
+            if not -(2**63) <= value < 2**63:
+                raise DataError(f"{name}, row {row}: {shown(value)}; the largest allowed is {2**63 - 1}")
+        array = np.asarray(as_list(codes, name), np.int64)
+    if array.shape != (n,) or (array.size and array.dtype.kind not in "iu"):
+        raise DataError(f"{name} has shape {array.shape} and dtype {array.dtype}; pass {n} integers")
+    if array.size and array.min() < least:
+        raise DataError(f"{name} has the value {array.min()}; the smallest allowed is {least}")
+    if array.size and array.max() >= (2**63 if below is None else below):
+        most = 2**63 if below is None else below
+        raise DataError(f"{name}, row {array.argmax()}: {array.max()}; the largest allowed is {most - 1}")
+    return array

@@ -1,0 +1,1 @@
+"""Reading data: sources, layouts, roles of columns, languages, final answers."""

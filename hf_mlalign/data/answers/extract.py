@@ -1,0 +1,267 @@
+"""Final answers in free text: multiple-choice letters, numbers in the digits of any script, boxed answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.validation import as_texts
+from hf_mlalign.data.answers.cues import ANSWER_WORDS, EQUALS_WORDS, LETTER_SERIES, LOOK_ALIKES, VARIANTS
+from hf_mlalign.data.answers.numbers import is_only_number, last_number, parse_number
+
+__all__ = ["KINDS", "answer_codes", "answer_spans", "extract_answers", "find_options", "parse_number"]
+
+KINDS = ("auto", "choice", "number")
+LETTERS = "ABCDEFGHIJ"
+_LABELS = "".join(LETTER_SERIES) + "".join(VARIANTS)
+_WORDS = sorted({word for words in ANSWER_WORDS.values() for word in words}, key=len, reverse=True)
+_OPENING = r"[\s:：=＝>*_`~\"'“”„«»‘（(\[【<《$#.。।-]"
+_CLOSING = r"[.．)）:：、,，\]】*>。।]"
+_LATIN = r"A-Za-zÀ-ɏͰ-ϿЀ-ӿ0-9"
+_OTHER = r"'’؀-ۿऀ-ॿঀ-৿\u0e31-\u0e4e가-힣"
+_MARKER = re.compile("|".join(map(re.escape, _WORDS)))
+_MARKED_LINE = re.compile(rf"(?:^|\n)[ \t*_#>-]*[^\n:：]{{0,25}}?(?:{_MARKER.pattern})[^\n:：]{{0,12}}[:：]")
+_EXPLICIT = re.compile(rf"[^\n:：=]{{0,40}}?(?:[:：=—–]|{'|'.join(EQUALS_WORDS)})", re.IGNORECASE)
+_LETTER = re.compile(rf"(?<![{_LATIN}])([{_LABELS}])(?![{_LATIN}{_OTHER}])")
+_LEADING = re.compile(rf"^{_OPENING}*([{_LABELS}])(?:{_CLOSING}|\s*$)")
+_MENTION = re.compile(rf"(?<![{_LATIN}])([{_LABELS}])(?=[.．)）:：、\]】])")
+_OPTION_LINE = re.compile(rf"^[ \t]*[(（\[【]?([{_LABELS}])[.．)）:：、\]】 ][ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+_BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_HASHES = re.compile(r"(?m)^####[ \t]*([^\n]+?)\s*\Z")
+_UNIT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*[^\W\d][^{}]*\}\s*(?:\^\s*\{?\d\}?)?")
+_FORMULA = re.compile(r"(?<!m)\^(?!\s*\{?\s*\\circ)|\\sqrt|\d\s*\\[dt]?frac")
+_LOWER_LABEL = re.compile(rf"^{_OPENING}*([a-j])(?:{_CLOSING}+(?=\s|$)|\s*$)")
+_REACH = 80
+
+
+class AnswerOptions(NamedTuple):
+    """Options of a question: the script's labels, and (Latin letter, casefolded text) of each."""
+
+    series: str
+    items: tuple[tuple[str, str], ...]
+
+    @property
+    def letters(self) -> str:
+        return LETTERS[: len(self.items)] if self.items else LETTERS
+
+
+NO_OPTIONS = AnswerOptions(LETTERS, ())
+
+
+def extract_answers(
+    texts: Sequence[str | None],
+    languages: Sequence[str] | str | None = None,
+    prompts: Sequence[str | None] | None = None,
+    kind: str = "auto",
+) -> list[str | None]:
+    """The final answer of each text in a canonical form that can be compared across languages.
+
+    Args:
+        texts: n responses.
+        languages: ISO 639-1 codes, one or n; they decide what "1.234" means (CLDR's decimal sign).
+        prompts: the n questions. Where a question lists options ("A. …", one a line), the answer is one of their
+            letters, and an option's text counts as its letter.
+        kind: "auto": a letter where the question lists options, else a letter or number that the text itself marks as
+            its answer ("Answer: 42", "答案是 B", `\\boxed{…}`, "#### 7", or only the answer); "choice": a letter;
+            "number": a number, and without a mark the last one in the text (as MGSM is scored).
+    Returns:
+        n strings: "A" … "J"; a number as an exact fraction ("540", "-7/2"); or `None`.
+    Raises:
+        DataError: unknown kind, or lengths that differ.
+    """
+    check_kind(kind)
+    texts = as_texts(texts, "texts", missing=True)
+    n = len(texts)
+    one = languages is None or isinstance(languages, str)
+    codes = [languages] * n if one else as_texts(languages, "languages", missing=True)
+    asked = [None] * n if prompts is None else as_texts(prompts, "prompts", missing=True)
+    if len(codes) != n or len(asked) != n:
+        raise DataError(f"languages, prompts: {len(codes)} and {len(asked)} entries for {n} texts. Pass one a text.")
+    return [_one(t, c, p, kind) for t, c, p in zip(texts, codes, asked, strict=True)]
+
+
+def check_kind(kind: str, name: str = "kind") -> None:
+    """DataError for an unknown kind of answers."""
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise DataError(f"{name}: unknown {kind!r}. Known: {', '.join(KINDS)}.")
+
+
+def find_options(prompt: str | None) -> dict[str, str]:
+    """Latin letter → casefolded text of the options that a question lists, one a line; empty unless there are two or
+    more in order. Of several lists the last counts."""
+    return dict(_options(prompt).items) if prompt else {}
+
+
+def answer_codes(answers: Sequence[str | None]) -> np.ndarray:
+    """(n,) int32: equal answers get equal codes, a missing answer −1."""
+    known: dict[str, int] = {}
+    answers = as_texts(answers, "answers", missing=True)
+    return np.fromiter((-1 if a is None else known.setdefault(a, len(known)) for a in answers), np.int32, len(answers))
+
+
+def answer_spans(texts: Sequence[str | None]) -> list[str]:
+    """What follows the last answer word that starts a line and has a colon ("Answer: …", "正确答案：…"), up to
+    the end of its line; "" where there is no such word."""
+    return [_span(text) if text else "" for text in as_texts(texts, "texts", missing=True)]
+
+
+def _span(text: str) -> str:
+    for match in reversed(list(_MARKED_LINE.finditer(_lower(text)))):
+        line = _first_line(text[match.end() :])
+        if line:
+            return line
+    return ""
+
+
+def _one(text: str | None, language: str | None, prompt: str | None, kind: str) -> str | None:
+    if not text:
+        return None
+    options = _options(prompt) if prompt and kind != "number" else NO_OPTIONS
+    boxed = _BOXED.findall(text) or ([] if options.items else _HASHES.findall(text))
+    if boxed and not options.items and kind != "choice" and _FORMULA.search(_UNIT.sub("", boxed[-1])):
+        return None
+    found = _in_box(boxed[-1], language, options, kind) if boxed else None
+    if found is not None:
+        return found
+    if options.items or kind == "choice":
+        return _choice(text, options)
+    if kind == "number":
+        return _marked_number(text, language) or last_number(text, language)
+    return _marked(text, language)
+
+
+def _in_box(content: str, language: str | None, options: AnswerOptions, kind: str) -> str | None:
+    content = re.sub(r"\\(?:text|mathrm|textbf)\s*\{([^{}]*)\}", r"\1", content).replace("{,}", ",")
+    content = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"\1/\2", content).replace("\\!", "")
+    letter = _LEADING.match(content.strip())
+    if letter and kind != "number":
+        return _allowed(letter.group(1), options)
+    if options.items or kind == "choice":
+        return _lower_letter(content.strip(), options)
+    return parse_number(content.replace("$", "").replace("\\", ""), language)
+
+
+def _choice(text: str, options: AnswerOptions) -> str | None:
+    for end in _marks(text):
+        line = _first_line(text[end : end + _REACH])
+        found = _letter_in(line, options) or _lower_letter(line, options) or _option_text(line, options)
+        if found:
+            return found
+    leading = _LEADING.match(text)
+    if leading:
+        return _allowed(leading.group(1), options)
+    mentions = {_allowed(label, options) for label in _MENTION.findall(text)} - {None}
+    if len(mentions) == 1:
+        return mentions.pop()
+    return _option_text(text.strip().rsplit("\n", 1)[-1], options)
+
+
+def _marked(text: str, language: str | None) -> str | None:
+    """A letter or a number that the text marks as its answer."""
+    for end in _marks(text):
+        explicit = _EXPLICIT.match(text, end)
+        if explicit:
+            line = _first_line(text[explicit.end() : explicit.end() + _REACH])
+            found = _leading_letter(line) or _number_in(line, language)
+            if found is not None:
+                return found
+    stripped = text.strip()
+    if len(stripped) > 40:
+        return None
+    return _leading_letter(stripped) or (parse_number(stripped, language) if is_only_number(stripped) else None)
+
+
+def _marked_number(text: str, language: str | None) -> str | None:
+    for end in _marks(text):
+        found = _number_in(_first_line(text[end : end + _REACH]), language)
+        if found is not None:
+            return found
+    return None
+
+
+def _number_in(line: str, language: str | None) -> str | None:
+    """The number of an answer line: the first one after the last equals sign, else the first one."""
+    return parse_number(re.split(r"[=＝≈]", line)[-1], language) or parse_number(line, language)
+
+
+def _marks(text: str) -> list[int]:
+    """Where answer words end, last first."""
+    return [match.end() for match in _MARKER.finditer(_lower(text))][::-1]
+
+
+def _lower(text: str) -> str:
+    lower = text.lower()
+    return lower if len(lower) == len(text) else text
+
+
+def _first_line(text: str) -> str:
+    return text.lstrip(" \t:：*_#=＝\n\r").split("\n", 1)[0]
+
+
+def _leading_letter(text: str) -> str | None:
+    match = _LEADING.match(text)
+    return _allowed(match.group(1), NO_OPTIONS) if match and match.group(1) != "I" else None
+
+
+def _letter_in(line: str, options: AnswerOptions) -> str | None:
+    for match in _LETTER.finditer(line):
+        letter = _allowed(match.group(1), options)
+        if letter and not _is_word(line, match, letter):
+            return letter
+    return None
+
+
+def _lower_letter(line: str, options: AnswerOptions) -> str | None:
+    """The lower-case label that a line is or begins with ("b", "is (c)."), if the options are Latin letters."""
+    if not options.items or options.series != LETTERS:
+        return None
+    explicit = _EXPLICIT.match(line)
+    match = _LOWER_LABEL.match(line) or (_LOWER_LABEL.match(line[explicit.end() :]) if explicit else None)
+    return _allowed(match.group(1).upper(), options) if match else None
+
+
+def _is_word(line: str, match: re.Match, letter: str) -> bool:
+    """Whether an "A", "E" or "I" within the line is rather a word: a space and a lower-case letter follow."""
+    after = line[match.end() : match.end() + 2]
+    return letter in "AEI" and match.start() > 0 and len(after) == 2 and after[0] == " " and after[1].islower()
+
+
+def _allowed(label: str, options: AnswerOptions) -> str | None:
+    """The Latin letter for a label of any script, if the options have it."""
+    label = VARIANTS.get(label, label)
+    if label in options.series:
+        letter = LETTERS[options.series.index(label)]
+    elif options.items and label.translate(LOOK_ALIKES) in LETTERS:
+        letter = label.translate(LOOK_ALIKES)
+    else:
+        letter = next(LETTERS[s.index(label)] for s in LETTER_SERIES if label in s)
+    return letter if letter in options.letters else None
+
+
+def _option_text(line: str, options: AnswerOptions) -> str | None:
+    """The letter of the only option whose text stands in the line (of nested ones the longest)."""
+    line = line.casefold()
+    hits = [(letter, text) for letter, text in options.items if len(text) > 1 and text in line]
+    hits = [h for h in hits if not any(h[1] != other[1] and h[1] in other[1] for other in hits)]
+    return hits[0][0] if len(hits) == 1 else None
+
+
+@lru_cache(maxsize=65536)
+def _options(prompt: str) -> AnswerOptions:
+    lines = [(VARIANTS.get(label, label), text) for label, text in _OPTION_LINE.findall(prompt)]
+    for series in LETTER_SERIES:
+        listed = [(label, text) for label, text in lines if label in series]
+        start = max((i for i, (label, _) in enumerate(listed) if label == series[0]), default=len(listed))
+        run = []
+        for position, (label, text) in enumerate(listed[start : start + len(series)]):
+            if label != series[position]:
+                break
+            run.append((LETTERS[position], text.casefold()))
+        if len(run) >= 2:
+            return AnswerOptions(series, tuple(run))
+    return NO_OPTIONS

@@ -1,0 +1,221 @@
+"""Reading sample tables: Arrow columns to codes, texts, message lists and matrices, without Python loops over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.validation import as_numbers as checked_numbers
+from hf_mlalign.data.languages import known_code, normalise
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def chunked_column(ds: Dataset, column: str) -> pa.ChunkedArray:
+    """The column as Arrow, rows in the dataset's order (a selection or shuffle is applied)."""
+    if ds._indices is None:
+        return ds.data.column(column)
+    return ds.select_columns([column]).with_format("arrow")[:].column(column)
+
+
+def arrow_column(ds: Dataset, column: str) -> pa.Array:
+    """`chunked_column` as one Arrow array; without a copy if it is one chunk."""
+    values = chunked_column(ds, column)
+    values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
+    if isinstance(values, pa.ChunkedArray):
+        raise DataError(f"Column {column!r} is too large for one array. Convert texts to large_string.")
+    return values.storage if isinstance(values, pa.ExtensionArray) else values
+
+
+def named_column(ds: Dataset, column: str) -> pa.Array:
+    """`arrow_column` with the names of a ClassLabel instead of its numbers."""
+    values, feature = arrow_column(ds, column), ds.features[column]
+    if not hasattr(feature, "int2str"):
+        return values
+    return pa.array([None if v is None else feature.int2str(v) for v in values.to_pylist()], pa.string())
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether the type holds strings."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether the type holds lists of any length."""
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
+def is_messages(kind: pa.DataType) -> bool:
+    """Whether the type holds lists of messages with role and content."""
+    names = {field.name for field in kind.value_type} if is_list(kind) and pa.types.is_struct(kind.value_type) else ()
+    return {"role", "content"} <= set(names)
+
+
+def codes_of(values: pa.Array, column: str) -> tuple[np.ndarray, pa.Array]:
+    """(n,) int32 codes and the distinct values, in order of first appearance.
+
+    Raises:
+        DataError: lists or structs, or a missing value (first row named).
+    """
+    if pa.types.is_nested(values.type):
+        raise DataError(f"Column {column!r}, row 0: holds {values.type}. Give one text or whole number a row.")
+    if pa.types.is_dictionary(values.type):  # whose entries may be unused, equal or null
+        values = values.dictionary_decode()
+    if values.null_count:
+        row = int(np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))[0])
+        raise DataError(f"Column {column!r}, row {row}: missing. Fill it in or drop such rows.")
+    encoded = values.dictionary_encode()
+    return encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary
+
+
+def language_codes(values: pa.Array, column: str, unknown: str | None = None) -> tuple[np.ndarray, list[str]]:
+    """(n,) int32 codes into the list of ISO 639-1 codes; DataError for an unknown language (row named).
+
+    Where a row holds the text `unknown`, its code in the list is "".
+    """
+    numbers, distinct = codes_of(values, column)
+    known: dict[str, int] = {}
+    lookup = []
+    for i, value in enumerate(distinct.to_pylist()):
+        code = normalise(value) if isinstance(value, str) else None
+        if unknown is not None and value == unknown:
+            code = ""
+        elif code is None:
+            code = known_code(value, f"Column {column!r}, row {int(np.argmax(numbers == i))}")
+        lookup.append(known.setdefault(code, len(known)))
+    return np.asarray(lookup, dtype=np.int32)[numbers], list(known)
+
+
+def last_contents(values: pa.Array, column: str) -> pa.Array:
+    """Content of the last message of each row; texts are returned as they are, a missing or empty list gives null."""
+    if is_text(values.type) or pa.types.is_null(values.type):
+        return values.cast(pa.string()) if pa.types.is_null(values.type) else values
+    if not is_messages(values.type):
+        raise DataError(f"Column {column!r} holds {values.type}, neither texts nor lists of role/content messages.")
+    lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
+    contents = values.flatten().field("content")
+    if pa.types.is_null(contents.type):
+        contents = contents.cast(pa.string())
+    if not is_text(contents.type):
+        row = int(np.argmax(lengths > 0))
+        raise DataError(f"Column {column!r}, row {row}: the content of a message is {contents.type}, not text. "
+                        "Keep the text parts only.")  # fmt: skip
+    last = np.cumsum(lengths) - 1
+    return contents.take(pa.array(last, mask=lengths == 0))
+
+
+def flatten_lists(values: pa.Array, column: str) -> tuple[pa.Array, np.ndarray]:
+    """The items of all lists, and how many each row has (0 for a missing list)."""
+    if not (is_list(values.type) or pa.types.is_fixed_size_list(values.type)):
+        raise DataError(f"Column {column!r} holds {values.type}; a list of responses a row was expected.")
+    lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
+    return values.flatten(), lengths.astype(np.int64)
+
+
+def matrix(
+    values: pa.Array | pa.ChunkedArray,
+    column: str,
+    first_row: int = 0,
+    width: int | None = None,
+    dtype: type[np.floating] = np.float32,
+) -> np.ndarray:
+    """Equally long number lists as one (n, d) array, without a copy if they are one chunk of that type and length.
+
+    Args:
+        first_row: number of the first row, for messages.
+        width: d, where it is known from earlier rows.
+        dtype: of the result.
+    Raises:
+        DataError: a row is missing or has another length, or a number is missing (the first such row is named).
+    """
+    chunks = [chunk for chunk in getattr(values, "chunks", [values]) if len(chunk)]
+    if len(chunks) == 1:
+        return _block(chunks[0], column, first_row, width).astype(dtype, copy=False)
+    filled, out = 0, np.empty((0, 0), dtype)
+    for chunk in chunks:
+        block = _block(chunk, column, first_row + filled, out.shape[1] if filled else width)
+        if not filled:
+            out = np.empty((len(values), block.shape[1]), dtype)
+        out[filled : filled + len(chunk)] = block
+        filled += len(chunk)
+    return out
+
+
+def _block(chunk: pa.Array, column: str, offset: int, width: int | None) -> np.ndarray:
+    """The rows of one chunk, the first of which is row `offset`; `width` is that of the rows before."""
+    if pa.types.is_fixed_size_list(chunk.type):
+        lengths = np.full(len(chunk), chunk.type.list_size)
+        lengths[chunk.is_null().to_numpy(zero_copy_only=False)] = -1
+    elif is_list(chunk.type):
+        lengths = pc.fill_null(pc.list_value_length(chunk), -1).to_numpy(zero_copy_only=False)
+    else:
+        raise DataError(f"Column {column!r} holds {chunk.type}, not lists of numbers. Drop it to have it computed.")
+    kind = chunk.type.value_type
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        raise DataError(f"Column {column!r}, row {offset}: lists of {kind}, not of numbers. Drop it to be computed.")
+    width = int(lengths[0]) if width is None else width
+    bad = np.flatnonzero((lengths != width) | (lengths < 1))
+    if len(bad):
+        row = offset + int(bad[0])
+        raise DataError(f"Column {column!r}, row {row}: a vector of length {width} is missing or has another length.")
+    flat = chunk.flatten()
+    if flat.null_count:
+        row = offset + int(np.argmax(flat.is_null())) // width
+        raise DataError(f"Column {column!r}, row {row}: a number is missing.")
+    return flat.to_numpy(zero_copy_only=False).reshape(len(chunk), width)
+
+
+def numbers(ds: Dataset, column: str) -> np.ndarray:
+    """A numeric column as a 1-D array; null becomes NaN in a float column.
+
+    Raises:
+        DataError: the column is not numeric, or an integer column has nulls (first row named).
+    """
+    return column_numbers(chunked_column(ds, column), column)
+
+
+def column_numbers(values: pa.ChunkedArray, column: str, first_row: int = 0) -> np.ndarray:
+    """`numbers` of a part of a column that begins at row `first_row`."""
+    if pa.types.is_null(values.type):
+        return np.full(len(values), np.nan, dtype=np.float32)
+    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
+        raise DataError(f"Column {column!r} holds {values.type}, not numbers. Drop it to have it computed.")
+    if pa.types.is_integer(values.type) and values.null_count:
+        row = first_row + int(np.flatnonzero(values.is_null().to_numpy())[0])
+        raise DataError(f"Column {column!r}, row {row}: missing. Drop the column to have it computed.")
+    return values.to_numpy()
+
+
+def add_columns(ds: Dataset, columns: Mapping[str, Any]) -> Dataset:
+    """`ds` with `columns` (arrays or lists, one value a row), replacing equally named ones; NaN becomes null."""
+    for name, values in columns.items():
+        if name in ds.column_names:
+            ds = ds.remove_columns(name)
+        if isinstance(values, np.ndarray) and values.dtype.kind == "f":
+            values = pa.array(values, from_pandas=True)  # NaN becomes null
+        ds = ds.add_column(name, values)
+    return ds
+
+
+def clean_clusters(clusters: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Given cluster ids as int32 numbered from 0; −1 where a row without score has none."""
+    scores = checked_numbers(scores, "scores")
+    if not isinstance(clusters, np.ndarray) or clusters.dtype.kind not in "iuf" or clusters.shape != scores.shape:
+        clusters = checked_numbers(clusters, "cluster", len(scores), "scores")
+    values = np.asarray(clusters, dtype=np.float64) if np.asarray(clusters).dtype.kind == "f" else np.asarray(clusters)
+    bad = ~np.isfinite(values) | (values < 0) | (values != np.floor(values))
+    worst = np.flatnonzero(bad & ~np.isnan(scores))
+    if len(worst):
+        raise DataError(
+            f"Column 'cluster', row {worst[0]}: {values[worst[0]]} is no whole number ≥ 0. Correct it, "
+            "or drop the column to have clusters computed."
+        )
+    out = np.full(len(values), -1, dtype=np.int32)
+    out[~bad] = np.unique(values[~bad], return_inverse=True)[1]
+    return out

@@ -1,0 +1,165 @@
+"""A reward model as judge: any sequence-classification model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.evaluation.judges.rules import ScoreJudge
+from hf_mlalign.generation.requests import Message
+from hf_mlalign.generation.transformers_backend import folder_digest, weights_digest
+from hf_mlalign.models.loading import from_pretrained, to_device
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class RewardModelJudge(ScoreJudge):
+    """Scores every answer with a sequence-classification model; preference = σ(score_a − score_b).
+
+    With a chat template, the model reads the conversation with the answer as the assistant's last message; without one,
+    prompt and answer as a pair of texts. One logit is the score itself; of several, the log-odds of `label`.
+
+    Args:
+        model: name or folder, or (model, tokenizer).
+        label: index or name of the class "good", for models with several; of two, the second (*ours*).
+        batch_size: answers a batch (8, *ours*); 1 for tokenizers or models without a padding token.
+        max_length: longest text in tokens; default: what tokenizer and model take.
+        truncate: cut longer texts at their end; otherwise they are not judged, with a reason (*ours*: off).
+        device: where a model given by name goes (default: a GPU if there is one).
+        trust_remote_code: run model code from the Hub.
+        progress: show a progress bar.
+        **options: of `ScoreJudge`.
+    Raises:
+        DataError: an option out of range.
+    """
+
+    name = "reward_model"
+
+    def __init__(
+        self,
+        model: str | Path | tuple[PreTrainedModel, PreTrainedTokenizerBase],
+        *,
+        label: int | str | None = None,
+        batch_size: int = 8,
+        max_length: int | None = None,
+        truncate: bool = False,
+        device: str | None = None,
+        trust_remote_code: bool = False,
+        progress: bool = True,
+        **options: Any,
+    ):
+        super().__init__(**options)
+        if batch_size < 1 or (max_length is not None and max_length < 2):
+            raise DataError(f"batch_size: {batch_size} and max_length: {max_length}; use at least 1 and 2.")
+        if not isinstance(model, (str, Path)) and not (isinstance(model, (tuple, list)) and len(model) == 2):
+            raise DataError(f"model: expected a name, a folder or (model, tokenizer), got {type(model).__name__}.")
+        self._named = named = isinstance(model, (str, Path))
+        self._model, self._tokenizer = (None, None) if named else model
+        self.model = str(model) if named else getattr(model[0].config, "_name_or_path", "") or type(model[0]).__name__
+        self.label, self.batch_size, self.max_length, self.truncate = label, batch_size, max_length, truncate
+        self.device, self.trust_remote_code, self.progress = device, trust_remote_code, progress
+
+    def describe(self) -> dict[str, Any]:
+        """Name, model, digest of its weights (`None` for a Hub name), and options."""
+        weights = folder_digest(self.model) if self._named else weights_digest(self._model)
+        return {**super().describe(), "model": self.model, "weights": weights, "label": self.label,
+                "max_length": self.max_length, "truncate": self.truncate}  # fmt: skip
+
+    def scores(self, prompts, answers, languages, references):
+        """(n,) logits or log-odds; NaN with a reason for texts longer than the model takes.
+
+        Raises:
+            DataError: the model cannot be loaded, or has several classes and `label` names none of them.
+        """
+        import torch
+        from tqdm.auto import tqdm
+
+        model, tokenizer = self._load()
+        column = self._column(model)
+        segments = "token_type_ids" in inspect.signature(model.forward).parameters
+        names = ("input_ids", "token_type_ids") if segments else ("input_ids",)
+        rows = [_tokenised(tokenizer, turns, answer, names) for turns, answer in zip(prompts, answers, strict=True)]
+        limit = self.max_length or _limit(model, tokenizer)
+        if self.truncate:
+            rows = [{name: ids[:limit] for name, ids in row.items()} for row in rows]
+        lengths = np.array([len(row["input_ids"]) for row in rows])
+        scores = np.full(len(rows), np.nan)
+        order = [i for i in np.argsort(-lengths, kind="stable") if lengths[i] <= limit]
+        size = self.batch_size if _can_pad(model, tokenizer) else 1
+        for begin in tqdm(range(0, len(order), size), "Judging", unit="batch", disable=not self.progress):
+            batch = order[begin : begin + size]
+            inputs = _padded([rows[i] for i in batch], tokenizer, model.device)
+            with torch.no_grad():
+                logits = model(**inputs).logits.double().cpu()
+            scores[batch] = _log_odds(logits, column).numpy()
+        reasons = ["" if n <= limit else f"{n} tokens are more than the model's {limit}" for n in lengths.tolist()]
+        bad = np.flatnonzero(~np.isfinite(scores) & (lengths <= limit))
+        for i in bad:
+            scores[i], reasons[i] = np.nan, "the model's score is no finite number"
+        return scores, reasons
+
+    def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        if self._model is None:
+            from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+            which = self.model, "a reward model"
+            options = {"trust_remote_code": self.trust_remote_code}
+            self._tokenizer = from_pretrained(AutoTokenizer, *which, **options)
+            model = from_pretrained(AutoModelForSequenceClassification, *which, dtype="auto", **options)
+            self._model = to_device(model, self.device)
+        return self._model.eval(), self._tokenizer
+
+    def _column(self, model: PreTrainedModel) -> int:
+        n, names = model.config.num_labels, model.config.label2id or {}
+        column = names.get(self.label) if isinstance(self.label, str) else self.label
+        if self.label is None and n <= 2:
+            return n - 1
+        if column is None or not 0 <= column < n:
+            raise DataError(f"label: {self.label!r} is none of the {n} classes {listed(names)}. Name the good one.")
+        return column
+
+
+def _tokenised(tokenizer, turns: Sequence[Message], answer: str, names: Sequence[str]) -> dict[str, list[int]]:
+    if tokenizer.chat_template:
+        chat = [*map(dict, turns), {"role": "assistant", "content": answer}]
+        ids = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=True)["input_ids"]
+        return {"input_ids": list(ids)}
+    encoded = tokenizer("\n\n".join(turn["content"] for turn in turns), answer, truncation=False, verbose=False)
+    return {name: list(encoded[name]) for name in names if name in encoded}
+
+
+def _limit(model, tokenizer) -> int:
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+    return min(context, tokenizer.model_max_length or 2**31)
+
+
+def _can_pad(model, tokenizer) -> bool:
+    ids = tokenizer.pad_token_id, model.config.get_text_config().pad_token_id
+    return None not in ids and ids[0] == ids[1]
+
+
+def _padded(rows: list[dict[str, list[int]]], tokenizer, device) -> dict[str, Any]:
+    """Right-padded tensors of a batch."""
+    import torch
+
+    width = max(len(row["input_ids"]) for row in rows)
+    fill = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": 0}
+    out = {name: [row[name] + [fill[name]] * (width - len(row[name])) for row in rows] for name in rows[0]}
+    out["attention_mask"] = [[1] * (n := len(row["input_ids"])) + [0] * (width - n) for row in rows]
+    return {name: torch.tensor(values, device=device) for name, values in out.items()}
+
+
+def _log_odds(logits, column: int):
+    """(n,) the only logit, or the log-odds of one class against all others."""
+    import torch
+
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    others = torch.arange(logits.shape[1]) != column
+    return logits[:, column] - torch.logsumexp(logits[:, others], dim=1)

@@ -1,0 +1,1 @@
+"""Win rate, consistency and diversity."""

@@ -1,0 +1,191 @@
+"""Win rates with intervals: overall, per language, averaged over both orders, and at equal length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hf_mlalign.evaluation.metrics.bootstrap import (
+    ClusterSums,
+    check_bootstrap,
+    percentile_interval,
+    resample,
+    standard_error,
+    unanimous_interval,
+)
+from hf_mlalign.evaluation.metrics.inputs import Comparisons, read_comparisons
+from hf_mlalign.evaluation.metrics.length_control import LengthControl, length_control
+from hf_mlalign.evaluation.metrics.significance import holm, sign_flip_p_value
+
+NAN = float("nan")
+
+
+def winrate(
+    predictions: Sequence[float | None] | np.ndarray,
+    languages: Sequence[str] | None = None,
+    prompt_ids: Sequence[Any] | None = None,
+    swapped_predictions: Sequence[float | None] | np.ndarray | None = None,
+    candidate_lengths: Sequence[float | None] | np.ndarray | None = None,
+    baseline_lengths: Sequence[float | None] | np.ndarray | None = None,
+    *,
+    n_resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """How often a candidate is preferred to a baseline. Rates, errors and limits are in per cent.
+
+    Args:
+        predictions: (n,) preference for the candidate in [0, 1]: 1 a win, 0.5 a tie, 0 a loss, NaN or `None` where
+            nothing was judged.
+        languages: (n,) codes or English names.
+        prompt_ids: (n,) numbers or texts; equal for the comparisons of one prompt, in whatever language. The bootstrap
+            resamples prompts with all their comparisons. Without them, each comparison counts as independent.
+        swapped_predictions: (n,) preference *for the candidate*, too, in the comparison with the answers shown in the
+            other order. (A judge that says which answer it saw first is better must be read back to the candidate.)
+        candidate_lengths, baseline_lengths: (n,) lengths in characters or tokens, NaN where unknown.
+        n_resamples: of the bootstrap (1000, *ours*); 0 leaves the intervals out (NaN).
+        confidence: of the intervals; languages are tested at 1 − confidence (0.95, *ours*).
+        seed: of the resamples and folds.
+    Returns:
+        win_rate, standard_error (clustered by prompt), ci_low, ci_high, p_value (against 50 %), n (judged), n_prompts,
+        n_wins, n_ties (exactly 0.5), n_losses, n_draws (= n_ties, AlpacaEval's name), n_unjudged, discrete_win_rate;
+        macro_win_rate (mean of the languages'), macro_ci_low, macro_ci_high; per_language: for each language the
+        first group, adjusted_p_value (Holm), differs_from_50 and length_controlled_win_rate; n_both_orders,
+        position_consistency, swap_averaged_win_rate, …_standard_error, …_ci_low, …_ci_high;
+        length_controlled_win_rate, length_controlled_standard_error. What cannot be computed is NaN.
+    Raises:
+        DataError: bad input; see `winrate_inputs.read_comparisons`.
+    """
+    check_bootstrap(n_resamples, confidence, seed)
+    data = read_comparisons(
+        predictions, languages, prompt_ids, swapped_predictions, candidate_lengths, baseline_lengths
+    )
+    options = (n_resamples, confidence, seed)
+    result = _rates(data, *options)
+    result |= _both_orders(data, *options)
+    controlled = _length_controlled(data, seed)
+    result["length_controlled_win_rate"] = 100 * controlled.overall
+    result["length_controlled_standard_error"] = 100 * controlled.overall_standard_error
+    for code, name in enumerate(data.names):
+        result["per_language"][name]["length_controlled_win_rate"] = 100 * float(controlled.rates[code])
+    return result
+
+
+def _rates(data: Comparisons, n_resamples: int, confidence: float, seed: int) -> dict[str, Any]:
+    """Rates of one set of preferences: overall, macro and per language."""
+    n_groups = max(len(data.names), 1)
+    missing = np.isnan(data.preferences)
+    judged = ~missing if missing.any() else slice(None)
+    sums = ClusterSums.of(data.preferences[judged], data.prompts[judged], data.languages[judged], n_groups)
+    rng = np.random.default_rng(seed)
+    bootstrap = _Bootstrap(sums.n_clusters, n_resamples, confidence, rng)
+    whole = bootstrap.rate(*sums.all())
+    groups = [bootstrap.rate(*sums.group(code)) for code in range(n_groups)] if data.names else [whole]
+    macro = bootstrap.macro(sums, groups, whole)
+    adjusted = holm(np.array([group["p_value"] for group in groups]))
+    kinds = 4 * data.languages + (data.preferences <= 0.5) + (data.preferences < 0.5) + 3 * missing
+    counts = np.bincount(kinds, minlength=4 * n_groups).reshape(n_groups, 4)
+    per_language = {}
+    for code, name in enumerate(data.names):
+        differs = bool(adjusted[code] <= 1 - confidence)
+        per_language[name] = {**groups[code], **_counts(counts[code]), "adjusted_p_value": float(adjusted[code]),
+                              "differs_from_50": differs}  # fmt: skip
+    return {**whole, **_counts(counts.sum(0)), **macro, "per_language": per_language}
+
+
+@dataclass(frozen=True)
+class _Bootstrap:
+    """Resamples `n_clusters` prompts `n_resamples` times for each figure."""
+
+    n_clusters: int
+    n_resamples: int
+    confidence: float
+    rng: np.random.Generator
+
+    def rate(self, sums: np.ndarray, sizes: np.ndarray) -> dict[str, Any]:
+        """One rate, from the sums and sizes of the prompts that have any."""
+        if not len(sums):
+            nothing = dict.fromkeys(("win_rate", "standard_error", "ci_low", "ci_high", "p_value"), NAN)
+            return {**nothing, "n_prompts": 0}
+        rate = float(sums.sum() / sizes.sum())
+        low, high = self._interval(rate, sums, sizes)
+        return {
+            "win_rate": 100 * rate,
+            "standard_error": 100 * standard_error(sums, sizes),
+            "ci_low": 100 * low,
+            "ci_high": 100 * high,
+            "p_value": sign_flip_p_value(sums - sizes / 2),
+            "n_prompts": len(sums),
+        }
+
+    def _interval(self, rate: float, sums: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+        if not self.n_resamples:
+            return NAN, NAN
+        means = sums / sizes
+        if np.ptp(means) <= 1e-12:
+            return unanimous_interval(rate, len(sums), self.confidence)
+        drawn, size = resample(sums, sizes, self.n_clusters, self.n_resamples, self.rng)
+        return percentile_interval(drawn[size > 0] / size[size > 0], self.confidence, len(sums))
+
+    def macro(self, sums: ClusterSums, groups: list[dict], whole: dict) -> dict[str, float]:
+        """Mean of the rates there are.
+
+        Each language's rate is expanded to first order in its resampled sum and size (exact where every prompt has the
+        same comparisons in each language); prompts are resampled jointly. The quantiles expand as for the harmonic mean
+        of the languages' numbers of prompts.
+        """
+        known = [code for code, group in enumerate(groups) if group["n_prompts"]]
+        mean = float(np.mean([groups[code]["win_rate"] for code in known])) if known else NAN
+        cells = np.diff(sums.starts)[known]
+        if not known or not self.n_resamples:
+            limits = [NAN, NAN]
+        elif len(known) == 1 or ((cells == sums.n_clusters).all() and sums.sizes.min() == sums.sizes.max()):
+            limits = [whole["ci_low"], whole["ci_high"]]
+        elif np.abs(moves := self._macro_moves(sums, known)).max() < 1e-12:
+            limits = [float(np.mean([groups[code][side] for code in known])) for side in ("ci_low", "ci_high")]
+        else:
+            drawn, _ = resample(moves, np.ones(len(moves)), sums.n_clusters, self.n_resamples, self.rng)
+            usual = max(len(known) / np.sum(1 / cells), 2.0)
+            limits = np.clip(percentile_interval(mean + 100 * drawn, self.confidence, usual), 0, 100).tolist()
+        return {"macro_win_rate": mean, "macro_ci_low": limits[0], "macro_ci_high": limits[1]}
+
+    def _macro_moves(self, sums: ClusterSums, known: list[int]) -> np.ndarray:
+        """(n_clusters,) by how much the macro rate moves, to first order, for each time a prompt is drawn."""
+        moves = np.zeros(len(sums.sums))
+        for code in known:
+            values, sizes = sums.group(code)
+            total = sizes.sum()
+            part = slice(sums.starts[code], sums.starts[code + 1])
+            moves[part] = (values - sizes * (values.sum() / total)) / (total * len(known))
+        return moves if len(moves) == sums.n_clusters else sums.by_cluster(moves)
+
+
+def _counts(kinds: np.ndarray) -> dict[str, float]:
+    """From the numbers of wins, ties, losses and comparisons that were not judged."""
+    wins, ties, losses, unjudged = kinds.tolist()
+    n = wins + ties + losses
+    return {"n": n, "n_wins": wins, "n_ties": ties, "n_losses": losses, "n_draws": ties, "n_unjudged": unjudged,
+            "discrete_win_rate": 100 * (wins + ties / 2) / n if n else NAN}  # fmt: skip
+
+
+def _both_orders(data: Comparisons, n_resamples: int, confidence: float, seed: int) -> dict[str, float]:
+    """Agreement of the two orders on who is better, and the rate of their mean."""
+    kept = ("win_rate", "standard_error", "ci_low", "ci_high")
+    swapped = np.empty(0) if data.swapped is None else data.swapped
+    both = np.flatnonzero(~np.isnan(data.preferences[: len(swapped)] + swapped))
+    first, second = data.preferences[both], swapped[both]
+    agree = np.sign(first - 0.5) == np.sign(second - 0.5)
+    result = {"n_both_orders": len(both), "position_consistency": 100 * float(agree.mean()) if len(both) else NAN}
+    mean = Comparisons((first + second) / 2, np.zeros(len(both), np.int64), [], data.prompts[both])
+    averaged = _rates(mean, n_resamples, confidence, seed)
+    return result | {f"swap_averaged_{key}": averaged[key] for key in kept}
+
+
+def _length_controlled(data: Comparisons, seed: int) -> LengthControl:
+    n_groups = max(len(data.names), 1)
+    if data.length_differences is None:
+        return LengthControl(*np.full((4, n_groups), np.nan))
+    return length_control(data.preferences, data.length_differences, data.languages, data.prompts, n_groups, seed=seed)

@@ -1,0 +1,1 @@
+"""Run records, cards, uploads and trackers."""

@@ -1,0 +1,69 @@
+"""What every job returns: the rows, the folder they are in, the record of the run, and the job's own result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mlalign.hub.run_record import RunRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from datasets import Dataset, DatasetDict
+
+    from hf_mlalign.hub.push import Pushed
+
+
+@dataclass
+class RunResult:
+    """The outcome of a job.
+
+    Attributes:
+        dataset: the rows that were written, as `load_dataset(folder)` opens them; `None` for a job that writes none.
+        folder: where everything is.
+        record: what run.json holds: parameters, versions, seconds, figures (`record.results`) and notes.
+        result: the job's own object, e.g. a `SelectionResult`; `None` where a finished folder was read back.
+        fresh: `False` where the folder held this result already and nothing was done.
+    """
+
+    dataset: Dataset | DatasetDict | None
+    folder: Path
+    record: RunRecord
+    result: Any = None
+    fresh: bool = True
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> Pushed:
+        """Upload the folder as a repository; `options` are those of `hf_mlalign.push`.
+
+        Raises:
+            DataError: the upload was refused or failed.
+        """
+        from hf_mlalign.hub.push import push
+
+        return push(self.folder, repo_id, **options)
+
+    def per_language(self) -> pd.DataFrame:
+        """The figures with one row a language; the language is a column. Empty where the job has none."""
+        import pandas as pd
+
+        rows = self.record.results.get("per_language") or []
+        if isinstance(rows, dict):
+            rows = [{"language": language, **row} for language, row in rows.items()]
+        return pd.DataFrame(rows)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: what was done, the table of languages, the notes."""
+        from html import escape
+
+        rows = len(self.dataset) if self.dataset is not None and not isinstance(self.dataset, dict) else None
+        if isinstance(self.dataset, dict):
+            rows = sum(len(part) for part in self.dataset.values())
+        head = f"<b>{escape(self.record.command)}</b>" + (f", {rows:,} rows" if rows is not None else "")
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.record.notes)
+        table = self.per_language()
+        shown = "" if table.empty else table.to_html(index=False, float_format="{:.3f}".format, na_rep="–")
+        return (
+            f"<div>{head} in <code>{escape(str(self.folder))}</code>{shown}"
+            f"{f'<ul>{notes}</ul>' if notes else ''}</div>"
+        )

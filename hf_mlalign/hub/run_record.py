@@ -1,0 +1,294 @@
+"""The record of a command in the folder it writes: what was asked, with what, and what came of it.
+
+A folder belongs to one command with one set of parameters. The same command again finds its work done, or goes on
+where a killed one stopped; with other parameters it refuses to mix.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from hf_mlalign._version import versions
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.files import LOCK, check_writable, content_digest, list_names, lock, write_atomic
+
+RECORD = "run.json"
+PREVIOUS = ".previous"
+"""Where an old result waits until the new one is finished."""
+
+
+class RunRecord(BaseModel):
+    """What `run.json` holds.
+
+    Attributes:
+        schema_version: of this layout.
+        command: e.g. "curate".
+        state: "running" until the command is done.
+        parameters: everything that decides the result, defaults and seeds included; plain JSON values.
+        source: name and digest of what was read.
+        versions: package → version.
+        started, finished: times in UTC.
+        seconds: step → seconds.
+        results: what the command found, by its own keys.
+        notes: everything that did not go as asked, one sentence each.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    command: str
+    state: Literal["running", "finished"] = "running"
+    parameters: dict[str, JsonValue]
+    source: dict[str, JsonValue] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=versions)
+    started: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    finished: datetime | None = None
+    seconds: dict[str, float] = Field(default_factory=dict)
+    results: dict[str, JsonValue] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+
+
+def read_record(folder: str | Path) -> RunRecord | None:
+    """The record in a folder; `None` where there is none.
+
+    Raises:
+        DataError: it cannot be read, or is not of this layout (the field is named).
+    """
+    path = Path(folder) / RECORD
+    try:
+        return RunRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise DataError(f"{str(path)!r} is no run record: {place}: {first['msg']}. Name another folder.") from error
+
+
+def write_record(folder: str | Path, record: RunRecord) -> None:
+    """Write the record of a command that guards its folder itself."""
+    write_atomic(Path(folder) / RECORD, record.model_dump_json(indent=1) + "\n")
+
+
+class Run:
+    """One command and the folder it writes.
+
+    Args:
+        folder: where the record and the results go.
+        command: its name.
+        parameters: see `RunRecord`; values that JSON does not know are stored as their text.
+        source: see `describe_source`.
+        overwrite: begin anew even if the folder holds a run of this command.
+        grows: names of parameters that may be given other values to add to what is there.
+        own: names of files a folder may hold before the first record is written (partial work of this command).
+    Raises:
+        DataError: the folder is a file, cannot be written to, holds something else, or a run with other parameters.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        command: str,
+        parameters: Mapping[str, Any],
+        source: Mapping[str, Any] | None = None,
+        *,
+        overwrite: bool = False,
+        grows: Sequence[str] = (),
+        own: Sequence[str] = (),
+    ):
+        self.folder = Path(folder)
+        self.record = RunRecord(command=command, parameters=to_json(parameters), source=to_json(source or {}))
+        self._stays, self._overwrite = {LOCK, PREVIOUS, f".{RECORD}.partial", *own}, overwrite
+        self.found = self._found(overwrite, grows, self._stays)
+        if self.found is not None and self.found.state == "running":
+            self.record.started, self.record.seconds = self.found.started, dict(self.found.seconds)
+        if not self.is_finished:
+            check_writable(self.folder)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the folder holds the finished result of exactly this command."""
+        same = self.found is not None and self.found.parameters == self.record.parameters
+        return same and self.found.state == "finished"
+
+    @contextmanager
+    def open(self, anew: bool = False) -> Iterator[Run]:
+        """Lock the folder and mark the run as begun.
+
+        A finished result that is to be overwritten waits in `.previous` until `finish`. If the new run fails before it
+        has written anything, the old result comes back at once; if it fails or is killed later, `.previous` holds the
+        old result until the run, taken up again, is finished.
+
+        Args:
+            anew: treat a finished result as with `overwrite`.
+        Raises:
+            DataError: another process writes to the folder.
+        """
+        with lock(self.folder):
+            if self._overwrite or anew:
+                self._set_aside()
+            write_record(self.folder, self.record)
+            try:
+                yield self
+            except BaseException:
+                self._put_back()
+                self._take_back()
+                raise
+
+    def timed(self, step: str, function: Callable, *arguments, **options) -> Any:
+        """Call the function and note its seconds."""
+        start = time.perf_counter()
+        value = function(*arguments, **options)
+        self.record.seconds[step] = round(time.perf_counter() - start, 3)
+        return value
+
+    def finish(self, results: Mapping[str, Any], notes: Sequence[str] = ()) -> RunRecord:
+        """Write the record with its results."""
+        self.record.state, self.record.finished = "finished", datetime.now(UTC)
+        self.record.results, self.record.notes = to_json(results), list(notes)
+        write_record(self.folder, self.record)
+        self._drop_previous()
+        return self.record
+
+    def drop(self, name: str) -> None:
+        """Remove the partial work that a killed process left in a finished folder, unless somebody works there."""
+        if (self.folder / name).exists():
+            with suppress(DataError), lock(self.folder):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def _set_aside(self) -> None:
+        """Move a finished result away, its record first: a folder without one is put back by the next run."""
+        found = read_record(self.folder)
+        if found is None or found.state != "finished":
+            return
+        self._drop_previous()
+        (self.folder / PREVIOUS).mkdir()
+        for name in [RECORD, *sorted(self._written())]:
+            os.replace(self.folder / name, self.folder / PREVIOUS / name)
+
+    def _written(self) -> set[str]:
+        """Names of what the command wrote, without its stores and folders of other commands."""
+        paths = [path for path in self.folder.iterdir() if path.name not in self._stays | {RECORD}]
+        return {path.name for path in paths if not any((path / own).exists() for own in (LOCK, RECORD))}
+
+    def _put_back(self) -> None:
+        """Move the old result back, its record last, unless there is something of the new one."""
+        previous, new = self.folder / PREVIOUS, [self.folder / name for name in self._written()]
+        files = [file for path in new for file in (path, *path.rglob("*")) if file.is_file()]
+        if (previous / RECORD).is_file() and not any(file.stat().st_size for file in files):
+            for path in new:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            self._restore()
+
+    def _take_back(self) -> None:
+        """Remove the record of a run that failed before it wrote anything: other parameters may use the folder."""
+        names = {path.name for path in self.folder.iterdir()}
+        with suppress(DataError):
+            if names <= {LOCK, RECORD} and read_record(self.folder).state == "running":
+                (self.folder / RECORD).unlink()
+
+    def _restore(self) -> None:
+        previous = self.folder / PREVIOUS
+        for path in sorted(previous.iterdir(), key=lambda path: path.name == RECORD):
+            os.replace(path, self.folder / path.name)
+        previous.rmdir()
+
+    def _drop_previous(self) -> None:
+        """Remove the old result; what the new one has no file for stays, as it was nobody's to remove."""
+        previous = self.folder / PREVIOUS
+        if previous.is_dir():
+            for path in previous.iterdir():
+                if not (self.folder / path.name).exists():
+                    os.replace(path, self.folder / path.name)
+            shutil.rmtree(previous)
+
+    def _found(self, overwrite: bool, grows: Sequence[str], own: set[str]) -> RunRecord | None:
+        shown = repr(str(self.folder))
+        names = list_names(self.folder)
+        if RECORD not in names and (self.folder / PREVIOUS / RECORD).is_file():
+            with lock(self.folder):
+                self._restore()
+            names |= {RECORD}
+        if RECORD not in names:
+            if names - own:
+                raise DataError(f"output: {shown} is not empty and holds no {self.record.command} run. Name another.")
+            return None
+        found = read_record(self.folder)
+        if found.command != self.record.command:
+            raise DataError(f"output: {shown} holds a run of {found.command!r}. Name another folder.")
+        if overwrite:
+            return None
+        self._refuse_to_mix(found, grows)
+        return found
+
+    def _refuse_to_mix(self, found: RunRecord, grows: Sequence[str]) -> None:
+        changed = [f"{name} was {old!r}, now {new!r}" for name, old, new in _differences(found, self.record, grows)]
+        if changed:
+            raise DataError(
+                f"output: {str(self.folder)!r} holds a run with other parameters ({listed(changed, 5)}). Name another "
+                "folder, use the same parameters, or overwrite it; two settings are not mixed."
+            )
+
+
+def _differences(old: RunRecord, new: RunRecord, grows: Sequence[str]) -> Iterator[tuple[str, Any, Any]]:
+    for name in {**old.parameters, **new.parameters}:
+        if name not in grows and old.parameters.get(name) != new.parameters.get(name):
+            yield name, old.parameters.get(name), new.parameters.get(name)
+    if old.source.get("digest") != new.source.get("digest"):
+        yield "source", old.source.get("name"), new.source.get("name")
+
+
+def describe_source(source: Any, **which: Any) -> dict[str, Any]:
+    """Name and digest of what a run reads, and which part of it.
+
+    Of a local path the name is the last part only, since records may be published. Local files are told apart by their
+    content, a `Dataset` in memory by its fingerprint, a Hub dataset by its name.
+    """
+    part = {key: value for key, value in which.items() if value is not None}
+    if not isinstance(source, (str, Path)):
+        fingerprint = getattr(source, "_fingerprint", None)
+        return {"name": "a Dataset in memory", "digest": fingerprint, **part}
+    local = Path(source).exists() or "*" in str(source)
+    name = Path(source).name if local else str(source)
+    name = name.encode("utf-8", "backslashreplace").decode()  # names of files may be no text
+    return {"name": name, "digest": content_digest(source), **part}
+
+
+def model_name(model: Any) -> str | None:
+    """A model as a record tells it: a name as it is, an object by its own name or its class, never by its address."""
+    if model is None or isinstance(model, (str, Path)):
+        return model and str(model)
+    name = getattr(model, "name", None)
+    return type(model).__name__ if name is None else model_name(name)
+
+
+def to_json(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping as JSON knows it: numpy scalars as numbers, NaN and infinity as null, other objects as their text."""
+    return json.loads(json.dumps(_finite(values), ensure_ascii=False, default=str))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if hasattr(value, "tolist"):
+        return _finite(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

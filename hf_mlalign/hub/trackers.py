@@ -1,0 +1,70 @@
+"""Results of a command to the experiment trackers that transformers' `report_to` names, language by language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mlalign.core.errors import DataError
+
+if TYPE_CHECKING:
+    from hf_mlalign.hub.run_record import RunRecord
+
+
+def per_language_metrics(record: RunRecord) -> dict[str, float]:
+    """The numbers of `results["per_language"]` as `<command>_<name>/<language>`; null and text are left out."""
+    found = record.results.get("per_language", [])
+    rows = [{"language": code, **row} for code, row in found.items()] if isinstance(found, dict) else found
+    return {f"{record.command}_{name}/{language}": value for name, language, value in _numbers(rows)}
+
+
+def _numbers(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, float]]:
+    for row in rows:
+        for name, value in row.items():
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                yield name, row["language"], value
+
+
+def report_run(record: RunRecord, report_to: str | Sequence[str] | None, folder: str | Path) -> list[str]:
+    """Log a finished run's figures per language; returns the trackers that got them.
+
+    Args:
+        record: of the run.
+        report_to: one or several of the names transformers knows ("trackio", "tensorboard", "wandb", …), "all" for
+            those that are installed, `None` or "none" for none.
+        folder: run folder; trackers that write files (tensorboard) write below it. Its name is the run's name.
+    Raises:
+        DataError: a tracker that transformers does not know, or that is not installed.
+    """
+    if report_to in (None, "none", []):
+        return []
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+    # The same callbacks as in a training, so that every tracker and its environment variables work as users know them.
+    callbacks = _callbacks(report_to)
+    folder = Path(folder)
+    args = TrainingArguments(str(folder), run_name=folder.name, project="hf_mlalign", report_to=[], use_cpu=True)
+    state, control, metrics = TrainerState(), TrainerControl(), per_language_metrics(record)
+    for callback in callbacks:
+        callback.on_train_begin(args, state, control, model=None)
+        callback.on_log(args, state, control, logs=dict(metrics), model=None)
+        callback.on_train_end(args, state, control, model=None, processing_class=None)
+    return [type(callback).__name__.removesuffix("Callback").lower() for callback in callbacks]
+
+
+def _callbacks(report_to: str | Sequence[str]) -> list[Any]:
+    from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
+
+    names = get_available_reporting_integrations() if report_to == "all" else report_to
+    try:
+        classes = get_reporting_integration_callbacks([names] if isinstance(names, str) else list(names))
+        return [each() for each in classes]
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise DataError(f"report_to: {error}") from error
+
+
+def check_trackers(report_to: str | Sequence[str] | None) -> None:
+    """Raise the `DataError` of `report_run` now, before a command begins its work."""
+    if report_to not in (None, "none", []):
+        _callbacks(report_to)

@@ -1,0 +1,191 @@
+"""Folders to repositories of the Hub: cards are merged with what is there, secrets stay out, errors can be acted on."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.secrets import redacted, refuse_secrets
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+CARD = "README.md"
+BEGIN, END = "<!-- hf_mlalign: begin -->", "<!-- hf_mlalign: end -->"
+"""What stands between these marks in a card is ours; everything else is left as it is."""
+OURS = ("configs", "size_categories", "dataset_info")
+"""Keys of a card's metadata that a later upload replaces; lists under other keys are joined."""
+OFFLINE = "OfflineModeIsEnabled"
+
+
+def upload(
+    folder: str | Path,
+    repo_id: str,
+    repo_type: str,
+    *,
+    private: bool = True,
+    token: str | None = None,
+    space_sdk: str | None = None,
+    license: str | None = None,
+    ignore_patterns: Sequence[str] = (),
+    delete_patterns: Sequence[str] = (),
+) -> str:
+    """Create a repository where there is none, upload a folder to it in one commit, and return its address.
+
+    Large files that arrived before a connection broke are not sent again: the same call goes on. The card of an
+    existing repository keeps its text; see `merged_card`.
+
+    Args:
+        folder: what to upload.
+        repo_id: user/name.
+        repo_type: "dataset", "model" or "space".
+        private: of a new repository (`True`, *ours*); an existing one stays as it is.
+        token: Hub token; default: the saved one.
+        space_sdk: needed for a Space.
+        license: of the card, by the Hub's name, e.g. "cc-by-nc-4.0"; default: what the card says.
+        ignore_patterns: files of the folder that stay here.
+        delete_patterns: files of the repository that go unless the folder has them.
+    Raises:
+        DataError: the Hub cannot be reached or refuses, the name is not valid, or a file holds what looks like a token.
+    """
+    from huggingface_hub import HfApi
+
+    folder, api = Path(folder), HfApi(token=token)
+    paths = _files(folder, ignore_patterns)
+    refuse_secrets(folder, paths, token)
+    with hub_errors(f"push_to_hub: {repo_id!r} was not uploaded", token):
+        address = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=space_sdk)
+        there = set(api.list_repo_files(repo_id, repo_type=repo_type))
+        card = None
+        if repo_type != "space" and CARD in paths:
+            existing = _existing_card(api, repo_id, repo_type) if CARD in there else None
+            card = merged_card((folder / CARD).read_text(encoding="utf-8"), existing, license)
+        operations = list(_operations(folder, paths, card, there, delete_patterns))
+        api.create_commit(repo_id, operations, commit_message="Upload with hf_mlalign", repo_type=repo_type)
+    return str(address)
+
+
+def _files(folder: Path, ignore_patterns: Sequence[str]) -> list[str]:
+    from huggingface_hub.utils import filter_repo_objects
+
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    paths = list(filter_repo_objects(found, ignore_patterns=list(ignore_patterns)))
+    for path in paths:
+        if not (folder / path).is_file():
+            raise DataError(f"push_to_hub: {path!r} is no file, or a link that leads nowhere. Remove it.")
+        if not (folder / path).resolve().is_relative_to(folder.resolve()):
+            raise DataError(
+                f"push_to_hub: {path!r} is a link to a file outside of {str(folder)!r}. Nothing was uploaded; put the "
+                "file itself there, or remove the link."
+            )
+    return paths
+
+
+def _operations(folder: Path, paths: list[str], card: str | None, there: set[str], delete_patterns: Sequence[str]):
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+    from huggingface_hub.utils import filter_repo_objects
+
+    for path in paths:
+        yield CommitOperationAdd(path, card.encode() if card and path == CARD else str(folder / path))
+    if delete_patterns:
+        for path in filter_repo_objects(sorted(there - set(paths)), allow_patterns=list(delete_patterns)):
+            yield CommitOperationDelete(path)
+
+
+def _existing_card(api: HfApi, repo_id: str, repo_type: str) -> str:
+    with tempfile.TemporaryDirectory() as cache:
+        path = api.hf_hub_download(repo_id, CARD, repo_type=repo_type, cache_dir=cache)
+        return Path(path).read_text(encoding="utf-8")
+
+
+def merged_card(ours: str, existing: str | None, license: str | None = None) -> str:
+    """Our card put into an existing one.
+
+    A marked section of an earlier upload is replaced; where there is none, ours is added at the end. The rest of the
+    text is left as it is. Metadata that is there is kept; lists are joined; what describes the files (`OURS`) is
+    replaced.
+    """
+    new = _card(ours)
+    if license:
+        new.data.license = license
+    body = f"{BEGIN}\n{new.text.strip()}\n{END}\n"
+    if existing is None:
+        new.text = f"\n{body}"
+        return _text(new)
+    old = _card(existing)
+    before, begin, rest = old.text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if begin and end:
+        old.text = f"{before}{body.rstrip()}{after}"
+    else:
+        old.text = f"{old.text.rstrip()}\n\n{body}"
+    for key, value in new.data.to_dict().items():
+        _merge(old, key, value)
+    if license:
+        old.data.license = license
+    return _text(old)
+
+
+def _card(text: str):
+    import yaml
+    from huggingface_hub import RepoCard
+
+    try:
+        return RepoCard(text if text.startswith("---") else f"---\n{{}}\n---\n{text}", ignore_metadata_errors=True)
+    except (ValueError, yaml.YAMLError) as error:
+        raise DataError(f"{CARD}: its metadata cannot be read: {error}. Mend the YAML between the ---.") from error
+
+
+def _merge(old, key: str, value: Any) -> None:
+    there = getattr(old.data, key, None)
+    if key in OURS or there is None:
+        setattr(old.data, key, value)
+    elif isinstance(value, list):
+        kept = there if isinstance(there, list) else [there]
+        setattr(old.data, key, [*kept, *(item for item in value if item not in kept)])
+
+
+def _text(card) -> str:
+    return str(card).rstrip("\n") + "\n"
+
+
+@contextmanager
+def hub_errors(what: str, token: str | None = None) -> Iterator[None]:
+    """Turn what the Hub's client raises into a `DataError` that begins with `what` and holds no token."""
+    from huggingface_hub.errors import HFValidationError
+
+    known = (HFValidationError, *connection_errors())
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, known):
+            cause = cause.__cause__
+        if cause is None:
+            raise
+        reason = redacted(" ".join(str(cause).split()), token)[:300]
+        raise DataError(f"{what}: {reason or type(cause).__name__}{_remedy(cause)}") from None
+
+
+def _remedy(error: BaseException) -> str:
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    hints: Mapping[int, str] = {
+        401: " Log in with `hf auth login`, or set HF_TOKEN.",
+        403: " The token may not write there: make one with write access to this namespace.",
+        429: " The Hub asks to slow down: run the same again later; what arrived is kept.",
+    }
+    again = " Run the same again to go on; what arrived is kept."
+    broken = status is None and isinstance(error, connection_errors()) and type(error).__name__ != OFFLINE
+    return hints.get(status, again if broken or (status or 0) >= 500 else "")
+
+
+def connection_errors() -> tuple[type[Exception], ...]:
+    """What the client raises when the Hub refuses or cannot be reached, whatever HTTP library it is built on."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    transport = tuple(c for c in HfHubHTTPError.__mro__ if c.__module__.split(".")[0].startswith(("httpx", "requests")))
+    return (*transport[-1:], HfHubHTTPError, OSError)

@@ -1,0 +1,347 @@
+"""The main job: load → score → cluster → select → save a curated set with a card that tells how it came to be."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.files import commit
+from hf_mlalign.core.memory import available_bytes, release_mapped
+from hf_mlalign.core.quiet import quiet
+from hf_mlalign.data.arrow import arrow_column, codes_of
+from hf_mlalign.data.languages import LanguageIdentifier
+from hf_mlalign.data.layouts import Layout
+from hf_mlalign.data.sources import load_source
+from hf_mlalign.hub.card import defaults_of
+from hf_mlalign.hub.push import push_folder
+from hf_mlalign.hub.run_record import Run, describe_source, model_name, to_json
+from hf_mlalign.hub.trackers import check_trackers, report_run
+from hf_mlalign.mdaq.card import write_curated_card
+from hf_mlalign.mdaq.pairs import open_pairs, revised_share
+from hf_mlalign.mdaq.scorer import MDaQScorer
+from hf_mlalign.mdaq.selector import IDENTIFIED, UNKNOWN, MDaQSelector, SelectionResult
+from hf_mlalign.mdaq.shards import (
+    SHARD_ROWS,
+    Engine,
+    ShardStore,
+    copy_in_shards,
+    has_scores,
+    mapped_files,
+    score_in_shards,
+    vector_length,
+)
+from hf_mlalign.models.clustering import text_codes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+SURE = 0.5
+"""Least probability of an identified language (*ours*)."""
+RARE = 0.01
+"""Identified languages with a smaller share of the pool are left out unless they are asked for (*ours*)."""
+WORK = ".work"
+SCORES = "scores.parquet"
+ENGINES = ("local", "ray")
+SCORES_ROWS = 2**20
+
+
+@dataclass
+class Curation:
+    """A finished curation: the selected rows, the selection with its per-language table, and the folder it is in."""
+
+    dataset: Dataset
+    result: SelectionResult
+    folder: Path
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload the folder as a dataset repository; returns its address. Raises `DataError` when refused."""
+        return push_folder(self.folder, repo_id, private=private, token=token)
+
+
+def curate(
+    source: str | Path | Dataset,
+    output: str | Path,
+    *,
+    split: str | None = None,
+    config: str | None = None,
+    column_mapping: Mapping[str, str] | None = None,
+    languages: Sequence[str] | None = None,
+    per_language: bool = True,
+    n_quality: int = 6000,
+    n_diversity: int = 1000,
+    budgets: str | Mapping[str, Any] | None = None,
+    method: str = "das",
+    n_clusters: int | None = None,
+    model: Any = None,
+    scorer: Any = None,
+    seed: int = 0,
+    fill: bool = False,
+    shard_rows: int = SHARD_ROWS,
+    engine: str = "local",
+    address: str | None = None,
+    overwrite: bool = False,
+    push_to_hub: str | None = None,
+    private: bool = True,
+    report_to: str | Sequence[str] | None = None,
+    on_step: Callable[[str], None] = lambda text: None,
+    progress: bool = True,
+) -> Curation:
+    """Curate an instruction dataset and save it.
+
+    Args:
+        source: see `hf_mlalign.data.sources.load_source`; or a `Dataset`. Where it has the columns `quality_score` and
+            `embedding` (as `hf-mlalign score` writes them) and neither `model` nor `scorer` is given, they are used and
+            nothing is scored again.
+        output: folder to be written: `data/<language>.parquet`, `README.md` (card), `scores.parquet` (every row of the
+            pool with score, cluster and reason), `run.json` (parameters, versions, counts, timings). The same call
+            again reads what is there.
+        split, config: which part of the source.
+        column_mapping: your columns → roles, see `hf_mlalign.data.layouts.recognise_layout`.
+        languages: keep only these (ISO 639-1 codes or English names).
+        per_language, n_quality, n_diversity, budgets, method, n_clusters, seed, fill: see `MDaQSelector`.
+        model: encoder for the clusters; default the bundled one.
+        scorer: Quality Scoring Model; default the bundled one.
+        shard_rows: a killed run loses at most so many scored rows.
+        engine: "local", or "ray": the shards are scored on a Ray cluster (`hf_mlalign.distributed`), all else here. The
+            files are the same to the byte.
+        address: of the Ray cluster, or "auto"; default: an instance on this machine for this run alone.
+        overwrite: begin anew where the folder holds a curation.
+        push_to_hub: repository "user/name" to upload to (private unless `private=False`).
+        report_to: trackers that get the figures per language, by the names transformers knows ("trackio",
+            "tensorboard", …).
+        on_step: called with a sentence at each step.
+        progress: show a progress bar while scoring.
+    Raises:
+        DataError: bad input or options; the output folder holds something else, or a curation with other parameters.
+    """
+    defaults = defaults_of(curate)
+    options = {
+        "method": method, "n_quality": n_quality, "n_diversity": n_diversity, "budgets": budgets,
+        "per_language": per_language, "n_clusters": n_clusters, "seed": seed, "fill": fill, "languages": languages,
+    }  # fmt: skip
+    selector = MDaQSelector(**options, model=scorer, encoder=model, column_mapping=column_mapping)
+    options |= {"scorer": model_name(scorer), "model": model_name(model), "column_mapping": column_mapping}
+    check_trackers(report_to)
+    scoring = _engine(engine, address)
+    run = Run(
+        output, "curate", options, describe_source(source, split=split, config=config), overwrite=overwrite, own=[WORK]
+    )
+    if run.is_finished:
+        on_step(f"Nothing to do: {str(output)!r} holds this curation already. overwrite=True (--overwrite) repeats it.")
+        run.drop(WORK)
+        curation = _read_curation(run)
+    else:
+        ds = source if not isinstance(source, (str, Path)) else run.timed("load", load_source, source, split, config)
+        curating = _Curating(run, selector, on_step, progress, shard_rows, scoring)
+        curation = curating.curate(ds, defaults, push_to_hub)
+        report_run(run.record, report_to, run.folder)
+    if push_to_hub:
+        on_step(f"Uploaded to {curation.push_to_hub(push_to_hub, private=private)}.")
+    return curation
+
+
+@dataclass
+class _Curating:
+    """The steps of one curation, in the folder of its run."""
+
+    run: Run
+    selector: MDaQSelector
+    on_step: Callable[[str], None]
+    progress: bool
+    shard_rows: int
+    engine: Engine | None = None
+
+    def curate(self, ds: Dataset, defaults: Mapping[str, Any], repo_id: str | None) -> Curation:
+        run, selector, folder = self.run, self.selector, self.run.folder
+        pairs = open_pairs(ds, selector.column_mapping)
+        ds, schema, pooled = pairs.dataset, pairs.schema, pairs.pooled
+        if pooled:
+            self.on_step("Found raw and revised responses: pooled them, one row each.")
+        with run.open():
+            self.on_step(f"Loaded {len(ds):,} pairs; read as {schema.layout} ({listed(schema.text_columns)}).")
+            ds, identified = run.timed("identify", _with_language, ds, schema, selector, self.on_step)
+            languages = selector.read_languages(ds)
+            given = not pooled and selector.model is None and selector.encoder is None and has_scores(ds.column_names)
+            store = run.timed("score", self.score, ds, schema, languages, given)
+            result = run.timed("select", self.select, ds, schema, languages, store)
+            self.on_step(
+                f"Clustered the instructions and selected {len(result.selected):,} pairs "
+                f"({selector.method}) in {run.record.seconds['select']:.1f} s."
+            )
+            if not len(result.selected):
+                raise DataError(f"Nothing was selected. {' '.join(result.notes) or 'Both budgets are 0.'}")
+            release_mapped(mapped_files(ds))
+            with quiet():
+                curated = run.timed("save", _save, folder, ds, selector, result)
+            table = result.per_language().to_dict("records")
+            found = {"columns": schema.text_columns, "identified": identified, "scores": "source" if given else "model",
+                     "method": result.method, "budgets": result.budgets, "per_language": table,
+                     "engine": getattr(self.engine, "record", {"name": "local"})}  # fmt: skip
+            if pooled:
+                share = revised_share(ds, result).set_index("language").loc["all"]
+                found["revised_share"] = {"pool": share["pool"], "selected": share["selected"]}
+                shares = f"{share['pool']:.1%} of the pool, {share['selected']:.1%} of the selected"
+                self.on_step(f"Revised responses: {shares}.")
+            run.record.results = to_json(found)
+            write_curated_card(folder, result, run.record, defaults, repo_id)
+            run.finish(found, result.notes)
+            shutil.rmtree(folder / WORK, ignore_errors=True)
+        return Curation(curated, result, folder, run.record.seconds)
+
+    def score(self, ds: Dataset, schema: Layout, languages: np.ndarray, given: bool) -> ShardStore:
+        """Score the rows, or take the scores and vectors they have (`given`), into the store on disk."""
+        from tqdm.auto import tqdm
+
+        selector, folder = self.selector, self.run.folder / WORK
+        scorer = MDaQScorer(selector.model, schema.mapping, embeddings=True, encoder=selector.encoder)
+        dimension = vector_length(ds) if given else scorer.embedding_dimension
+        selector.check_memory(languages, dimension, available_bytes())
+        model = model_name(selector.model) or "the bundled Quality Scoring Model"
+        self.on_step("Taking quality_score and embedding from the source …" if given else f"Scoring with {model} …")
+        start = time.perf_counter()
+        with tqdm(total=len(ds), desc="Scoring", unit="pair", disable=not self.progress or len(ds) < 5000) as bar:
+            options = {"shard_rows": self.shard_rows, "progress": bar.update}
+            if given:
+                store = copy_in_shards(ds, folder, **options)
+            else:
+                store = score_in_shards(ds, schema, scorer, folder, engine=self.engine, **options)
+        seconds, known = time.perf_counter() - start, int(np.count_nonzero(~np.isnan(store.scores())))
+        self.on_step(
+            f"{'Read' if given else 'Scored'} {known:,} of {len(ds):,} pairs in {seconds:.1f} s "
+            f"({len(ds) / max(seconds, 1e-9):,.0f} pairs/s{'' if given else ', the loading of the model included'})."
+        )
+        return store
+
+    def select(self, ds: Dataset, schema: Layout, languages: np.ndarray, store: ShardStore) -> SelectionResult:
+        """Select from the store, of which only blocks are read."""
+        lengths = self.selector.read_lengths(ds, schema)
+        return self.selector.select_from(store.scores(), languages, store.vectors(), lengths=lengths)
+
+
+def _engine(name: str, address: str | None) -> Engine | None:
+    """What computes the shards; `None`: this process."""
+    if name not in ENGINES:
+        raise DataError(f"engine: unknown {name!r}. Known: {listed(ENGINES)}.")
+    if name == "local":
+        if address is not None:
+            raise DataError("address is that of a Ray cluster: it goes with engine='ray' (--engine ray).")
+        return None
+    from hf_mlalign.mdaq.ray.engine import RayEngine
+
+    return RayEngine(address)
+
+
+def _with_language(ds: Dataset, schema: Layout, selector: MDaQSelector, on_step) -> tuple[Dataset, bool]:
+    """`ds`, with a `language` column identified from the texts where it has none."""
+    if schema.language or not selector.per_language:
+        return ds, False
+    import datasets
+
+    identifier = LanguageIdentifier(sorted({*(selector.languages or ()), *LanguageIdentifier.DEFAULT}))
+    texts = ds.select_columns(list(schema.text_columns))
+    found = texts.map(_Identify(schema, identifier), batched=True, with_indices=True, desc="Identifying languages",
+                      remove_columns=texts.column_names)  # fmt: skip
+    ds = datasets.concatenate_datasets([ds, found], axis=1)
+    numbers, names = codes_of(arrow_column(found, IDENTIFIED), IDENTIFIED)
+    counts = Counter(dict(zip(names.to_pylist(), np.bincount(numbers).tolist(), strict=True)))
+    if not selector.languages:
+        least = max(2, len(ds) * RARE)
+        selector.languages = sorted(code for code, n in counts.items() if code != UNKNOWN and n >= least)
+    if not selector.languages:
+        raise DataError("No language column, and no language could be identified. Map a column to the role language.")
+    shown = ", ".join(f"{code} {n:,}" for code, n in counts.most_common())
+    on_step(f"No language column: identified languages of the pairs: {shown}.")
+    on_step(f"Keeping {listed(selector.languages)}; --languages chooses others (identified among 24 by default).")
+    return ds, True
+
+
+class _Identify:
+    """Adds `identified_language`, from response and instruction; "und" where there is no text or it is not clear."""
+
+    def __init__(self, schema: Layout, identifier: LanguageIdentifier):
+        self.schema, self.identifier = schema, identifier
+
+    def __call__(self, batch: Mapping[str, Sequence], indices: Sequence[int]) -> dict[str, list[str]]:
+        instructions, responses = self.schema.read(batch, indices)
+        texts = [
+            r if r and len(r) > 20 else f"{i or ''} {r or ''}" for i, r in zip(instructions, responses, strict=True)
+        ]
+        found = self.identifier.identify(texts)
+        return {IDENTIFIED: [code if code and sure >= SURE else UNKNOWN for code, sure in found]}
+
+
+def _save(folder: Path, ds: Dataset, selector: MDaQSelector, result: SelectionResult) -> Dataset:
+    import pyarrow.parquet as pq
+
+    selector.result_ = result
+    curated = selector.select(ds)
+    if IDENTIFIED in curated.column_names:
+        curated = curated.rename_column(IDENTIFIED, "language")
+    data = folder / "data"
+    partial = folder / WORK / "data"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    chosen = result.languages[result.selected]
+    for name in [n for n in result.budgets if (chosen == n).any()]:
+        curated.select(np.flatnonzero(chosen == name)).to_parquet(str(partial / f"{name}.parquet"))
+    shutil.rmtree(data, ignore_errors=True)
+    commit(partial, data)
+    tables = (_scores_table(result, slice(b, min(b + SCORES_ROWS, len(ds)))) for b in range(0, len(ds), SCORES_ROWS))
+    first = next(tables)
+    with pq.ParquetWriter(folder / WORK / SCORES, first.schema) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
+    commit(folder / WORK / SCORES, folder / SCORES)
+    return curated
+
+
+def _scores_table(result: SelectionResult, rows: slice) -> pa.Table:
+    import pyarrow as pa
+
+    def texts(values: np.ndarray) -> pa.Array:
+        codes, names = text_codes(values[rows])
+        return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())).cast(pa.string())
+
+    return pa.table(
+        {
+            "row": np.arange(rows.start, rows.stop), "language": texts(result.languages),
+            "quality_score": pa.array(result.scores[rows], from_pandas=True), "cluster": result.clusters[rows],
+            "selected": result.reasons[rows] != "", "selection_reason": texts(result.reasons),
+        }
+    )  # fmt: skip
+
+
+def _read_curation(run: Run) -> Curation:
+    """A finished curation as it was returned: rows in the pool's order, and the selection."""
+    import datasets
+    import pyarrow.parquet as pq
+
+    found, table = run.found.results, pq.read_table(run.folder / SCORES)
+    numbers = {name: table[name].to_numpy() for name in ("quality_score", "cluster", "selected")}
+    texts = {}
+    for name in ("selection_reason", "language"):
+        codes, values = codes_of(table[name].combine_chunks(), name)
+        texts[name] = np.array(values.to_pylist())[codes]
+    chosen = np.flatnonzero(numbers["selected"])
+    budgets = {name: tuple(pair) for name, pair in found["budgets"].items()}
+    names = [name for name in budgets if (texts["language"][chosen] == name).any()]
+    with quiet():
+        parts = [datasets.Dataset.from_parquet(str(run.folder / "data" / f"{name}.parquet")) for name in names]
+    order = np.concatenate([np.flatnonzero(texts["language"][chosen] == name) for name in names])
+    rows = datasets.concatenate_datasets(parts).select(np.argsort(order))
+    result = SelectionResult(
+        found["method"], chosen, numbers["quality_score"].astype(np.float32), numbers["cluster"].astype(np.int32),
+        texts["selection_reason"], texts["language"], budgets, list(run.found.notes),
+    )  # fmt: skip
+    return Curation(rows, result, run.folder, dict(run.found.seconds))

@@ -1,0 +1,1 @@
+"""The Quality Scoring Model."""

@@ -1,0 +1,1 @@
+"""Encoders, clustering and the loading of models."""

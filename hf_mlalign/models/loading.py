@@ -1,0 +1,223 @@
+"""Loading models: safetensors only and no code of whoever made them, unless the user says otherwise.
+
+A pickle (`pytorch_model.bin`, `*.pt`, …) can run any code when it is loaded. Every model, adapter, tokenizer and
+encoder of this package is loaded by the functions of this module, which refuse pickles unless the environment variable
+MLALIGN_ALLOW_PICKLE is 1, and code that a model's folder brings along unless a caller passes `trust_remote_code=True`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_mlalign.core.errors import DataError, listed
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+VARIABLE = "MLALIGN_ALLOW_PICKLE"
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+STATES = ("training_args", "optimizer", "scheduler", "scaler", "rng_state", "pytorch_model_fsdp")
+"""Beginnings of names of files a training keeps beside the weights; no model is loaded from them."""
+HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.spm", "*.tiktoken", "*.vocab")
+HUB_NOT = ("onnx/*", "openvino/*", "checkpoint-*/*", "runs/*")
+OWN_CODE = "trust_remote_code"
+REASON_CHARS = 300
+
+
+def pickles_allowed() -> bool:
+    """Whether the user said that weights may be pickles: MLALIGN_ALLOW_PICKLE is set, and not to 0."""
+    return os.environ.get(VARIABLE, "") not in ("", "0")
+
+
+def safe_options() -> dict[str, Any]:
+    """Options of a `from_pretrained` that loads weights: safetensors alone, or whatever there is where allowed."""
+    return {} if pickles_allowed() else {"use_safetensors": True}
+
+
+def from_pretrained(
+    loader: Any, name: str | Path, what: str, *, role: str = "model", trust_remote_code: bool | None = False, **options
+) -> Any:
+    """`loader.from_pretrained(name, …)` for models, tokenizers and configs of transformers and PEFT.
+
+    Args:
+        loader: e.g. `AutoModelForCausalLM` or `AutoTokenizer`.
+        name: folder or Hub name.
+        what: what it is loaded as, for the message, e.g. "a causal LM".
+        role: the argument that is named in the message.
+        trust_remote_code: run code that comes with the model (*ours*: no, and nobody is asked).
+        **options: further ones of `from_pretrained`.
+    Raises:
+        DataError: it cannot be loaded, its weights are pickles, or it needs code of its own.
+    """
+    has_weights = "Model" in loader.__name__
+    if has_weights:
+        refuse_pickles(name, role)
+    weights = safe_options() if has_weights else {}
+    with load_errors(name, what, role):
+        return loader.from_pretrained(str(name), trust_remote_code=bool(trust_remote_code), **weights, **options)
+
+
+def sentence_transformer(name: str | Path, *, revision: str | None = None, **options: Any) -> SentenceTransformer:
+    """The SentenceTransformer in a folder or on the Hub; of a Hub model only safetensors and texts are fetched.
+
+    Raises:
+        DataError: it cannot be loaded, its weights are pickles, or its modules are classes of somebody else.
+    """
+    from sentence_transformers import SentenceTransformer
+
+    with load_errors(name, "a sentence encoder", "model"):
+        folder = _hub_folder(name, revision)
+        refuse_pickles(folder, "model", name)
+        _check_modules(Path(folder), name)
+        return SentenceTransformer(
+            str(folder), revision=revision, trust_remote_code=False, model_kwargs=safe_options(), **options
+        )
+
+
+def peft_adapter(model: Any, adapter: str | Path, *, role: str = "adapter") -> PeftModel:
+    """The model with a PEFT adapter from a folder or the Hub on it.
+
+    Raises:
+        DataError: it cannot be loaded, or its weights are a pickle.
+    """
+    from peft import PeftModel
+
+    with load_errors(adapter, "an adapter", role):
+        folder = _hub_folder(adapter, None)
+        refuse_pickles(folder, role, adapter)
+        return PeftModel.from_pretrained(model, str(folder))
+
+
+def to_device(model: Any, device: str | None) -> Any:
+    """The model on a device, by default a GPU if there is one; DataError for a device that is not there."""
+    import torch
+
+    try:
+        return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except (RuntimeError, AssertionError) as error:  # torch asserts that it was built for the device
+        raise DataError(f"device: cannot use {device!r}: {_reason(error)}. Use cpu, cuda or cuda:0.") from error
+
+
+@contextmanager
+def load_errors(name: str | Path, what: str, role: str = "model") -> Iterator[None]:
+    """Context in which everything that goes wrong with the files of a model is a `DataError` that names it."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{role}: cannot load {str(name)!r} as {what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if OWN_CODE in text:
+        return (
+            "it needs code that comes with it, and such code is not run. Use a model that the installed libraries "
+            "know by themselves; where a class of this package takes trust_remote_code, only Python can set it."
+        )
+    if "safetensors" in text and isinstance(error, OSError):
+        return f"{text[:REASON_CHARS]} {_remedy()}"
+    named = isinstance(error, (OSError, ValueError, RuntimeError))
+    return text[:REASON_CHARS] if text and named else f"{type(error).__name__}: {text[:REASON_CHARS]}"
+
+
+def _remedy() -> str:
+    return (
+        "Loading a pickle would run code of whoever made it. Convert the weights to safetensors "
+        f"(model.save_pretrained writes them), or, if you trust the author, set {VARIABLE}=1."
+    )
+
+
+def refuse_pickles(folder: str | Path, role: str = "model", shown: str | Path | None = None) -> None:
+    """DataError if the weights in a local folder are pickles alone, or if an index of shards names other files.
+
+    Args:
+        folder: where weights are looked for, not below; a Hub name is let pass, its loader takes safetensors only.
+        role: the argument that is named in the message.
+        shown: the name for the message.
+    """
+    folder = Path(folder)
+    if pickles_allowed() or not folder.is_dir():
+        return
+    pickles = [p.name for p in sorted(folder.iterdir()) if p.suffix in PICKLED and not p.name.startswith(STATES)]
+    if pickles and not any(folder.glob("*.safetensors")):
+        names = listed(pickles, 3)
+        raise DataError(f"{role}: {str(shown or folder)!r} has its weights as pickles ({names}). {_remedy()}")
+    for index in sorted(folder.glob("*.safetensors.index.json")):
+        _check_index(index, role)
+
+
+def _check_index(index: Path, role: str) -> None:
+    """DataError if an index of shards names anything but safetensors files beside it."""
+    try:
+        shards = set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{role}: {str(index)!r} is no index of weights ({type(error).__name__}: {error}).") from error
+    for shard in sorted(shards):
+        if Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise DataError(f"{role}: {str(index)!r} names {shard!r}, no safetensors file beside it. {_remedy()}")
+
+
+def _check_modules(folder: Path, shown: str | Path) -> None:
+    """DataError if a sentence encoder is made of foreign classes, or of parts with pickled weights."""
+    path = folder / "modules.json"
+    for module in json.loads(path.read_text(encoding="utf-8")) if path.is_file() else ():
+        if not str(module.get("type")).startswith("sentence_transformers."):
+            raise DataError(
+                f"model: {str(shown)!r} is made of the class {module.get('type')!r} (modules.json), which is not one "
+                "of sentence-transformers. Loading it would run code of whoever made it; use another encoder."
+            )
+        part = folder / str(module.get("path", ""))
+        if not part.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"model: {str(shown)!r} names a part outside of itself, {module['path']!r} (modules.json).")
+        for inside in [part, *part.glob("**/")] if part != folder else ():
+            refuse_pickles(inside, "model", shown)
+
+
+def _hub_folder(name: str | Path, revision: str | None) -> str | Path:
+    """A folder as it is; of a Hub model a local copy without pickles and code."""
+    if pickles_allowed() or Path(name).exists():
+        return name
+    from huggingface_hub import snapshot_download
+
+    return snapshot_download(
+        str(name), revision=revision, allow_patterns=list(HUB_FILES), ignore_patterns=list(HUB_NOT)
+    )
+
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def load_causal_lm(
+    model: str | Path, adapter: str | Path | None = None, dtype: str = "auto", device: str | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A causal LM in eval mode, and its tokenizer.
+
+    Args:
+        model: folder or Hub name.
+        adapter: folder or Hub name of a PEFT adapter.
+        dtype: of the weights; "auto" (default): as saved.
+        device: "cpu", "cuda", …; "auto": shard over all devices there are; default: the best one.
+    Raises:
+        DataError: model or adapter cannot be loaded, or the dtype is unknown.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    if dtype not in DTYPES:
+        raise DataError(f"dtype: {dtype!r} is not one of {', '.join(DTYPES)}.")
+    to_device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = from_pretrained(AutoTokenizer, model, "a causal LM")
+    loaded = from_pretrained(AutoModelForCausalLM, model, "a causal LM", dtype=dtype, device_map=to_device)
+    if adapter is not None:
+        loaded = peft_adapter(loaded, adapter)
+    return loaded.eval(), tokenizer

@@ -1,0 +1,140 @@
+"""Sections of preference pairs: margins, what the guards took, and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_mlalign.cmalign.filters import MEANINGS
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.report.drawing import (
+    COLOURS,
+    GREEN,
+    HATCHES,
+    box_rows,
+    legend_above,
+    name_rows,
+    rows_figure,
+)
+from hf_mlalign.report.registry import Block, Chart, Example, Examples, Facts, ReportedRun, read_parquet, section
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COMMAND = "build-pairs"
+TEXTS = ("prompt", "chosen", "rejected", "reference")
+
+
+@section("Pairs and their margins", command=COMMAND)
+def margins(part: ReportedRun) -> Iterator[Block]:
+    """How far the chosen answer is above the rejected one."""
+    table = read_pairs(part, "language", "margin", "score_chosen", "score_rejected").to_pandas()
+    names = sorted(table["language"].unique())
+    yield Facts({"preference pairs": f"{len(table):,}", "languages": f"{len(names):,}",
+                 "mean margin": f"{table['margin'].mean():.3f}"})  # fmt: skip
+    values = [table["margin"][table["language"] == name].dropna().to_numpy() for name in names]
+    figure, axes = rows_figure(len(names))
+    box_rows(axes, values, 0, 0.55, colour=GREEN, face=GREEN, label="margin")
+    axes.set_xlabel("margin (score of chosen − score of rejected)")
+    axes.set_xlim(left=min(0.0, *axes.get_xlim()))
+    name_rows(axes, names)
+    groups = table.groupby("language")
+    numbers = groups["margin"].describe(percentiles=[0.25, 0.5, 0.75])[["count", "mean", "25%", "50%", "75%"]]
+    numbers.columns = ["pairs", "mean_margin", "margin_q1", "margin_median", "margin_q3"]
+    numbers["pairs"] = numbers["pairs"].astype(int)
+    numbers = numbers.join(groups[["score_chosen", "score_rejected"]].mean().add_prefix("mean_")).reset_index()
+    yield Chart(
+        "Margins by language",
+        "The box holds the middle half of a language's pairs, the line in it is the median, whiskers reach from the "
+        "5th to the 95th percentile. Pairs near 0 teach little and may be turned by chance; a language that lies far "
+        "left has answers that differ little, or a reward that cannot tell them apart.",
+        f"Box plots of the margins of preference pairs in {len(names)} languages.", figure, numbers,
+    )  # fmt: skip
+
+
+@section("What the guards took out", command=COMMAND)
+def guards(part: ReportedRun) -> Iterator[Block]:
+    """Samples and pairs dropped by each guard, by language."""
+    import pandas as pd
+
+    rows = part.record.results.get("per_language") if part.record else None
+    if not rows:
+        return
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("language").reset_index()
+    taken = [name for name in MEANINGS if name in table and table[name].sum()]
+    shown = table[table["language"] != "all"] if len(table) > 1 else table
+    if not taken:
+        return
+    figure, axes = rows_figure(len(shown))
+    left = np.zeros(len(shown))
+    for k, name in enumerate(taken):
+        axes.barh(np.arange(len(shown)), shown[name], left=left, height=0.6, color=COLOURS[k % 7],
+                  hatch=HATCHES[k % 7], edgecolor="white", linewidth=0.5, label=name.replace("_", " "))  # fmt: skip
+        left += shown[name].to_numpy(dtype=float)
+    axes.set_xlabel("dropped (samples, or pairs that would have been)")
+    name_rows(axes, list(shown["language"]))
+    legend_above(figure, axes)
+    meanings = "; ".join(f"{name.replace('_', ' ')}: {MEANINGS[name]}" for name in taken)
+    yield Chart(
+        "Dropped by language and guard",
+        f"Each piece of a bar is what one guard dropped. {meanings}. A bar much longer than the others is a language "
+        "whose samples deserve a look.",
+        f"Stacked bars of what {len(taken)} guards dropped in each language.", figure, table,
+    )  # fmt: skip
+
+
+@section("Chosen and rejected", command=COMMAND)
+def examples(part: ReportedRun) -> Iterator[Block]:
+    """For each language the pair of the largest margin and that of the median one."""
+    groups: dict[str, list[Example]] = {}
+    for path in pair_files(part):
+        table = read_parquet(part, path, ("language", "margin", *TEXTS))
+        codes, values = np.array(table["language"].to_pylist()), np.nan_to_num(table["margin"].to_numpy())
+        for name in sorted(set(codes.tolist()) - set(groups)):
+            own = np.flatnonzero(codes == name)
+            own = own[np.argsort(-values[own], kind="stable")]
+            picked = dict.fromkeys([int(own[0]), int(own[len(own) // 2])])
+            groups[name] = [_example(table.slice(i, 1).to_pylist()[0], float(values[i])) for i in picked]
+    groups = dict(sorted(groups.items()))
+    if groups:
+        caption = ("For each language the pair with the largest margin and the one with the median margin; the "
+                   "reference is the English answer they were compared with.")  # fmt: skip
+        yield Examples("Chosen and rejected", caption, groups)
+
+
+def _example(row: dict[str, Any], margin: float) -> Example:
+    code = row["language"]
+    heads = {"prompt": ("Prompt", code), "reference": ("Reference", "en"), "chosen": ("Chosen", code),
+             "rejected": ("Rejected", code)}  # fmt: skip
+    texts = [(head, plain_text(row[key]), lang) for key, (head, lang) in heads.items() if row.get(key)]
+    return Example(f"margin {margin:.3f}", "", texts)
+
+
+def plain_text(value: Any) -> str:
+    """A text as it is, messages joined; the role stands before each of several."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    turns = [(str(turn.get("role", "")), str(turn.get("content") or "")) for turn in value]
+    return turns[0][1] if len(turns) == 1 else "\n\n".join(f"{role}: {text}" for role, text in turns)
+
+
+def read_pairs(part: ReportedRun, *columns: str) -> pa.Table:
+    """These columns of all pairs, as far as they are there; DataError where no file can be read."""
+    import pyarrow as pa
+
+    tables = [read_parquet(part, path, columns) for path in pair_files(part)]
+    table = pa.concat_tables(tables, promote_options="default")
+    if not len(table):
+        raise DataError("there are no pairs in data/.")
+    return table
+
+
+def pair_files(part: ReportedRun) -> list[Path]:
+    """The Parquet files of a pair set; DataError where there are none."""
+    files = part.files("data/*.parquet", "data/*/*.parquet")
+    if not files:
+        raise DataError("there are no pairs: data/*/*.parquet is missing.")
+    return files

@@ -1,0 +1,125 @@
+"""Prompts and labels as token ids: one rule for where the label begins, and a check of the labels before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.spontaneous.classification.tasks import Task
+from hf_mlalign.spontaneous.classification.trie import Item, common_prefix
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_AT_A_TIME = 1024
+
+
+def tokenise(
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], labels: Sequence[str], end: str
+) -> list[Item]:
+    """Each prompt with the labels that may follow it, as token ids.
+
+    Prompt + label + end is tokenised as one text, so a label is cut as the model would see it in running text (with
+    the space, the merged quotation mark or the SentencePiece "▁" that belong to its place). The context is what the
+    prompt alone and all labelled texts begin with alike; the rest of each labelled text, a token across the border
+    included, is the label. Special tokens that the tokenizer puts in front (BOS) are kept, those at the end are not.
+
+    Args:
+        prompts: texts that end where the label begins.
+        labels: label texts of this language.
+        end: text that ends a label, scored with it: labels that begin alike compete fairly.
+    Raises:
+        DataError: a label leaves no token (named).
+    """
+    head = _head(tokenizer)
+    endings = ["", *(label + end for label in labels)]
+    items = []
+    per_call = max(1, _AT_A_TIME // len(endings))
+    for begin in range(0, len(prompts), per_call):
+        texts = [prompt + ending for prompt in prompts[begin : begin + per_call] for ending in endings]
+        rows = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        for at in range(0, len(rows), len(endings)):
+            group = rows[at : at + len(endings)]
+            shared = common_prefix(group)
+            bare = [label for label, row in zip(labels, group[1:]) if len(row) == shared]
+            if bare:
+                raise DataError(f"labels: {bare[0]!r} leaves no token of its own with this tokenizer. Change it.")
+            items.append(Item(head + group[0][:shared], [row[shared:] for row in group[1:]]))
+    return items
+
+
+def _head(tokenizer) -> list[int]:
+    """Special tokens the tokenizer puts before a text."""
+    whole = tokenizer("a")["input_ids"]
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    at = next((i for i in range(len(whole) - len(bare) + 1) if whole[i : i + len(bare)] == bare), 0)
+    return list(whole[:at])
+
+
+@dataclass(frozen=True)
+class LabelIssue:
+    """Something about the labels of a language that a score depends on.
+
+    `kind`: "identical" (same text), "same_tokens" (other text, same tokens), "unknown_token" (holds the tokenizer's
+    unknown token), "beginning" (all tokens of one begin the other) or "shared_prefix" (first tokens in common).
+    """
+
+    language: str
+    kind: str
+    labels: tuple[str, ...]
+
+    @property
+    def says(self) -> str:
+        """The kind in words."""
+        return {
+            "identical": "are the same text",
+            "same_tokens": "become the same tokens",
+            "unknown_token": "hold tokens the tokenizer does not know",
+            "beginning": "are one the beginning of the other",
+            "shared_prefix": "share their first tokens (first tokens alone could not tell them apart)",
+        }[self.kind]
+
+    def __str__(self) -> str:
+        return f"labels in {self.language!r}: {listed(map(repr, self.labels))} {self.says}"
+
+    @property
+    def fatal(self) -> bool:
+        """Whether the labels cannot be told apart."""
+        return self.kind in ("identical", "same_tokens")
+
+
+def check_labels(
+    task: Task, tokenizer: PreTrainedTokenizerBase, languages: Sequence[str], labels_in: str = "question"
+) -> list[LabelIssue]:
+    """The pre-flight: what is to be known about a task's labels with this tokenizer, language by language.
+
+    Labels are tokenised at the end of the language's template with empty fields and with the text that ends them.
+
+    Raises:
+        DataError: labels or template are missing in a language.
+    """
+    issues = []
+    for language in languages:
+        labels, (_, end) = task.label_texts(language, labels_in), task.parts(language)
+        twins = [pair for pair in combinations(labels, 2) if pair[0].strip() == pair[1].strip()]
+        issues += [LabelIssue(language, "identical", pair) for pair in twins]
+        prompt = task.prompt(language, [], dict.fromkeys(task.fields, ""))
+        tokens = dict(zip(labels, tokenise(tokenizer, [prompt], labels, end)[0].labels))
+        unknown = tuple(label for label, ids in tokens.items() if tokenizer.unk_token_id in ids)
+        if unknown and tokenizer.unk_token_id is not None:
+            issues.append(LabelIssue(language, "unknown_token", unknown))
+        for a, b in combinations(tokens, 2):
+            kind = _relation(tokens[a], tokens[b])
+            if kind and (a, b) not in twins:
+                issues.append(LabelIssue(language, kind, (a, b)))
+    return issues
+
+
+def _relation(a: list[int], b: list[int]) -> str | None:
+    if a == b:
+        return "same_tokens"
+    shared = common_prefix([a, b])
+    return "beginning" if shared == min(len(a), len(b)) else "shared_prefix" if shared else None

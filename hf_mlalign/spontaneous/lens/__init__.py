@@ -1,0 +1,1 @@
+"""Logit lens, PCA and retrieval by layer."""

@@ -1,0 +1,235 @@
+"""Looking between the blocks of a causal LM: what every block puts out, and what the model's end makes of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from hf_mlalign.core.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+LOGITS_PER_STEP = 2**24
+"""Most logits held at a time when states are projected on the vocabulary: 64 MiB in float32 (*ours*)."""
+
+
+class Layers:
+    """The blocks of a decoder-only LM, found by what they are and not by their name.
+
+    Nothing is taken for granted about the architecture but this: there is one list of as many blocks as the config has
+    layers, each block takes and returns states of shape (batch, tokens, width), and they run one after the other.
+    PEFT-wrapped, quantised and sharded models are used as they are; weights and settings stay unchanged.
+
+    Args:
+        model: a causal LM of transformers, PEFT-wrapped or not.
+    Raises:
+        DataError: the model is no decoder-only LM, or its blocks are not found.
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
+        self._base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.blocks = _find_blocks(self._base)
+        accepted = inspect.signature(self._base.forward).parameters
+        self._options = {"use_cache": False} if "use_cache" in accepted else {}
+        self._keeps = "logits_to_keep" in accepted
+        self._tuple_length = 0
+
+    def __len__(self) -> int:
+        """How many layers are seen: the embedding output and every block."""
+        return len(self.blocks) + 1
+
+    @property
+    def context(self) -> int | None:
+        """Longest input in tokens, where the config tells."""
+        return getattr(self._base.config.get_text_config(), "max_position_embeddings", None)
+
+    @property
+    def device(self) -> torch.device:
+        """Where inputs go: the device of the token embedding (the CPU where the weights are offloaded)."""
+        import torch
+
+        device = self._base.get_input_embeddings().weight.device
+        return torch.device("cpu") if device.type == "meta" else device
+
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """DataError if the tokenizer has tokens for which the model has no embedding."""
+        rows = self._base.get_input_embeddings().weight.shape[0]
+        if len(tokenizer) > rows:
+            raise DataError(
+                f"tokenizer: it has {len(tokenizer):,} tokens, the embedding of the model {rows:,} rows. "
+                "Pass the tokenizer of this model."
+            )
+
+    def forward(
+        self, rows: Sequence[Sequence[int]], reduce: Callable[[torch.Tensor], torch.Tensor], keep: list[int] | None
+    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """One pass over a batch, padded on the right and masked.
+
+        Args:
+            rows: token ids.
+            reduce: what to keep of the (batch, tokens, width) states of a layer, on their device.
+            keep: positions whose logits are wanted, ascending; None for the last one only.
+        Returns:
+            What `reduce` made of the embedding output and of each block's output (before the final norm), and the
+            logits at `keep`, (batch, positions, vocabulary).
+        """
+        import torch
+
+        ids, mask = padded(rows, self.device)
+        positions = torch.tensor([ids.shape[1] - 1] if keep is None else keep, device=self.device)
+        options = {"logits_to_keep": positions} if self._keeps else {}
+        with torch.no_grad(), self._watching(reduce, ids.shape) as states:
+            logits = self.model(input_ids=ids, attention_mask=mask, **self._options, **options).logits
+        return states, logits if self._keeps else logits[:, positions.to(logits.device)]
+
+    def end(self, states: torch.Tensor) -> torch.Tensor:
+        """Logits (n, vocabulary) that the model's own end makes of (n, width) states.
+
+        One-token inputs pass through the whole model with every block replaced by one that returns the given states:
+        what follows the last block is done by the model itself, each thing once: final norm, output projection, head,
+        logit scale, soft cap, adapters on the head.
+        """
+        import torch
+
+        ids = torch.zeros((len(states), 1), dtype=torch.long, device=self.device)
+        with torch.no_grad(), self._bypassed(states[:, None]):
+            out = self.model(input_ids=ids, attention_mask=torch.ones_like(ids), **self._options)
+        return out.logits[:, -1]
+
+    @contextmanager
+    def _watching(self, reduce: Callable, shape: tuple[int, int]) -> Iterator[list[torch.Tensor]]:
+        states: list = [None] * len(self)
+
+        def keep(i: int, hidden: torch.Tensor) -> None:
+            if hidden.dim() != 3 or hidden.shape[:2] != shape:
+                raise DataError(
+                    f"model: the states at layer {i} have the shape {tuple(hidden.shape)}, not (batch, tokens, width). "
+                    "Blocks of this kind cannot be read, nor can prompt-learning adapters."
+                )
+            states[i] = reduce(hidden)
+
+        def before(module, args, kwargs):
+            keep(0, args[0] if args else kwargs["hidden_states"])
+
+        def after(i: int):
+            def hook(module, args, output):
+                self._tuple_length = len(output) if isinstance(output, tuple) else 0
+                keep(i, output[0] if isinstance(output, tuple) else output)
+
+            return hook
+
+        handles = [self.blocks[0].register_forward_pre_hook(before, with_kwargs=True)]
+        handles += [block.register_forward_hook(after(i + 1)) for i, block in enumerate(self.blocks)]
+        try:
+            yield states
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    @contextmanager
+    def _bypassed(self, states: torch.Tensor) -> Iterator[None]:
+        output = (states, *[None] * (self._tuple_length - 1)) if self._tuple_length else states
+        own = [vars(block).get("forward") for block in self.blocks]
+        handle = self.blocks[-1].register_forward_hook(lambda *args: output)  # after hooks that others have put there
+        try:
+            for block in self.blocks:
+                block.forward = lambda *args, **kwargs: output
+            yield
+        finally:
+            handle.remove()
+            for block, forward in zip(self.blocks, own, strict=True):
+                if forward is None:
+                    vars(block).pop("forward", None)
+                else:
+                    block.forward = forward
+
+
+def _find_blocks(model: PreTrainedModel) -> list[nn.Module]:
+    from torch.nn import ModuleList
+
+    config = model.config
+    if getattr(config, "is_encoder_decoder", False):
+        raise DataError("model: an encoder-decoder model has two stacks. Pass a decoder-only causal LM.")
+    if not hasattr(model, "get_output_embeddings") or model.get_output_embeddings() is None:
+        raise DataError(f"model: {type(model).__name__} has no language-model head. Load it with AutoModelForCausalLM.")
+    n = getattr(config.get_text_config(), "num_hidden_layers", None)
+    decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
+    for module in decoder.modules():
+        if isinstance(module, ModuleList) and len(module) == n:
+            return list(module)
+    raise DataError(f"model: {type(model).__name__} has no list of {n} blocks; it cannot be read by layers.")
+
+
+@contextmanager
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Without dropout; the model's mode is as before afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, (n, longest) int64, padded on the right.
+
+    In a causal model nothing depends on what follows, so no position ids are needed, and any id will do.
+    """
+    import torch
+
+    ids = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = 1
+    return ids.to(device), mask.to(device)
+
+
+def by_length(rows: Sequence[Sequence[int]], batch_size: int, what: str) -> Iterator[list[int]]:
+    """Indices of batches of similar length, the longest first, with a progress bar."""
+    from tqdm.auto import tqdm
+
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+    with tqdm(total=len(rows), desc=what, unit="prompt", disable=len(rows) <= batch_size) as bar:
+        for begin in range(0, len(order), batch_size):
+            batch = order[begin : begin + batch_size]
+            yield batch
+            bar.update(len(batch))
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], special: bool = True) -> list[list[int]]:
+    """Token ids of texts that something may follow: with the special tokens put before a text, without those after."""
+    bare = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    if not special:
+        return bare
+    whole = tokenizer(texts, verbose=False)["input_ids"]
+    return [long[: _end_of(ids, long)] for ids, long in zip(bare, whole, strict=True)]
+
+
+def _end_of(part: list[int], whole: list[int]) -> int:
+    """Where `part` ends in `whole`; the end of `whole` if it is not there in one piece."""
+    ends = range(len(part), len(whole) + 1)
+    return next((end for end in ends if whole[end - len(part) : end] == part), len(whole))
+
+
+def check_texts(texts: Sequence[str], name: str) -> list[str]:
+    """`texts` as a list; DataError if there are none, or one is no text or blank."""
+    if isinstance(texts, str) or not len(texts):
+        raise DataError(f"{name}: give a list of at least one text.")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip():
+            raise DataError(f"{name}, row {i}: {text!r} is no text. Fill it in or drop the row.")
+    return list(texts)
+
+
+def check_batch_size(batch_size: int) -> None:
+    """DataError unless positive."""
+    if batch_size < 1:
+        raise DataError(f"batch_size: {batch_size} is not positive.")

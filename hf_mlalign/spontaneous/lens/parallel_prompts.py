@@ -1,0 +1,130 @@
+"""Reading a table of parallel prompts: id, language, prompt, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.validation import check_whole
+from hf_mlalign.data.arrow import codes_of, is_text, language_codes, named_column
+from hf_mlalign.data.languages import check_languages, known_code
+from hf_mlalign.data.roles import check_split, choose_column
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+ROLES = {
+    "id": ("id", "prompt_id", "question_id"),
+    "language": ("language", "lang"),
+    "prompt": ("prompt", "question", "input", "text"),
+    "answer": ("answer", "label", "completion"),
+    "english_answer": ("english_answer", "answer_en"),
+}
+"""Role → column names that are recognised without a mapping."""
+
+
+@dataclass(frozen=True)
+class ParallelPrompts:
+    """Prompts with one id in all their languages.
+
+    Attributes:
+        ids: of any kind that compares equal across languages.
+        languages: ISO 639-1 codes.
+        prompts: texts.
+        answers: by language, one entry a row, None where a row has no answer in that language; empty if the table has
+            no answers.
+        without_english: how many rows of other languages have no English answer.
+    """
+
+    ids: list
+    languages: list[str]
+    prompts: list[str]
+    answers: dict[str, list[str | None]]
+    without_english: int
+
+
+def read_parallel(
+    ds: Dataset,
+    column_mapping: Mapping[str, str] | None = None,
+    languages: Sequence[str] | None = None,
+    limit: int | None = None,
+    english: str = "en",
+) -> ParallelPrompts:
+    """Read a table with one row a prompt and language. The English answer is the one of the English row with the same
+    id, unless there is a column for it.
+
+    Args:
+        ds: columns for the roles id, language, prompt and, for the logit lens, answer (see `ROLES`).
+        column_mapping: your column → role.
+        languages: keep only these (and English).
+        limit: keep only the first so many ids.
+        english: the language to compare with.
+    Raises:
+        DataError: a column or a value is missing, an id occurs twice in a language, or nothing is left.
+    """
+    check_split(ds)
+    if limit is not None:
+        check_whole(limit, "limit")
+    english, mapping = known_code(english, "english"), dict(column_mapping or {})
+    unknown = [role for role in mapping.values() if role not in ROLES]
+    if unknown:
+        raise DataError(f"column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(ROLES)}.")
+    found = {role: choose_column(ds.column_names, names, role, mapping) for role, names in ROLES.items()}
+    missing = [role for role in ("id", "language", "prompt") if found[role] is None]
+    if missing:
+        raise DataError(
+            f"No column for {listed(missing)}. Columns found: {listed(ds.column_names)}. "
+            'Map yours with column_mapping, e.g. {"question": "prompt"}.'
+        )
+    ids, kept, codes = _select(ds, found, languages, limit, english)
+    prompts = _texts(ds, found["prompt"])
+    answers, without = _answers(ds, found, ids, kept, codes, english) if found["answer"] else ({}, 0)
+    taken = ([values[i] for i in kept] for values in (ids, codes, prompts))
+    return ParallelPrompts(*taken, answers, without)
+
+
+def _select(ds: Dataset, found: dict, languages, limit: int | None, english: str) -> tuple[list, list[int], list[str]]:
+    """All ids, the rows kept, and the language of every row."""
+    numbers, names = language_codes(named_column(ds, found["language"]), found["language"])
+    codes = [names[k] for k in numbers]
+    keys, distinct = codes_of(named_column(ds, found["id"]), found["id"])
+    ids = [distinct[k].as_py() for k in keys]
+    first_of: dict = {}
+    for row, key in enumerate(zip(codes, ids, strict=True)):
+        if key in first_of:
+            raise DataError(f"Column {found['id']!r}, row {row}: {key[1]!r} in {key[0]!r} is already in row "
+                            f"{first_of[key]}. Keep one row an id and language.")  # fmt: skip
+        first_of[key] = row
+    wanted = {*check_languages(languages), english} if languages else set(codes)
+    allowed = set(list(dict.fromkeys(ids))[:limit])
+    kept = [i for i, code in enumerate(codes) if code in wanted and ids[i] in allowed]
+    if english not in {codes[i] for i in kept}:
+        raise DataError(f"Column {found['language']!r}: no {english!r} row is left to compare with. Languages found: "
+                        f"{listed(sorted(set(codes)))}.")  # fmt: skip
+    return ids, kept, codes
+
+
+def _texts(ds: Dataset, column: str) -> list[str | None]:
+    values = named_column(ds, column)
+    if not is_text(values.type):
+        raise DataError(f"Column {column!r} holds {values.type}, not texts. Map another column to this role.")
+    return values.to_pylist()
+
+
+def _answers(ds, found: dict, ids: list, kept: list[int], codes: list[str], english: str):
+    """Answers by language for the kept rows, and how many rows of other languages lack the English one."""
+    own = _texts(ds, found["answer"])
+    blank = np.flatnonzero([not (own[i] or "").strip() for i in kept])
+    if len(blank):
+        raise DataError(f"Column {found['answer']!r}, row {kept[blank[0]]}: no answer. Fill it in or drop the row.")
+    given = _texts(ds, found["english_answer"]) if found["english_answer"] else [None] * len(own)
+    by_id = {ids[i]: own[i] for i in range(len(own)) if codes[i] == english}
+    answers: dict[str, list] = {code: [None] * len(kept) for code in dict.fromkeys(codes[i] for i in kept)}
+    for at, i in enumerate(kept):
+        answers[english][at] = (given[i] or "").strip() or by_id.get(ids[i])
+        answers[codes[i]][at] = own[i]
+    return answers, sum(answer is None for answer in answers[english])

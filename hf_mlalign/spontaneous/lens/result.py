@@ -1,0 +1,148 @@
+"""What the logit lens saw, as arrays, tables and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf_mlalign.core.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class LensResult:
+    """Probabilities of answers by layer. Layer 0 is the embedding output, layer l the output of block l.
+
+    Attributes:
+        probabilities: (n, layers, names) float32 in [0, 1]; NaN where a prompt has no answer in a language.
+        entropy: (n, layers) float32, of the next-token distribution, in nats.
+        top_tokens: (n, layers) str, the likeliest next token as text.
+        overlap: (n, names) bool, the answer shares tokens with the English one: the first one, or with "word" all.
+        names: languages of the answers, English first.
+        languages: (n,) languages of the prompts.
+        english: the language compared with.
+        span: "first" or "word".
+    """
+
+    probabilities: np.ndarray
+    entropy: np.ndarray
+    top_tokens: np.ndarray
+    overlap: np.ndarray
+    names: tuple[str, ...]
+    languages: tuple[str, ...]
+    english: str = "en"
+    span: str = "first"
+
+    @property
+    def n_layers(self) -> int:
+        """Embedding output and blocks."""
+        return self.probabilities.shape[1]
+
+    @property
+    def in_own_language(self) -> np.ndarray:
+        """(n, layers) probability of the answer in the language of the prompt."""
+        return self.probabilities[np.arange(len(self.languages)), :, self._own()]
+
+    @property
+    def in_english(self) -> np.ndarray:
+        """(n, layers) probability of the English answer; NaN where there is none."""
+        if self.english not in self.names:
+            return np.full(self.probabilities.shape[:2], np.nan, dtype=np.float32)
+        return self.probabilities[:, :, self.names.index(self.english)]
+
+    @property
+    def shares_token(self) -> np.ndarray:
+        """(n,) bool: own-language and English answer share tokens (see `overlap`); both probabilities count them."""
+        return self.overlap[np.arange(len(self.languages)), self._own()]
+
+    @property
+    def notes(self) -> list[str]:
+        """One line for each language in which answers share tokens with the English ones."""
+        notes = []
+        for name in dict.fromkeys(self.languages):
+            rows = np.array([code == name for code in self.languages])
+            shared = np.flatnonzero(rows & self.shares_token)
+            if len(shared):
+                notes.append(f"{name}: in {len(shared)} of {rows.sum()} prompts (first: row {shared[0]}) the answer "
+                             "shares tokens with the English one; both probabilities count them")  # fmt: skip
+        return notes
+
+    def per_language(self, without_overlap: bool = False) -> pd.DataFrame:
+        """Means over the prompts, one row a prompt language and layer: language, layer, n, n_overlap, own, english,
+        entropy. `without_overlap` leaves out prompts whose answer shares tokens with the English one."""
+        import pandas as pd
+
+        frame = self.to_pandas()
+        counts = frame[frame["layer"] == 0].groupby("language")["overlap"].sum()
+        if without_overlap:
+            frame = frame[~frame["overlap"]]
+        grouped = frame.groupby(["language", "layer"], sort=False)
+        table = grouped.agg(n=("row", "size"), own=("own", "mean"), english=("english", "mean"),
+                            entropy=("entropy", "mean")).reset_index()  # fmt: skip
+        table.insert(3, "n_overlap", table["language"].map(counts).astype("int64"))
+        order = sorted(table["language"].unique(), key=lambda code: (code != self.english, code))
+        rank = pd.Categorical(table["language"], order, ordered=True)
+        return table.iloc[np.lexsort((table["layer"], rank.codes))].reset_index(drop=True)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a prompt and layer: row, language, layer, own, english, entropy, top_token, overlap."""
+        import pandas as pd
+
+        n, layers = self.probabilities.shape[:2]
+        return pd.DataFrame(
+            {
+                "row": np.repeat(np.arange(n), layers),
+                "language": np.repeat(np.array(self.languages, dtype=object), layers),
+                "layer": np.tile(np.arange(layers), n),
+                "own": self.in_own_language.ravel(),
+                "english": self.in_english.ravel(),
+                "entropy": self.entropy.ravel(),
+                "top_token": self.top_tokens.ravel().astype(object),
+                "overlap": np.repeat(self.shares_token, layers),
+            }
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to one `.npz` file, without pickles."""
+        return save_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> LensResult:
+        """Read what `save` wrote; DataError if it is something else."""
+        return cls(**load_arrays(path, [field.name for field in fields(cls)]))
+
+    def _own(self) -> list[int]:
+        return [self.names.index(code) for code in self.languages]
+
+
+def save_arrays(path: str | Path, values: dict[str, Any]) -> Path:
+    """Write arrays, texts and tuples of texts to an `.npz` file that is never seen half written."""
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise DataError(f"path: {str(path)!r} does not end in .npz.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial.npz")
+    np.savez_compressed(partial, **{name: np.asarray(value) for name, value in values.items()})
+    partial.replace(path)
+    return path
+
+
+def load_arrays(path: str | Path, names: list[str]) -> dict[str, Any]:
+    """The values that `save_arrays` wrote: text arrays of one dimension as tuples, single texts as str."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in names}
+    except (OSError, KeyError, ValueError) as error:
+        raise DataError(f"path: cannot read {str(path)!r}: {error}") from error
+    return {name: _as_written(value) for name, value in arrays.items()}
+
+
+def _as_written(value: np.ndarray) -> Any:
+    if value.dtype.kind == "U" and value.ndim < 2:
+        return value.item() if value.ndim == 0 else tuple(value.tolist())
+    return value.item() if value.ndim == 0 else value

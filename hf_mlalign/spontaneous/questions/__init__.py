@@ -1,0 +1,1 @@
+"""Question-translation data."""

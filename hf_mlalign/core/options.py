@@ -246,7 +246,8 @@ def takes(options: type[Options]) -> Callable:
     """Give a function the options of a class as keyword arguments.
 
     The function has a parameter `options`; callers write `f(source, n_quality=5)` or `f(source, options=made_before)`.
-    The signature and the docstring of the result show every option.
+    The signature and the docstring of the result show every option. A parameter of the function that has the name of
+    an option comes before it, so that Python can give an object where the command line gives its name.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -263,7 +264,8 @@ def takes(options: type[Options]) -> Callable:
 
         defaults, hints = options.defaults(), typing.get_type_hints(options)
         keyword = inspect.Parameter.KEYWORD_ONLY
-        extra = [inspect.Parameter(name, keyword, default=defaults[name], annotation=hints[name]) for name in names]
+        extra = [inspect.Parameter(name, keyword, default=defaults[name], annotation=hints[name])
+                 for name in names if name not in own.parameters]  # fmt: skip
         kept = [parameter for name, parameter in own.parameters.items() if name != "options"]
         first = [p for p in kept if p.kind is not inspect.Parameter.KEYWORD_ONLY]
         last = [p for p in kept if p.kind is inspect.Parameter.KEYWORD_ONLY]

@@ -92,19 +92,18 @@ def build_pairs(
 ) -> None:
     """Build DPO pairs by consistency across languages and save them with every count."""
     from hf_mlalign.cli.tables import print_record
-    from hf_mlalign.cmalign.build import build_pairs_from_source
+    from hf_mlalign.cmalign.build import build_pairs as build
 
-    models = {"model": reward_model, "reference_model": reward_reference_model}
-    built = build_pairs_from_source(
-        source, output, split=split, config=config, overwrite=overwrite, reward=reward, policy=policy, model=model,
-        reward_options={name: value for name, value in models.items() if value}, min_margin=min_margin,
+    built = build(
+        source, output, split=split, config_name=config, overwrite=overwrite, reward=reward, policy=policy, model=model,
+        reward_model=reward_model, reward_reference_model=reward_reference_model, min_margin=min_margin,
         drop_same_answer=drop_same_answer, min_chars=min_chars, drop_truncated=drop_truncated,
         answer_kind=answer_kind, report_to=report_to,
         max_length_ratio=max_length_ratio, require_language=require_language, include_english=include_english,
         min_reference_consistency=min_reference_consistency, test_size=test_size, seed=seed,
         output_format=output_format, column_mapping=column_pairs(column_mapping),
     )  # fmt: skip
-    if built.result is None:
+    if not built.fresh:
         say(f"Nothing to do: {built.folder} holds these pairs already. --overwrite repeats it.")
     print_record(built.record)
     say(f"Saved to {built.folder}: data/, README.md (card), run.json.")

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hf_mlalign._version import versions
 from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder
-from hf_mlalign.cmalign.result import PairResult
-from hf_mlalign.core.files import commit, write_atomic
-from hf_mlalign.hub.card import (
-    data_configs,
-    defaults_of,
-    markdown_table,
-    parameter_table,
-    provenance,
-    render_card,
-    size_category,
-    source_text,
-)
+from hf_mlalign.cmalign.options import BuildPairsOptions, PairOptions
+from hf_mlalign.core.files import commit
+from hf_mlalign.core.options import takes
+from hf_mlalign.data.sources import load_source
+from hf_mlalign.hub.card import markdown_table, write_card
+from hf_mlalign.hub.result import RunResult
 from hf_mlalign.hub.run_record import Run, RunRecord, describe_source
 from hf_mlalign.hub.trackers import check_trackers, report_run
 
@@ -29,74 +20,55 @@ if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
 WORK = ".work"
-"""Vectors and scores of models of a run that is not finished."""
-ORIGINS = {"policy": "paper", "include_english": "paper"}
+"""Folder for vectors and scores of models while a run is not finished."""
 
 
-@dataclass
-class BuiltPairs:
-    """Pairs that were saved: the splits, the run's record with its counts, and the folder they are in.
+@takes(BuildPairsOptions)
+def build_pairs(source: str | Path | Dataset, output: str | Path = "pairs", *, options: BuildPairsOptions) -> RunResult:
+    """Build preference pairs from samples and save them.
 
-    `result` is there when the pairs were built by this call, not when they were found finished.
-    """
-
-    pairs: DatasetDict
-    record: RunRecord
-    folder: Path
-    result: PairResult | None = None
-
-
-def build_pairs_from_source(
-    source: str | Path | Dataset,
-    output: str | Path,
-    *,
-    split: str | None = None,
-    config: str | None = None,
-    overwrite: bool = False,
-    report_to: str | Sequence[str] | None = None,
-    **options: Any,
-) -> BuiltPairs:
-    """Build pairs and save them: `data/<split>/<language>.parquet`, `README.md` (a card, and what makes
-    `load_dataset(output)` find splits and languages) and `run.json` (settings, counts by language and guard, versions).
-
-    The same call again reads what is there. After a kill it goes on: vectors and scores of models are kept in
-    `output`/.work until the pairs are saved.
+    `output` gets `data/<split>/<language>.parquet`, `README.md` (the card, which also tells `load_dataset(output)` the
+    splits and languages) and `run.json` (options, counts by language and guard, versions). The same call again reads
+    what is there. After a kill it takes up where it stopped: vectors and scores of models are kept in `output`/.work
+    until the pairs are saved.
 
     Args:
-        source: see `hf_mlalign.data.sources.load_source`; or a `Dataset`.
+        source: a file, folder, glob or Hub dataset (see `hf_mlalign.data.sources.load_source`), or a `Dataset`; rows as
+            `CMAlignPreferenceBuilder.build` takes them.
         output: folder to write.
-        split, config: which part of the source.
-        overwrite: replace pairs that are in `output` already.
-        report_to: see `hf_mlalign.hub.trackers.report_run`.
-        **options: of `CMAlignPreferenceBuilder`.
+    Returns:
+        `RunResult`: `dataset` a `DatasetDict` with the split "train", and "test" where test_size is above 0; `result`
+        the `PairResult`.
     Raises:
-        DataError: bad input or options, or `output` holds something else, or pairs built with other options.
+        DataError: unusable rows or options, `output` holds something else, or pairs built with other options.
     """
     import datasets
 
-    from hf_mlalign.data.sources import load_source
-
-    check_trackers(report_to)
-    builder = CMAlignPreferenceBuilder(**options)
-    which = describe_source(source, split=split, config=config)
-    run = Run(output, "build-pairs", builder.options, which, overwrite=overwrite, own=[WORK])
+    check_trackers(options.report_to)
+    builder = CMAlignPreferenceBuilder(options=PairOptions.part_of(options))
+    which = describe_source(source, split=options.split, config=options.config_name)
+    run = Run(output, options.job, builder.parameters, which, overwrite=options.overwrite, own=[WORK])
     if run.is_finished:
         run.drop(WORK)
-        return BuiltPairs(datasets.load_dataset(str(run.folder), "default"), run.found, run.folder)
-    ds = load_source(source, split, config) if isinstance(source, (str, Path)) else source
+        pairs = datasets.load_dataset(str(run.folder), "default")
+        return RunResult(pairs, run.folder, run.found, fresh=False)
+    ds = load_source(source, options.split, options.config_name) if isinstance(source, (str, Path)) else source
     with run.open():
         builder.keep_in(run.folder / WORK)
         built = run.timed("build", builder.build, ds)
         pairs = built if isinstance(built, datasets.DatasetDict) else datasets.DatasetDict(train=built)
         _save(run.folder, pairs)
         result = builder.result_
-        counts = {"pairs": {name: len(part) for name, part in pairs.items()}, "languages": _languages(pairs)}
-        run.record.results = {**counts, "per_language": result.table(), "summary": result.summary()}
-        write_atomic(run.folder / "README.md", _card(run.folder, run.record))
+        run.record.results = {
+            "pairs": {name: len(part) for name, part in pairs.items()},
+            "languages": sorted({code for part in pairs.values() for code in part.unique("language")}),
+            "per_language": result.table(), "summary": result.summary(),
+        }  # fmt: skip
+        _write_card(run.folder, run.record)
         run.finish(run.record.results, result.notes)
         shutil.rmtree(run.folder / WORK, ignore_errors=True)
-    report_run(run.record, report_to, run.folder)
-    return BuiltPairs(pairs, run.record, run.folder, result)
+    report_run(run.record, options.report_to, run.folder)
+    return RunResult(pairs, run.folder, run.record, result)
 
 
 def _save(folder: Path, pairs: DatasetDict) -> None:
@@ -112,32 +84,20 @@ def _save(folder: Path, pairs: DatasetDict) -> None:
     commit(partial, folder / "data")
 
 
-def _languages(pairs: DatasetDict) -> list[str]:
-    return sorted({code for part in pairs.values() for code in part["language"]})
+def _write_card(folder: Path, record: RunRecord) -> None:
+    results = record.results
+    splits, languages = results["pairs"], results["languages"]
 
+    def files(language: str) -> list[dict[str, str]]:
+        return [{"split": name, "path": f"data/{name}/{language}.parquet"} for name in splits]
 
-def _card(folder: Path, record: RunRecord) -> str:
-    results, options = record.results, record.parameters
-    languages, total = results["languages"], sum(results["pairs"].values())
-    configs = [{"config_name": "default", "data_files": _files(results["pairs"], "*")}]
+    configs = [{"config_name": "default", "data_files": files("*")}]
     if len(languages) > 1:
-        configs += [{"config_name": code, "data_files": _files(results["pairs"], code)} for code in languages]
-    metadata = {
-        "language": languages, **provenance(record.source), "task_categories": ["text-generation"],
-        "size_categories": [size_category(total)],
-        "tags": ["preference", "dpo", "trl", "multilingual", "hf_mlalign", "cm-align"],
-        "configs": data_configs(folder, configs),
-    }  # fmt: skip
-    defaults = defaults_of(CMAlignPreferenceBuilder)
+        configs += [{"config_name": code, "data_files": files(code)} for code in languages]
     rows = [{"language": code, **row} for code, row in results["per_language"].items()]
-    return render_card(
-        "pairs_card.md.j2", metadata, title=f"Preference pairs: {', '.join(languages)}", pairs=total,
-        languages=languages, policy=options["policy"], repo_id=None, summary=results["summary"],
+    write_card(
+        folder, "pairs_card.md.j2", record, PairOptions, rows=sum(splits.values()), languages=languages,
+        tags=["preference", "dpo", "trl", "multilingual", "cm-align"], configs=configs,
+        metadata={"task_categories": ["text-generation"]}, repo_id=None,
         table=markdown_table(rows, {key: key.replace("_", " ") for key in rows[0]}),
-        parameters=parameter_table(options, {**defaults, "reward_options": {}}, ORIGINS),
-        source=source_text(record.source), versions=versions(),
     )  # fmt: skip
-
-
-def _files(splits: dict[str, int], language: str) -> list[dict[str, str]]:
-    return [{"split": name, "path": f"data/{name}/{language}.parquet"} for name in splits]

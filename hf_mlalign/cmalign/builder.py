@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from numbers import Real
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,14 @@ import pyarrow.compute as pc
 from hf_mlalign._version import __version__
 from hf_mlalign.cmalign.embedding import encode_responses
 from hf_mlalign.cmalign.filters import Counts, LanguageCheck, guard_pairs, guard_samples
-from hf_mlalign.cmalign.pair_table import FORMATS, different_prompts, pair_table, to_dataset
+from hf_mlalign.cmalign.options import PairOptions
+from hf_mlalign.cmalign.pair_table import different_prompts, pair_table, to_dataset
 from hf_mlalign.cmalign.policies import choose_pairs, load_policy
 from hf_mlalign.cmalign.result import PairResult
 from hf_mlalign.cmalign.rewards import central_references, load_reward, name_of, score_samples
 from hf_mlalign.cmalign.samples import Samples, read_samples
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.core.validation import check_share, check_whole, shown
-from hf_mlalign.data.answers.extract import check_kind
+from hf_mlalign.core.options import takes
 from hf_mlalign.data.arrow import is_messages
 from hf_mlalign.models.encoder import load_encoder, model_hash
 
@@ -36,76 +35,23 @@ class CMAlignPreferenceBuilder:
     where final answers can be extracted, the most central sample with the majority's answer. Step 2 scores every other
     language's samples against it; the best becomes chosen, the worst rejected.
 
-    Args:
-        reward: "auto" (*ours*: answers where there are any, else embeddings), "embedding" (*paper*), "answer", the
-            baselines "first_english", "vote" (CALM), "translation" (MAPO), "implicit" (ICR), "hidden_state" (LaCoMSA),
-            the controls "length" and "random", or your own function (see `hf_mlalign.cmalign.rewards`).
-        policy: "best_worst" (*paper*), "all_pairs", "best_random", "random_pair", or your own (see
-            `hf_mlalign.cmalign.policies`).
-        model: encoder for embeddings that are not given, see `hf_mlalign.models.encoder.load_encoder`; default:
-        bundled. reward_options: options of a reward that is given by name.
-        min_margin: only pairs whose scores differ by more than this (0, *ours*: ties are dropped).
-        max_length_ratio: drop pairs of which one text is more than so many times as long (10, *ours*; `None`: never).
-        require_language: take samples out that are surely in another language than they should be (`True`, *ours*):
-            DPO would learn the language, not the content.
-        include_english: pairs for English, too: the reference against the English sample farthest from it (`False`,
-            *ours*).
-        min_reference_consistency: drop prompts whose reference has a lower `reference_consistency` (`None`, *ours*).
-        min_chars: shorter samples are taken out (1, *ours*).
-        drop_truncated: take samples out whose `finish_reason` is "length" (`True`, *ours*).
-        drop_same_answer: where the English samples have final answers, drop pairs whose two texts give the same one:
-            they differ in wording, not in being right (`True`, *ours*; only for rewards that use answers).
-        test_size: share of the prompts, in [0, 1), that goes to a test split, with all their languages (0, *ours*).
-        seed: of the split, the random policies and the reward "random", 0 or more (0).
-        output_format: "conversational" (lists of messages) or "standard" (strings).
-        answer_spans: encode the marked final answer ("Answer: …") of a text beside the whole text (`True`, *ours*), see
-            `hf_mlalign.cmalign.embedding`; not for embeddings that are given.
-        answer_kind: "auto", "choice" or "number", see `answers.extract_answers`.
-        column_mapping: your column → role: prompt_id, language, prompt, response or responses, sample, finish_reason,
-            embedding.
+    Beside its names, a `reward` is your own function or object (see `hf_mlalign.cmalign.rewards`), a `policy` your own
+    function (see `hf_mlalign.cmalign.policies`), and a `model` anything that `hf_mlalign.models.encoder.load_encoder`
+    takes. After `build`, `result_` holds a `PairResult` with the counts of every guard by language.
 
-    After `build`, `result_` holds a `PairResult` with the counts of every guard by language.
+    Raises:
+        DataError: an option that is not known or out of range, with its name.
     """
 
-    def __init__(
-        self,
-        reward: str | Callable[[Samples], Any] = "auto",
-        policy: str | Callable = "best_worst",
-        *,
-        model: Any = None,
-        reward_options: Mapping[str, Any] | None = None,
-        min_margin: float = 0.0,
-        max_length_ratio: float | None = 10.0,
-        require_language: bool = True,
-        include_english: bool = False,
-        min_reference_consistency: float | None = None,
-        min_chars: int = 1,
-        drop_truncated: bool = True,
-        drop_same_answer: bool = True,
-        test_size: float = 0.0,
-        seed: int = 0,
-        output_format: str = "conversational",
-        answer_kind: str = "auto",
-        answer_spans: bool = True,
-        column_mapping: Mapping[str, str] | None = None,
-    ):
-        _check_numbers(min_margin, max_length_ratio, min_reference_consistency, min_chars, test_size, seed)
-        check_kind(answer_kind, "answer_kind")
-        given = dict(reward_options or {})
-        if reward == "random":
-            given.setdefault("seed", seed)
-        self.reward, self.policy, self.model = load_reward(reward, **given), policy, model
-        self.reward_options = {name: _shown(value) for name, value in given.items()}
-        load_policy(policy)
-        if not isinstance(output_format, str) or output_format not in FORMATS:
-            raise DataError(f"output_format: unknown {output_format!r}. Known: {listed(FORMATS)}.")
-        self.min_margin, self.max_length_ratio, self.require_language = min_margin, max_length_ratio, require_language
-        self.include_english, self.min_reference_consistency = include_english, min_reference_consistency
-        self.min_chars, self.drop_truncated, self.drop_same_answer = min_chars, drop_truncated, drop_same_answer
-        self.test_size, self.seed, self.output_format = test_size, seed, output_format
-        self.answer_kind, self.answer_spans = answer_kind, answer_spans
-        self.column_mapping = dict(column_mapping) if column_mapping else None
-        self._given, self._work = given, None
+    @takes(PairOptions, positional=2)
+    def __init__(self, options: PairOptions):
+        self.options = options
+        given = options.reward_options
+        if options.reward == "random":
+            given = {"seed": options.seed, **given}
+        self.reward, self.model, self._given = load_reward(options.reward, **given), options.model, given
+        load_policy(options.policy)
+        self._work: Path | None = None
         self.result_: PairResult | None = None
 
     def keep_in(self, folder: Path) -> None:
@@ -116,19 +62,13 @@ class CMAlignPreferenceBuilder:
         self._work = folder
         if hasattr(self.reward, "keep_in") and all(_is_plain(value) for value in self._given.values()):
             contents = [model_hash(value) for value in self._given.values() if isinstance(value, (str, PurePath))]
-            self.reward.keep_in(folder, (name_of(self.reward), self.reward_options, contents))
+            self.reward.keep_in(folder, (name_of(self.reward), _shown(self._given), contents))
 
     @property
-    def options(self) -> dict[str, Any]:
-        """The settings as plain values, for records and cards."""
-        names = ("min_margin", "max_length_ratio", "require_language", "include_english", "min_reference_consistency",
-                 "min_chars", "drop_truncated", "drop_same_answer", "test_size", "seed", "output_format",
-                 "answer_kind", "answer_spans")  # fmt: skip
-        shown = {
-            "reward": name_of(self.reward), "reward_options": self.reward_options, "policy": _shown(self.policy),
-            "model": _shown(self.model), "column_mapping": self.column_mapping,
-        }  # fmt: skip
-        return shown | {name: _shown(getattr(self, name)) for name in names}
+    def parameters(self) -> dict[str, Any]:
+        """The options as plain values, for records and cards."""
+        shown = {name: _shown(value) for name, value in self.options.parameters().items()}
+        return {**shown, "reward": name_of(self.reward), "reward_options": _shown(self._given)}
 
     def build(self, ds: Dataset, embeddings: Any = None) -> Dataset | DatasetDict:
         """The pairs made from `ds`, as a `Dataset`; with `test_size`, a `DatasetDict` of train and test.
@@ -147,17 +87,21 @@ class CMAlignPreferenceBuilder:
         """
         start = time.perf_counter()
         samples = read_samples(
-            ds, self.column_mapping, embeddings=embeddings, encode=self._encode, answer_kind=self.answer_kind
+            ds,
+            self.options.column_mapping,
+            embeddings=embeddings,
+            encode=self._encode,
+            answer_kind=self.options.answer_kind,
         )
-        if self.output_format == "standard":
+        if self.options.output_format == "standard":
             check_single_turns(samples)
         result = self.pairs_of(samples)
-        table = pair_table(samples, result.chosen, result.rejected, result.scores, self.output_format)
+        table = pair_table(samples, result.chosen, result.rejected, result.scores, self.options.output_format)
         result.seconds = time.perf_counter() - start
         self.result_ = result
         if not len(result.chosen):
             raise DataError(f"No pair is left. {result.summary()}")
-        pairs = to_dataset(table, _fingerprint(ds, self.options, result))
+        pairs = to_dataset(table, _fingerprint(ds, self.parameters, result))
         return self._split(pairs, samples, result)
 
     def pairs_of(self, samples: Samples, part: bool = False) -> PairResult:
@@ -167,8 +111,8 @@ class CMAlignPreferenceBuilder:
         out.
         """
         counts, notes = Counts(samples.languages), []
-        guard_samples(samples, counts, self.min_chars, self.drop_truncated)
-        check = LanguageCheck(samples) if self.require_language else None
+        guard_samples(samples, counts, self.options.min_chars, self.options.drop_truncated)
+        check = LanguageCheck(samples) if self.options.require_language else None
         if not part:
             notes += self.check(samples)
         self._choose_references(samples, counts, check)
@@ -179,20 +123,20 @@ class CMAlignPreferenceBuilder:
         chosen, rejected = self._choose(samples, np.where(candidates, scores, np.nan), counts, check)
         self._count_groups(samples, candidates, chosen, counts)
         margins = scores[chosen] - scores[rejected]
-        same_answer = self.drop_same_answer and getattr(self.reward, "uses_answers", False)
         keep = guard_pairs(
-            samples, chosen, rejected, margins, counts, self.min_margin, self.max_length_ratio, same_answer
-        )
+            samples, chosen, rejected, margins, counts, self.options.min_margin, self.options.max_length_ratio,
+            self.options.drop_same_answer and getattr(self.reward, "uses_answers", False),
+        )  # fmt: skip
         chosen, rejected = chosen[keep], rejected[keep]
         note = None if part else different_prompts(samples, chosen, rejected)
-        return PairResult(self.options, samples, scores, chosen, rejected, counts, notes + ([note] if note else []))
+        return PairResult(self.parameters, samples, scores, chosen, rejected, counts, notes + ([note] if note else []))
 
     def _encode(self, texts: list[str]) -> np.ndarray:
-        return encode_responses(load_encoder(self.model), texts, self.answer_spans, self._work)
+        return encode_responses(load_encoder(self.model), texts, self.options.answer_spans, self._work)
 
     def check(self, samples: Samples) -> list[str]:
         """Notes on languages and prompts of all samples; DataError if no pair can be made of them."""
-        unknown = LanguageCheck(samples).unknown if self.require_language else []
+        unknown = LanguageCheck(samples).unknown if self.options.require_language else []
         notes = [f"No language identification for {listed(unknown)}: not checked there."] if unknown else []
         self._check_joins(samples, notes)
         return notes
@@ -201,14 +145,16 @@ class CMAlignPreferenceBuilder:
         """Raise if there is no language to make pairs for, or no prompt can have the English reference it needs."""
         english = _distinct(samples.prompt[samples.is_english], samples.n_prompts)
         others = _distinct(samples.prompt[~samples.is_english], samples.n_prompts)
-        if not len(others) and not self.include_english:
-            raise DataError("language: only English samples; set include_english=True or add other languages.")
+        if not len(others) and not self.options.include_english:
+            raise DataError(
+                "language: only English samples. Add other languages, or set --include-english (include_english=True)."
+            )
         needs = getattr(self.reward, "needs_reference", True)
         if needs and not len(english):
             raise DataError(
                 f"language: reward {name_of(self.reward)!r} compares with English samples and there are none "
                 f"(languages found: {listed(samples.languages)}). Sample the prompts in English, too, or use "
-                'reward="vote".'
+                "--reward vote."
             )
         joined = np.intersect1d(english, others, assume_unique=True)
         if needs and len(others) and not len(joined):
@@ -246,7 +192,7 @@ class CMAlignPreferenceBuilder:
 
     def _candidates(self, samples: Samples) -> np.ndarray:
         """(n,) bool: samples of the languages for which pairs are made."""
-        return np.ones(len(samples), bool) if self.include_english else ~samples.is_english
+        return np.ones(len(samples), bool) if self.options.include_english else ~samples.is_english
 
     def _has_reference(self, samples: Samples) -> np.ndarray:
         """(n,) bool: the sample's prompt has a good enough reference, or needs none."""
@@ -256,18 +202,18 @@ class CMAlignPreferenceBuilder:
         return ok[samples.prompt] & ~self._inconsistent(samples)
 
     def _inconsistent(self, samples: Samples) -> np.ndarray:
-        if self.min_reference_consistency is None:
+        if self.options.min_reference_consistency is None:
             return np.zeros(len(samples), bool)
-        low = ~(samples.reference_consistency >= self.min_reference_consistency) & (samples.reference >= 0)
+        low = ~(samples.reference_consistency >= self.options.min_reference_consistency) & (samples.reference >= 0)
         return low[samples.prompt]
 
     def _choose(self, samples: Samples, scores: np.ndarray, counts: Counts, check: LanguageCheck | None):
         """Pairs by the policy; a sample in a wrong language is dropped and its group done again."""
-        keys = samples.uniform(self.seed, 2)
+        keys = samples.uniform(self.options.seed, 2)
         allowed = self._has_reference(samples)
         while True:
             chosen, rejected = choose_pairs(
-                self.policy, np.where(samples.usable & allowed, scores, np.nan), samples.group, keys
+                self.options.policy, np.where(samples.usable & allowed, scores, np.nan), samples.group, keys
             )
             wrong = check.fails(np.concatenate([chosen, rejected])) if check else chosen[:0]
             if not len(wrong):
@@ -292,7 +238,7 @@ class CMAlignPreferenceBuilder:
             counts.add(guard, samples.language[first[groups]])
 
     def _split(self, pairs: Dataset, samples: Samples, result: PairResult) -> Dataset | DatasetDict:
-        if not self.test_size:
+        if not self.options.test_size:
             return pairs
         from datasets import DatasetDict
 
@@ -303,10 +249,11 @@ class CMAlignPreferenceBuilder:
         """(k,) bool: the pairs of the prompts that go to the test split; DataError if a split would be empty."""
         prompts = samples.prompt[chosen]
         present = np.unique(prompts)
-        n_test = round(self.test_size * len(present))
+        share = self.options.test_size
+        n_test = round(share * len(present))
         if not 0 < n_test < len(present):
-            raise DataError(f"test_size: {self.test_size} of {len(present)} prompts leaves one split empty. Change it.")
-        return np.isin(prompts, np.random.default_rng([self.seed, 3]).permutation(present)[:n_test])
+            raise DataError(f"test_size: {share} of {len(present)} prompts leaves one split empty. Change it.")
+        return np.isin(prompts, np.random.default_rng([self.options.seed, 3]).permutation(present)[:n_test])
 
 
 def _shown(value: Any) -> Any:
@@ -351,17 +298,3 @@ def _fingerprint(ds: Dataset, options: dict[str, Any], result: PairResult) -> st
     for values in (result.chosen, result.rejected, result.scores[result.chosen], result.scores[result.rejected]):
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
-
-
-def _check_numbers(min_margin, max_length_ratio, min_reference_consistency, min_chars, test_size, seed) -> None:
-    check_whole(seed, "seed")
-    check_whole(min_chars, "min_chars")
-    if not isinstance(test_size, Real) or not 0 <= test_size < 1:
-        raise DataError(f"test_size is {shown(test_size)}; give a share of the prompts from 0 up to, not including, 1")
-    for name, value, least in (("min_margin", min_margin, 0), ("max_length_ratio", max_length_ratio, 1)):
-        allowed = value is None and name == "max_length_ratio"
-        if not allowed and (not isinstance(value, Real) or not value >= least):
-            raise DataError(f"{name} is {shown(value)}; "
-                            "min_margin must be at least 0 and max_length_ratio at least 1 (or None).")  # fmt: skip
-    if min_reference_consistency is not None:
-        check_share(min_reference_consistency, "min_reference_consistency", low=-1)

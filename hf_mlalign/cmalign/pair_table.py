@@ -15,7 +15,6 @@ from hf_mlalign.data.arrow import is_messages, last_contents
 if TYPE_CHECKING:
     from datasets import Dataset
 
-FORMATS = ("conversational", "standard")
 COLUMNS = ("prompt", "chosen", "rejected", "language", "prompt_id", "score_chosen", "score_rejected", "margin",
            "reference_prompt", "reference", "reference_consistency", "candidate_chosen",
            "candidate_rejected")  # fmt: skip

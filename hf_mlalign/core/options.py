@@ -14,6 +14,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -87,8 +88,8 @@ class Options:
         if value is None and allows_none(hint):
             return
         kind = plain_type(hint)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+        if kind is float and isinstance(value, Real) and not isinstance(value, bool):
+            value = float(value)  # whole numbers, and those of numpy
             setattr(self, name, value)
         if kind is int and not isinstance(value, bool) and hasattr(value, "__index__"):
             value = value.__index__()  # numpy's whole numbers
@@ -242,12 +243,14 @@ def flag_of(field: dataclasses.Field) -> str:
     return field.metadata.get("flag") or f"--{field.name.replace('_', '-')}"
 
 
-def takes(options: type[Options]) -> Callable:
+def takes(options: type[Options], positional: int = 0) -> Callable:
     """Give a function the options of a class as keyword arguments.
 
     The function has a parameter `options`; callers write `f(source, n_quality=5)` or `f(source, options=made_before)`.
     The signature and the docstring of the result show every option. A parameter of the function that has the name of
     an option comes before it, so that Python can give an object where the command line gives its name.
+
+    positional: how many of the options, from the first, may also be given without their name.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -256,6 +259,11 @@ def takes(options: type[Options]) -> Callable:
 
         @functools.wraps(function)
         def call(*arguments: Any, **given: Any) -> Any:
+            if positional:
+                arguments, more = arguments[: len(first)], arguments[len(first) :]
+                if len(more) > positional or {*names[: len(more)]} & {*given}:
+                    raise TypeError(f"{function.__qualname__}: only {listed(names[:positional])} go without a name")
+                given |= dict(zip(names, more, strict=False))
             made = given.pop("options", None)
             values = {name: given.pop(name) for name in [*given] if name not in own.parameters}
             if made is not None and values:
@@ -264,8 +272,11 @@ def takes(options: type[Options]) -> Callable:
 
         defaults, hints = options.defaults(), typing.get_type_hints(options)
         keyword = inspect.Parameter.KEYWORD_ONLY
-        extra = [inspect.Parameter(name, keyword, default=defaults[name], annotation=hints[name])
-                 for name in names if name not in own.parameters]  # fmt: skip
+        extra = [
+            inspect.Parameter(name, keyword if place >= positional else inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                              default=defaults[name], annotation=hints[name])
+            for place, name in enumerate(names) if name not in own.parameters
+        ]  # fmt: skip
         kept = [parameter for name, parameter in own.parameters.items() if name != "options"]
         first = [p for p in kept if p.kind is not inspect.Parameter.KEYWORD_ONLY]
         last = [p for p in kept if p.kind is inspect.Parameter.KEYWORD_ONLY]

@@ -6,7 +6,7 @@ import pytest
 from datasets import Dataset, load_dataset
 
 from hf_mlalign.cli.demo import load_demo_pool
-from hf_mlalign.cmalign.build import build_pairs_from_source
+from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder
 from hf_mlalign.cmalign.policies import best_worst
 from hf_mlalign.core.errors import DataError
@@ -96,10 +96,10 @@ def test_options_reach_the_builder(tmp_path, monkeypatch):
         seen.update(options)
         raise DataError("enough")
 
-    monkeypatch.setattr(source, "build_pairs_from_source", build)
+    monkeypatch.setattr(source, "build_pairs", build)
     CliRunner().invoke(app, ["build-pairs", "x", "--reward", "implicit", "--reward-model", "a",
                              "--reward-reference-model", "b", "--keep-same-answer"])  # fmt: skip
-    assert seen["reward_options"] == {"model": "a", "reference_model": "b"}
+    assert (seen["reward_model"], seen["reward_reference_model"]) == ("a", "b")
     assert seen["drop_same_answer"] is False
 
 
@@ -110,7 +110,7 @@ def test_records_name_what_decides_the_pairs(tmp_path):
 
     pool = load_demo_pool(["en", "de"]).rename_column("language", "lang_code")
     made = [
-        build_pairs_from_source(pool, tmp_path / str(i), reward="random", policy=Best(), seed=3,
+        build_pairs(pool, tmp_path / str(i), reward="random", policy=Best(), seed=3,
                                 column_mapping={"lang_code": "language"})
         for i in range(2)
     ]  # fmt: skip
@@ -118,7 +118,7 @@ def test_records_name_what_decides_the_pairs(tmp_path):
     assert (options["policy"], options["model"], options["seed"]) == ("Best", None, 3)
     assert options["reward_options"] == {"seed": 3}
     assert options["column_mapping"] == {"lang_code": "language"}
-    assert len({built.pairs["train"]._fingerprint for built in made}) == 1
+    assert len({built.dataset["train"]._fingerprint for built in made}) == 1
 
 
 def test_an_interrupted_write_is_done_again(tmp_path, monkeypatch):
@@ -126,11 +126,11 @@ def test_an_interrupted_write_is_done_again(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Dataset, "to_parquet", lambda *a, **k: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            build_pairs_from_source(pool, tmp_path / "pairs", reward="length")
+            build_pairs(pool, tmp_path / "pairs", reward="length")
     with pytest.raises(DataError, match="reward was 'length', now 'random'"):
-        build_pairs_from_source(pool, tmp_path / "pairs", reward="random")
-    built = build_pairs_from_source(pool, tmp_path / "pairs", reward="length")
-    assert len(load_dataset(str(built.folder), split="train")) == len(built.pairs["train"])
+        build_pairs(pool, tmp_path / "pairs", reward="random")
+    built = build_pairs(pool, tmp_path / "pairs", reward="length")
+    assert len(load_dataset(str(built.folder), split="train")) == len(built.dataset["train"])
 
 
 def test_input_refused_before_anything_is_scored():
@@ -139,7 +139,7 @@ def test_input_refused_before_anything_is_scored():
 
     with pytest.raises(DataError, match="seed: -1"):
         CMAlignPreferenceBuilder(seed=-1)
-    with pytest.raises(DataError, match="only English samples; set include_english=True"):
+    with pytest.raises(DataError, match="only English samples. Add other languages"):
         CMAlignPreferenceBuilder(never).build(load_demo_pool(["en"]))
     pool = load_demo_pool(["en", "de"])
     turns = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}, {"role": "user", "content": "3"}]

@@ -4,7 +4,7 @@ import pytest
 
 from hf_mlalign.cli.demo import load_demo_pool
 from hf_mlalign.cmalign import build as source
-from hf_mlalign.cmalign.build import WORK, build_pairs_from_source
+from hf_mlalign.cmalign.build import WORK, build_pairs
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.files import LOCK
 from hf_mlalign.models.encoder import SentenceEncoder
@@ -35,22 +35,22 @@ def pool(tmp_path_factory):
 def test_vectors_are_kept_while_pairs_are_built(pool, tmp_path, monkeypatch):
     monkeypatch.setattr("hf_mlalign.cmalign.embedding.KEPT_TEXTS", 50)
     whole = Counting()
-    wanted = build_pairs_from_source(pool, tmp_path / "whole", model=whole)
+    wanted = build_pairs(pool, tmp_path / "whole", model=whole)
     assert whole.calls > 3
     with pytest.raises(KeyboardInterrupt):
-        build_pairs_from_source(pool, tmp_path / "out", model=Counting(stop=4))
+        build_pairs(pool, tmp_path / "out", model=Counting(stop=4))
     assert list((tmp_path / "out" / WORK).glob("*.rows"))
     rest = Counting()
-    found = build_pairs_from_source(pool, tmp_path / "out", model=rest)
+    found = build_pairs(pool, tmp_path / "out", model=rest)
     assert rest.calls == whole.calls - 3
-    assert found.pairs["train"].to_list() == wanted.pairs["train"].to_list()
+    assert found.dataset["train"].to_list() == wanted.dataset["train"].to_list()
     assert not (tmp_path / "out" / WORK).exists()
 
 
 def test_scores_of_a_model_are_kept(pool, tmp_path):
     name = saved(tiny_llama(), tmp_path / "model")
     options = {"reward": "hidden_state", "reward_options": {"model": name}}
-    wanted = build_pairs_from_source(pool, tmp_path / "whole", **options)
+    wanted = build_pairs(pool, tmp_path / "whole", **options)
     kept = tmp_path / "out"
 
     def stop(*_):
@@ -59,13 +59,13 @@ def test_scores_of_a_model_are_kept(pool, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "_save", stop)
         with pytest.raises(KeyboardInterrupt):
-            build_pairs_from_source(pool, kept, **options)
+            build_pairs(pool, kept, **options)
     sizes = {path.name: path.stat().st_size for path in (kept / WORK).glob("*.rows")}
     assert len(sizes) == 3  # English samples, references, candidates
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("transformers.LlamaModel.forward", stop)
-        found = build_pairs_from_source(pool, kept, **options)
-    assert found.pairs["train"].to_list() == wanted.pairs["train"].to_list()
+        found = build_pairs(pool, kept, **options)
+    assert found.dataset["train"].to_list() == wanted.dataset["train"].to_list()
 
 
 def test_the_folder_is_checked_before_anything_is_encoded(pool, tmp_path):
@@ -74,17 +74,17 @@ def test_the_folder_is_checked_before_anything_is_encoded(pool, tmp_path):
     (tmp_path / "busy").mkdir()
     encoder = Counting(stop=1)
     with FileLock(tmp_path / "busy" / LOCK), pytest.raises(DataError, match="another process is writing"):
-        build_pairs_from_source(pool, tmp_path / "busy", model=encoder)
+        build_pairs(pool, tmp_path / "busy", model=encoder)
     (tmp_path / "file").write_text("x")
     with pytest.raises(DataError, match="is a file"):
-        build_pairs_from_source(pool, tmp_path / "file" / "pairs", model=encoder)
+        build_pairs(pool, tmp_path / "file" / "pairs", model=encoder)
     assert encoder.calls == 0
 
 
 def test_what_a_kill_left_in_a_finished_folder_is_removed(pool, tmp_path):
-    build_pairs_from_source(pool, tmp_path / "out")
+    build_pairs(pool, tmp_path / "out")
     (tmp_path / "out" / WORK).mkdir()
     (tmp_path / "out" / WORK / "x.rows").write_bytes(b"x")
-    again = build_pairs_from_source(pool, tmp_path / "out")
+    again = build_pairs(pool, tmp_path / "out")
     assert again.result is None
     assert not (tmp_path / "out" / WORK).exists()

@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetDict, Features, IterableDataset, List, Valu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_mlalign.cmalign.build import build_pairs_from_source
+from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder
 from hf_mlalign.cmalign.pair_table import COLUMNS
 from hf_mlalign.cmalign.rewards import REWARDS, EmbeddingReward, load_reward, register_reward
@@ -414,7 +414,7 @@ def test_one_id_for_different_prompts(rows):
 
 
 def test_no_english_at_all(rows):
-    with pytest.raises(DataError, match='reward="vote"'):
+    with pytest.raises(DataError, match="--reward vote"):
         build([row for row in rows if row[1] == "de"])
 
 
@@ -470,7 +470,7 @@ def test_every_group_is_a_pair_or_a_counted_drop(cells, english):
 def test_from_a_source(rows, tmp_path):
     many = [(f"{p}-{i}", lang, f"{text} {i}") for i in range(4) for p, lang, text in rows]
     table(many).to_parquet(str(tmp_path / "samples.parquet"))
-    out = build_pairs_from_source(
+    out = build_pairs(
         tmp_path / "samples.parquet", tmp_path / "out", reward="length", require_language=False, test_size=0.25
     )
     assert sorted(str(p.relative_to(out.folder)) for p in out.folder.rglob("*.parquet")) == [
@@ -478,15 +478,15 @@ def test_from_a_source(rows, tmp_path):
     ]  # fmt: skip
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["parameters"]["reward"] == "length"
-    assert record["results"]["pairs"] == {"train": len(out.pairs["train"]), "test": len(out.pairs["test"])}
+    assert record["results"]["pairs"] == {"train": len(out.dataset["train"]), "test": len(out.dataset["test"])}
     with pytest.raises(DataError, match="output.*require_language was False, now True"):
-        build_pairs_from_source(tmp_path / "samples.parquet", tmp_path / "out", reward="length")
-    again = build_pairs_from_source(
+        build_pairs(tmp_path / "samples.parquet", tmp_path / "out", reward="length")
+    again = build_pairs(
         tmp_path / "samples.parquet", tmp_path / "out", reward="length", require_language=False, test_size=0.25
     )
     assert again.result is None
-    assert {name: part.to_list() for name, part in again.pairs.items()} == {
-        name: part.to_list() for name, part in out.pairs.items()
+    assert {name: part.to_list() for name, part in again.dataset.items()} == {
+        name: part.to_list() for name, part in out.dataset.items()
     }
     assert again.record.results == out.record.results
 

@@ -14,7 +14,7 @@ import pytest
 from datasets import Dataset, DatasetDict, load_dataset
 
 from hf_mlalign.cli.demo import load_demo_pool
-from hf_mlalign.cmalign.build import build_pairs_from_source
+from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.core.errors import DataError, listed, printable
 from hf_mlalign.data.sources import load_source, load_splits
 from hf_mlalign.hub.upload import upload
@@ -68,7 +68,7 @@ def test_ids_languages_and_texts_are_no_paths(tmp_path):
     pool = load_demo_pool(["en", "de"]).map(lambda row: {"prompt_id": f"../../{row['prompt_id']}/\0"})
     inside = tmp_path / "a" / "b"
     inside.mkdir(parents=True)
-    build_pairs_from_source(pool, inside / "pairs", test_size=0.2)
+    build_pairs(pool, inside / "pairs", test_size=0.2)
     curate(pool, inside / "curated", n_quality=4, n_diversity=1,
            column_mapping={"prompt": "instruction", "response": "response"})  # fmt: skip
     assert {p.name for p in tmp_path.iterdir()} == {"a"}

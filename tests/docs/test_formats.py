@@ -8,7 +8,7 @@ from datasets import Dataset, load_dataset
 
 from hf_mlalign.cli.demo import load_demo_pool
 from hf_mlalign.cli.demo.tiny_dpo import tiny_causal_lm
-from hf_mlalign.cmalign.build import build_pairs_from_source
+from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.data.layouts import LAYOUTS, recognise_layout
 from hf_mlalign.evaluation.annotation.items import read_pairs
 from hf_mlalign.evaluation.annotation.store import JUDGEMENTS, JudgementStore
@@ -146,7 +146,7 @@ def test_samples(tmp_path):
 
 
 def test_preference_pairs(pool, tmp_path):
-    found = build_pairs_from_source(pool, tmp_path / "pairs").pairs["train"]
+    found = build_pairs(pool, tmp_path / "pairs").pairs["train"]
     shown = row("Preference pairs")
     assert shape(found[0]) == shape(shown)
     texts = [(r["prompt"], r["chosen"], r["rejected"], r["reference"]) for r in found]

@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 
 from hf_mlalign.cli.demo import load_demo_pool
-from hf_mlalign.cmalign.build import build_pairs_from_source
+from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.secrets import redacted
 from hf_mlalign.hub.push import content_hash, kind_of
@@ -57,14 +57,14 @@ def test_a_curated_set_goes_there_and_comes_back_in_a_fresh_process(curated, tmp
 
 
 def test_pairs_are_pushed_with_their_splits(tmp_path):
-    built = build_pairs_from_source(load_demo_pool(["de", "en", "sw"]), tmp_path / "pairs", test_size=0.25)
+    built = build_pairs(load_demo_pool(["de", "en", "sw"]), tmp_path / "pairs", test_size=0.25)
     with HubServer(TOKEN) as hub:
         done = hf_mlalign(hub, tmp_path, "push", "pairs", "me/pairs", "--public")
         assert done.returncode == 0, done.stderr
         assert not hub.repos["dataset", "me/pairs"].private
         load = "import datasets; print({k: len(v) for k, v in datasets.load_dataset('me/pairs', 'sw').items()})"
         shown = hf_mlalign(hub, tmp_path, code=load)
-    counts = {name: part["language"].count("sw") for name, part in built.pairs.items()}
+    counts = {name: part["language"].count("sw") for name, part in built.dataset.items()}
     assert shown.stdout.strip() == str(dict(sorted(counts.items(), reverse=True))), shown.stderr
 
 

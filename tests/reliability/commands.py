@@ -29,7 +29,7 @@ def write_inputs(folder: Path, prompts: int = 8, judged: int = 6) -> None:
     from datasets import Dataset
 
     from hf_mlalign.cli.demo import load_demo_pool
-    from hf_mlalign.cmalign.build import build_pairs_from_source
+    from hf_mlalign.cmalign.build import build_pairs
 
     pool = load_demo_pool(["de", "en"])
     ids = set(sorted(set(pool["prompt_id"]))[:prompts])
@@ -41,7 +41,7 @@ def write_inputs(folder: Path, prompts: int = 8, judged: int = 6) -> None:
     rows = [{"prompt_id": i, "language": code, "prompt": f"Q{i} {code}", "candidate": candidates[i % 4 == 0],
              "baseline": "short"} for i in range(judged) for code in ("en", "de")]  # fmt: skip
     Dataset.from_list(rows).to_json(folder / "rows.jsonl")
-    build_pairs_from_source(pool, folder / "pairs")
+    build_pairs(pool, folder / "pairs")
 
 
 def arguments(name: str, url: str = "", output: str = "out") -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 from datasets import Dataset
 
 from hf_mlalign.cli.demo import load_demo_pool
-from hf_mlalign.cmalign.build import build_pairs_from_source
+from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.evaluation.judges.rules import LengthJudge
 from hf_mlalign.evaluation.judges.run import judge_source
 from hf_mlalign.mdaq.curation import curate
@@ -40,7 +40,7 @@ def made(tmp_path_factory) -> Path:
     rows = pool()
     rows.to_json(folder.parent / "pool.jsonl")
     curate(folder.parent / "pool.jsonl", folder / "curated", n_quality=12, n_diversity=2, progress=False)
-    build_pairs_from_source(rows, folder / "pairs", test_size=0.25)
+    build_pairs(rows, folder / "pairs", test_size=0.25)
     rng = np.random.default_rng(0)
     answers = [
         {"prompt_id": i, "language": code, "prompt": f"Q{i}", "candidate": "x" * int(rng.integers(1, 40)),

@@ -43,9 +43,9 @@ class DPOOutcome:
 def pairs_from_pool(pool: Dataset, folder: Path, say: Callable[[str], None]) -> DatasetDict:
     """Build pairs from the pool's candidates, save them, and tell whether the author's grades agree."""
     from hf_mlalign.cli.tables import print_record
-    from hf_mlalign.cmalign.build import build_pairs_from_source
+    from hf_mlalign.cmalign.build import build_pairs
 
-    built = build_pairs_from_source(pool, folder, test_size=TEST_SIZE, overwrite=True)
+    built = build_pairs(pool, folder, test_size=TEST_SIZE, overwrite=True)
     print_record(built.record)
     grades = {(r["prompt_id"], r["language"], r["sample"]): r["grade"] for r in pool.select_columns(
         ["prompt_id", "language", "sample", "grade"])}  # fmt: skip
@@ -53,13 +53,13 @@ def pairs_from_pool(pool: Dataset, folder: Path, say: Callable[[str], None]) -> 
     for side in ("chosen", "rejected"):
         means[side] = np.mean([
             grades[row["prompt_id"], row["language"], row[f"candidate_{side}"]]
-            for part in built.pairs.values() for row in part
+            for part in built.dataset.values() for row in part
         ])  # fmt: skip
     say(f"   Mean grade by their author: chosen {means['chosen']:.2f}, rejected {means['rejected']:.2f} (of 0–3).")
-    row = built.pairs["train"][0]
+    row = built.dataset["train"][0]
     say(f"   For example ({language_name(row['language'])}): {_last(row['prompt'])}")
     say(f"      chosen   {_last(row['chosen'])}\n      rejected {_last(row['rejected'])}")
-    return built.pairs
+    return built.dataset
 
 
 def _last(messages: list[dict], limit: int = 90) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,7 +76,7 @@ def build_pairs(
         raise DataError(f"blocks is {blocks!r}; give a whole number of at least 1.")
     builder = builder or CMAlignPreferenceBuilder()
     start = time.perf_counter()
-    roles = find_roles([name for name in column_names(ds) if name != ROW], builder.column_mapping)
+    roles = find_roles([name for name in column_names(ds) if name != ROW], builder.options.column_mapping)
     with plain_errors():
         pool = _Pool.read(ds, builder, roles)
         result, tables, splits = pool.build(blocks or BLOCKS_A_CORE * cores(), num_gpus)
@@ -83,7 +84,7 @@ def build_pairs(
     builder.result_ = result
     if not len(result.chosen):
         raise DataError(f"No pair is left. {result.summary()}")
-    if not builder.test_size:
+    if not builder.options.test_size:
         return from_references(tables)
     test = builder.in_test(result.samples, result.chosen)
     masks = [test[begin:end] for begin, end in splits]
@@ -109,23 +110,25 @@ class _Pool:
     def read(cls, ds: Dataset, builder: CMAlignPreferenceBuilder, roles: Mapping[str, str]) -> _Pool:
         tables = numbered(table_references(ds))
         rows = row_numbers(tables)
-        facts = [submit(facts_of, table, roles, builder.min_chars, _reads_marks(builder, roles))[0] for table in tables]
+        marks = builder.options.answer_spans and "embedding" not in roles
+        facts = [submit(facts_of, table, roles, builder.options.min_chars, marks)[0] for table in tables]
         found = import_ray().get(facts)
         light = as_dataset(sorted_by_row([table for table, _ in found]))
         mapping = {column: role for role, column in roles.items() if role != "embedding"}
-        samples = read_samples(light, mapping, answer_kind=builder.answer_kind)
+        samples = read_samples(light, mapping, answer_kind=builder.options.answer_kind)
         numbers_used = "sample" in roles and "response" in roles and _numbers_used(light, mapping, samples)
         kept = {column: role for role, column in roles.items() if role != "sample" or numbers_used}
         prompts = codes_of(light.data.column(roles["prompt_id"]).combine_chunks(), roles["prompt_id"])[0]
         settings = Settings(kept, list(samples.languages), any(marked for _, marked in found))
-        guard_samples(samples, Counts(samples.languages), builder.min_chars, builder.drop_truncated)
+        guard_samples(samples, Counts(samples.languages), builder.options.min_chars, builder.options.drop_truncated)
         return cls(builder, tables, settings, samples, rows, prompts, builder.check(samples))
 
     def build(self, n_blocks: int, num_gpus: float) -> tuple[PairResult, list[Any], list[tuple[int, int]]]:
         """The result as of one pool, the references to the pairs of each block, and which of the pairs those are."""
         ray, samples = import_ray(), self.samples
         sent = copy.copy(self.builder)
-        sent.policy, sent.result_ = load_policy(sent.policy), None
+        sent.options = dataclasses.replace(sent.options, policy=load_policy(sent.options.policy))
+        sent.result_ = None
         held = Held(sent)
         means = self._means(held, num_gpus)
         n_blocks = min(n_blocks, samples.n_prompts)
@@ -165,10 +168,6 @@ class _Pool:
         rows[np.arange(len(rows)) if order is None else order] = self.samples.prompt_rows
         first = np.searchsorted(rows, rows[flat])
         return self.rows[rows[flat]], flat - first
-
-
-def _reads_marks(builder: CMAlignPreferenceBuilder, roles: Mapping[str, str]) -> bool:
-    return builder.answer_spans and "embedding" not in roles
 
 
 def _numbers_used(light: Any, mapping: Mapping[str, str], samples: Samples) -> bool:
@@ -211,4 +210,4 @@ def joined(
     )
     note = different_prompts(samples, chosen, rejected, different)
     notes = [*notes, note] if note else list(notes)
-    return PairResult(builder.options, samples, scores, chosen, rejected, counts, notes)
+    return PairResult(builder.parameters, samples, scores, chosen, rejected, counts, notes)

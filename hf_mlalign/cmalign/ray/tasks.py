@@ -148,15 +148,15 @@ def build_block(held: Held, settings: Settings, means: tuple | None, *parts: pa.
     builder = held.get()
     ds = as_dataset(sorted_by_row([part for part in parts if len(part)]))
     samples = read_samples(
-        ds, settings.mapping, encode=encode(builder, settings), answer_kind=builder.answer_kind,
+        ds, settings.mapping, encode=encode(builder, settings), answer_kind=builder.options.answer_kind,
         languages=settings.languages,
     )  # fmt: skip
     samples.pool_means = means
-    if builder.output_format == "standard":
+    if builder.options.output_format == "standard":
         check_single_turns(samples)
     result = builder.pairs_of(samples, part=True)
     chosen, rejected = result.chosen, result.rejected
-    table = pair_table(samples, chosen, rejected, result.scores, builder.output_format)
+    table = pair_table(samples, chosen, rejected, result.scores, builder.options.output_format)
     return table, Built(
         result.scores, samples.lengths, samples.usable, samples.reference, samples.reference_consistency, chosen,
         rejected, differ(samples, chosen, rejected), result.counts.table,

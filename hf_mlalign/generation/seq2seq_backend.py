@@ -12,7 +12,6 @@ from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.data.languages import language_name, normalise
 from hf_mlalign.generation.requests import Answer, OnAnswer, OnFailure, Request, Settings
 from hf_mlalign.generation.transformers_backend import TransformersBackend
-from hf_mlalign.models.loading import from_pretrained, to_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -34,6 +33,8 @@ class Seq2SeqBackend(TransformersBackend):
         prefix: put before each text, with {source}, {target} (English names), {source_code} or {target_code}, e.g.
             "translate {source} to {target}: " (T5) or "<2{target_code}> " (MADLAD).
     """
+
+    kind = "seq2seq"
 
     def __init__(
         self,
@@ -80,17 +81,6 @@ class Seq2SeqBackend(TransformersBackend):
             fitting = self._fitting(model, tokenizer, group, target, on_failure)
             for begin in range(0, len(fitting), self.batch_size):
                 self._translate(model, tokenizer, fitting[begin : begin + self.batch_size], target, settings, on_answer)
-
-    def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        if self._model is None:
-            from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-            which = self.model, "a seq2seq model"
-            options = {"trust_remote_code": self.trust_remote_code}
-            self._tokenizer = self._tokenizer or from_pretrained(AutoTokenizer, *which, **options)
-            model = from_pretrained(AutoModelForSeq2SeqLM, *which, dtype=self.dtype, **options)
-            self._model = to_device(model, self.device).eval()
-        return self._model, self._tokenizer
 
     def _fitting(self, model, tokenizer, requests: Sequence[Request], target: str, on_failure: OnFailure) -> list:
         """(request, token ids) of the texts that fit, longest first."""

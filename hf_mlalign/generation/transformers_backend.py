@@ -12,7 +12,7 @@ import numpy as np
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.generation.requests import Answer, OnAnswer, OnFailure, Request, Settings
-from hf_mlalign.models.loading import from_pretrained, to_device
+from hf_mlalign.models.loading import load_model
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +50,9 @@ class TransformersBackend:
             (512 × 32 tokens, and 2,048 tokens a step, *ours*).
         trust_remote_code: run model code from the Hub.
     """
+
+    kind = "causal"
+    """What a name is loaded as, see `hf_mlalign.models.load_model`."""
 
     def __init__(
         self,
@@ -116,13 +119,10 @@ class TransformersBackend:
 
     def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         if self._model is None:
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-
-            which = self.model, "a causal LM"
-            options = {"trust_remote_code": self.trust_remote_code}
-            self._tokenizer = self._tokenizer or from_pretrained(AutoTokenizer, *which, **options)
-            model = from_pretrained(AutoModelForCausalLM, *which, dtype=self.dtype, **options)
-            self._model = to_device(model, self.device)
+            self._model, self._tokenizer = load_model(
+                self.model, self.kind, self.device, tokenizer=self._tokenizer, dtype=self.dtype,
+                trust_remote_code=self.trust_remote_code,
+            )  # fmt: skip
         return self._model, self._tokenizer
 
     @staticmethod

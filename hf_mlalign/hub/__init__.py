@@ -1,1 +1,17 @@
-"""Run records, cards, uploads and trackers."""
+"""Runs, their folders and cards, and the way to the Hub."""
+
+from hf_mlalign.core.lazy import lazy_names
+
+_NAMES = {
+    "push": "hf_mlalign.hub.push",
+    "Pushed": "hf_mlalign.hub.push",
+    "PushOptions": "hf_mlalign.hub.options",
+    "PublishOptions": "hf_mlalign.hub.options",
+    "RunResult": "hf_mlalign.hub.result",
+    "RunRecord": "hf_mlalign.hub.run_record",
+    "Run": "hf_mlalign.hub.run_record",
+    "read_record": "hf_mlalign.hub.run_record",
+    "report_run": "hf_mlalign.hub.trackers",
+    "verify_upload": "hf_mlalign.hub.push",
+    "write_card": "hf_mlalign.hub.card",
+}

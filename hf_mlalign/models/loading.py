@@ -194,30 +194,60 @@ def _hub_folder(name: str | Path, revision: str | None) -> str | Path:
     )
 
 
+KINDS = {
+    "causal": ("AutoModelForCausalLM", "a causal LM"),
+    "seq2seq": ("AutoModelForSeq2SeqLM", "a seq2seq model"),
+    "reward": ("AutoModelForSequenceClassification", "a reward model"),
+}
+"""Kind of model → class of transformers that loads it, and what messages call it."""
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def load_model(
+    model: Any,
+    kind: str = "causal",
+    device: str | None = None,
+    *,
+    adapter: str | Path | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model in eval mode, and its tokenizer.
+
+    Args:
+        model: folder or Hub name; or a (model, tokenizer) pair that is loaded already and stays where it is.
+        kind: "causal", "seq2seq" or "reward" (sequence classification): what a name is loaded as.
+        device: where a named model goes: "cpu", "cuda", …; "auto" shards it over all devices; default: a GPU if there
+            is one.
+        adapter: folder or Hub name of a PEFT adapter to put on the model.
+        tokenizer: used instead of the model's own.
+        dtype: of the weights; "auto" (default): as saved.
+        trust_remote_code: run code that comes with the model (*ours*: no, and nobody is asked).
+    Raises:
+        DataError: model or adapter cannot be loaded, another kind of object, or an unknown dtype or device.
+    """
+    if isinstance(model, (tuple, list)):
+        if len(model) != 2:
+            raise DataError(f"model: expected (model, tokenizer), got {len(model)} objects")
+        return model[0].eval(), model[1]
+    if not isinstance(model, (str, Path)):
+        raise DataError(f"model: expected a name, a folder or (model, tokenizer), got {type(model).__name__}")
+    import transformers
+
+    if isinstance(dtype, str) and dtype not in DTYPES:
+        raise DataError(f"dtype: {dtype!r} is not one of {', '.join(DTYPES)}.")
+    loader, what = KINDS[kind]
+    options = {"trust_remote_code": trust_remote_code}
+    sharded = {"device_map": "auto"} if device == "auto" else {}
+    tokenizer = tokenizer or from_pretrained(transformers.AutoTokenizer, model, what, **options)
+    loaded = from_pretrained(getattr(transformers, loader), model, what, dtype=dtype, **sharded, **options)
+    loaded = loaded if sharded else to_device(loaded, device)
+    return (peft_adapter(loaded, adapter) if adapter is not None else loaded).eval(), tokenizer
 
 
 def load_causal_lm(
     model: str | Path, adapter: str | Path | None = None, dtype: str = "auto", device: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal LM in eval mode, and its tokenizer.
-
-    Args:
-        model: folder or Hub name.
-        adapter: folder or Hub name of a PEFT adapter.
-        dtype: of the weights; "auto" (default): as saved.
-        device: "cpu", "cuda", …; "auto": shard over all devices there are; default: the best one.
-    Raises:
-        DataError: model or adapter cannot be loaded, or the dtype is unknown.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    if dtype not in DTYPES:
-        raise DataError(f"dtype: {dtype!r} is not one of {', '.join(DTYPES)}.")
-    to_device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = from_pretrained(AutoTokenizer, model, "a causal LM")
-    loaded = from_pretrained(AutoModelForCausalLM, model, "a causal LM", dtype=dtype, device_map=to_device)
-    if adapter is not None:
-        loaded = peft_adapter(loaded, adapter)
-    return loaded.eval(), tokenizer
+    """A causal LM in eval mode, with an adapter on it where one is named, and its tokenizer; see `load_model`."""
+    return load_model(model, "causal", device, adapter=adapter, dtype=dtype)

@@ -12,7 +12,15 @@ from datasets import Dataset
 from safetensors.torch import load_file
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.models.loading import VARIABLE, from_pretrained, peft_adapter, refuse_pickles, sentence_transformer
+from hf_mlalign.models.loading import (
+    VARIABLE,
+    from_pretrained,
+    load_causal_lm,
+    load_model,
+    peft_adapter,
+    refuse_pickles,
+    sentence_transformer,
+)
 from tests.tiny_models import byte_tokenizer, saved, tiny_llama
 
 REPO = Path(__file__).resolve().parents[2]
@@ -60,18 +68,11 @@ def _judge(folder):
     RewardModelJudge(str(folder))._load()
 
 
-def _reward(kind):
-    def load(folder):
-        from hf_mlalign.cmalign.model_rewards import load_model
-
-        load_model(str(folder), kind)
-
-    return load
+def _kind(kind):
+    return lambda folder: load_model(str(folder), kind)
 
 
 def _causal(folder):
-    from hf_mlalign.models.loading import load_causal_lm
-
     load_causal_lm(folder)
 
 
@@ -108,7 +109,7 @@ def _checkpoint(folder):
     checkpoint_of(SFTConfig(**resumed, use_cpu=True, bf16=False))
 
 
-LOADERS = (_local, _seq2seq, _judge, _reward("causal"), _reward("seq2seq"), _causal, _encoder, _finetuned, _training,
+LOADERS = (_local, _seq2seq, _judge, _kind("seq2seq"), _kind("reward"), _causal, _encoder, _finetuned, _training,
            _checkpoint)  # fmt: skip
 
 
@@ -154,7 +155,6 @@ def test_adapters(good, tmp_path):
     from peft import LoraConfig, get_peft_model
 
     from hf_mlalign.launch.lora import merge_adapter
-    from hf_mlalign.models.loading import load_causal_lm
 
     adapter = tmp_path / "adapter"
     get_peft_model(tiny_llama(), LoraConfig(target_modules=["q_proj"], r=2)).save_pretrained(adapter)
@@ -194,7 +194,7 @@ def test_parts_of_sentence_encoders(tmp_path):
     assert not (tmp_path / "touched").exists()
 
 
-@pytest.mark.parametrize("load", [_local, _causal, _judge, _reward("causal"), _training])
+@pytest.mark.parametrize("load", [_local, _causal, _judge, _kind("causal"), _training])
 def test_code_of_a_model_is_not_run_and_nobody_is_asked(load, good, tmp_path, monkeypatch):
     folder = shutil.copytree(good, tmp_path / "coded")
     config = json.loads((folder / "config.json").read_text())
@@ -222,6 +222,37 @@ def test_broken_models_are_named(good, tmp_path):
         shutil.rmtree(folder)
     with pytest.raises(DataError, match="which: cannot load 'no-such-model' as a thing"):
         from_pretrained(AutoModelForCausalLM, "no-such-model", "a thing", role="which")
+
+
+def test_a_model_by_name_and_a_loaded_pair(good):
+    model, tokenizer = load_model(str(good), device="cpu")
+    assert not model.training
+    assert model.device.type == "cpu"
+    assert tokenizer("ab")["input_ids"] == byte_tokenizer()("ab")["input_ids"]
+    own = byte_tokenizer()
+    assert load_model(good, tokenizer=own)[1] is own
+    loaded = tiny_llama().train()
+    assert load_model((loaded, own)) == (loaded, own)
+    assert not loaded.training
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (3, {}, "model: expected a name, a folder or .model, tokenizer., got int"),
+        ((1, 2, 3), {}, "model: expected .model, tokenizer., got 3 objects"),
+        ("nowhere", {"dtype": "int3"}, "dtype: 'int3' is not one of auto, float32"),
+        ("nowhere", {}, "model: cannot load 'nowhere' as a causal LM"),
+    ],
+)
+def test_bad_models(model, options, message):
+    with pytest.raises(DataError, match=message):
+        load_model(model, **options)
+
+
+def test_a_device_that_is_not_there(good):
+    with pytest.raises(DataError, match="device: cannot use 'cuda:99'"):
+        load_model(good, device="cuda:99")
 
 
 def test_files_of_trainings_are_no_weights(good, tmp_path):
@@ -337,7 +368,7 @@ def test_the_check_of_calls_finds_what_it_should():
 def test_no_unsafe_call_in_the_code():
     for place in ("hf_mlalign", "metrics", "dataset_scripts"):
         for path in sorted((REPO / place).rglob("*.py")):
-            found = unsafe_calls(path.read_text(encoding="utf-8"), path.name == "weights.py")
+            found = unsafe_calls(path.read_text(encoding="utf-8"), path == REPO / "hf_mlalign/models/loading.py")
             assert not found, f"{path.relative_to(REPO)}: {found}"
 
 

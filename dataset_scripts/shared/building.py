@@ -19,7 +19,7 @@ from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import content_digest
 from hf_mlalign.core.quiet import quiet
 from hf_mlalign.data.languages import check_languages
-from hf_mlalign.hub.push import push
+from hf_mlalign.hub.publish import push
 from hf_mlalign.hub.run_record import Run
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ def push(
 
     The token is that of `hf auth login`, or of the environment variable HF_TOKEN.
     """
-    from hf_mlalign.hub.push import push as run
+    from hf_mlalign.hub.publish import push as run
 
     done = run(folder, repo_id, private=private, verify=verify, collection=collection, license=license)
     say(f"Uploaded to {done.address}.")

@@ -3,8 +3,8 @@
 from hf_mlalign.core.lazy import lazy_names
 
 _NAMES = {
-    "push": "hf_mlalign.hub.push",
-    "Pushed": "hf_mlalign.hub.push",
+    "push": "hf_mlalign.hub.publish",
+    "Pushed": "hf_mlalign.hub.publish",
     "PushOptions": "hf_mlalign.hub.options",
     "PublishOptions": "hf_mlalign.hub.options",
     "RunResult": "hf_mlalign.hub.result",
@@ -12,6 +12,7 @@ _NAMES = {
     "Run": "hf_mlalign.hub.run_record",
     "read_record": "hf_mlalign.hub.run_record",
     "report_run": "hf_mlalign.hub.trackers",
-    "verify_upload": "hf_mlalign.hub.push",
+    "verify_upload": "hf_mlalign.hub.publish",
     "write_card": "hf_mlalign.hub.card",
 }
+__getattr__, __dir__, __all__ = lazy_names(__name__, _NAMES)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from datasets import Dataset, DatasetDict
 
-    from hf_mlalign.hub.push import Pushed
+    from hf_mlalign.hub.publish import Pushed
 
 
 @dataclass
@@ -39,7 +39,7 @@ class RunResult:
         Raises:
             DataError: the upload was refused or failed.
         """
-        from hf_mlalign.hub.push import push
+        from hf_mlalign.hub.publish import push
 
         return push(self.folder, repo_id, **options)
 

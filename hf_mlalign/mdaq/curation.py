@@ -22,7 +22,7 @@ from hf_mlalign.data.languages import LanguageIdentifier
 from hf_mlalign.data.layouts import Layout
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.hub.card import defaults_of
-from hf_mlalign.hub.push import push_folder
+from hf_mlalign.hub.publish import push_folder
 from hf_mlalign.hub.run_record import Run, describe_source, model_name, to_json
 from hf_mlalign.hub.trackers import check_trackers, report_run
 from hf_mlalign.mdaq.card import write_curated_card

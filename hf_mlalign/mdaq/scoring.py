@@ -21,7 +21,7 @@ from hf_mlalign.core.processes import Processes, check_world_size, join_processe
 from hf_mlalign.core.quiet import quiet
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.hub.card import defaults_of
-from hf_mlalign.hub.push import push_folder
+from hf_mlalign.hub.publish import push_folder
 from hf_mlalign.hub.run_record import Run, RunRecord, describe_source, model_name
 from hf_mlalign.mdaq.card import score_table, write_scored_card
 from hf_mlalign.mdaq.pairs import Pairs, check_texts, open_pairs

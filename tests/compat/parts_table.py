@@ -91,7 +91,7 @@ DATASETS = (
     _overridden("datasets.GeneratorBasedBuilder._split_generators", "dl_manager", _BUILDING, "the only split"),
     Part("datasets.GeneratorBasedBuilder._generate_examples", _BUILDING, "the rows are written from there", ""),
     Part("datasets.config.HF_DATASETS_CACHE", "dataset_scripts.shared.public_files", "downloads lie there"),
-    Part("datasets.exceptions.DatasetGenerationError", "hub.push", "an upload that cannot be read back"),
+    Part("datasets.exceptions.DatasetGenerationError", "hub.publish", "an upload that cannot be read back"),
 )  # fmt: skip
 
 EVALUATE = (
@@ -132,11 +132,11 @@ OTHERS = (
     Part("accelerate.hooks.AlignDevicesHook.execution_device", _SCORING,
          "where the inputs of offloaded models go"),
     Part("huggingface_hub.constants.HF_HUB_OFFLINE", "evaluation.metrics.spaces", "whether the Hub may be asked"),
-    Part("huggingface_hub.utils.filter_repo_objects", "hub.upload", "files of an upload",
+    Part("huggingface_hub.utils.filter_repo_objects", "hub.repository", "files of an upload",
          "items, allow_patterns=, ignore_patterns="),
     Part("huggingface_hub.utils.validate_repo_id", "data.sources", "whether a source can be a Hub name", "repo_id"),
-    Part("huggingface_hub.errors.HfHubHTTPError", "hub.upload", "errors of the Hub are explained"),
-    Part("huggingface_hub.errors.HFValidationError", "hub.upload", "errors of the Hub are explained"),
+    Part("huggingface_hub.errors.HfHubHTTPError", "hub.repository", "errors of the Hub are explained"),
+    Part("huggingface_hub.errors.HFValidationError", "hub.repository", "errors of the Hub are explained"),
     Part("huggingface_hub.errors.InferenceTimeoutError", "generation.server_backend", "requests are tried again"),
     Part("huggingface_hub.errors.OfflineModeIsEnabled", "generation.server_backend", "the message names the variable"),
     Part("sentence_transformers.sentence_transformer.losses.TripletLoss", "mdaq.quality.finetuning", "the paper's loss",

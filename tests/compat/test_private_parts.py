@@ -226,7 +226,7 @@ def test_parts_of_other_modules_do_not_stop_the_trainer(monkeypatch):
     monkeypatch.setattr(huggingface_hub.utils, "filter_repo_objects", lambda items: items)
     require(where="cmalign.trainer")
     with pytest.raises(ChangedPartsError, match="filter_repo_objects"):
-        require(where="hub.upload")
+        require(where="hub.repository")
 
 
 def test_an_import_that_fails_is_explained(monkeypatch):
@@ -236,7 +236,7 @@ def test_an_import_that_fails_is_explained(monkeypatch):
     told = pytest.raises(ImportError, match="global_then_local_main_first.* was expected, found nothing")
     with told, explained("cmalign.trainer"):
         from trl.trainer.utils import global_then_local_main_first  # noqa: F401
-    with pytest.raises(ImportError, match="no_such_package"), explained("hub.upload"):
+    with pytest.raises(ImportError, match="no_such_package"), explained("hub.repository"):
         import no_such_package  # noqa: F401
 
 

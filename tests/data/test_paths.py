@@ -17,7 +17,7 @@ from hf_mlalign.cli.demo import load_demo_pool
 from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.core.errors import DataError, listed, printable
 from hf_mlalign.data.sources import load_source, load_splits
-from hf_mlalign.hub.upload import upload
+from hf_mlalign.hub.repository import upload
 from hf_mlalign.mdaq.curation import curate
 from tests.hub_server import HubServer
 

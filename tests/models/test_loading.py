@@ -379,7 +379,7 @@ def test_no_bundled_pickles():
 
 
 def test_broken_quality_models_are_named(tmp_path):
-    from hf_mlalign.hub.push import kind_of
+    from hf_mlalign.hub.publish import kind_of
     from hf_mlalign.mdaq.quality.scorer import QualityScorer
     from hf_mlalign.models.encoder import BUNDLED
 

@@ -83,7 +83,7 @@ ELSEWHERE: dict[str, tuple[str, tuple[str, ...]]] = {
     "generation.server": ("asks a server", ("tests/generation/test_sampling.py",)),
     "generation.store": (FOLDER, ("tests/generation/test_sampling.py",)),
     "half": (INNER, ("tests/models/test_clustering.py",)),
-    "hub": ("asks the Hub", ("tests/hub/test_push.py",)),
+    "hub": ("asks the Hub", ("tests/hub/test_publish.py",)),
     "kmeans": (INNER, ("tests/models/test_clustering.py",)),
     "languages": ("takes a code", ("tests/data/test_languages.py", "tests/reliability/test_texts.py")),
     "launch.common": (OPTIONS, ("tests/launch/test_sft.py", "tests/launch/test_dpo.py")),
@@ -148,5 +148,5 @@ ELSEWHERE: dict[str, tuple[str, tuple[str, ...]]] = {
     "spontaneous.tasks": ("property tests of tasks", ("tests/spontaneous/classification/test_tasks.py",)),
     "spontaneous.translate": (MODEL, ("tests/spontaneous/questions/test_translator.py",)),
     "trackers": (SHOWS, ("tests/hub/test_trackers.py",)),
-    "uploads": ("asks the Hub", ("tests/hub/test_upload.py", "tests/hub/test_push.py")),
+    "uploads": ("asks the Hub", ("tests/hub/test_repository.py", "tests/hub/test_publish.py")),
 }  # fmt: skip

@@ -133,7 +133,7 @@ def load_everything() -> None:
     import hf_mlalign.cmalign.build
     import hf_mlalign.evaluation.judges.run
     import hf_mlalign.generation.sampler
-    import hf_mlalign.hub.push
+    import hf_mlalign.hub.publish
     import hf_mlalign.mdaq.curation
     import hf_mlalign.mdaq.scoring  # noqa: F401
 

@@ -29,7 +29,7 @@ MODELS = "faiss, sentence_transformers, "
 IMPORTS = {
     "score": f"{MODELS}hf_mlalign.mdaq.scoring", "sample": "hf_mlalign.generation.sampler, datasets, huggingface_hub",
     "judge": "hf_mlalign.evaluation.judges.run, datasets, huggingface_hub", "curate": f"{MODELS}hf_mlalign.mdaq.curation",  # noqa: E501
-    "build-pairs": f"{MODELS}hf_mlalign.cmalign.build", "push": "hf_mlalign.hub.push, datasets, huggingface_hub",
+    "build-pairs": f"{MODELS}hf_mlalign.cmalign.build", "push": "hf_mlalign.hub.publish, datasets, huggingface_hub",
 }  # fmt: skip
 BEGUN = "import sys; sys.stdin.readline()\n"
 """The child waits, imports done, for a line: moments are counted from there."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_mlalign.evaluation.metrics.loading import metric_names, metric_script
-from hf_mlalign.hub.upload import upload
+from hf_mlalign.hub.repository import upload
 
 MOST_BYTES = 2_000_000
 REQUIREMENT = "hf-mlalign"

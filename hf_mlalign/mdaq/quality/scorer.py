@@ -241,7 +241,7 @@ class QualityScorer:
         """
         import tempfile
 
-        from hf_mlalign.hub.upload import upload
+        from hf_mlalign.hub.repository import upload
 
         with tempfile.TemporaryDirectory() as folder:
             self.save(folder, _card_of(self._folder))

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import lock
+from hf_mlalign.hub.repository import hub_errors, upload
 from hf_mlalign.hub.run_record import RECORD, read_record
-from hf_mlalign.hub.upload import hub_errors, upload
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.hub.upload import upload
+from hf_mlalign.hub.repository import upload
 
 
 def test_a_bad_name_is_an_error_one_can_act_on(tmp_path):
@@ -20,7 +20,7 @@ def test_a_hub_out_of_reach_is_an_error_one_can_act_on(tmp_path, offline):
     """Offline mode, and a closed port of this machine."""
     code = f"""
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.hub.upload import upload
+from hf_mlalign.hub.repository import upload
 try:
     upload({str(tmp_path)!r}, "user/name", "dataset", token="hf_secret")
 except DataError as error:

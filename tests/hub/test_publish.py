@@ -12,8 +12,8 @@ from hf_mlalign.cli.demo import load_demo_pool
 from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.secrets import redacted
-from hf_mlalign.hub.push import content_hash, kind_of
-from hf_mlalign.hub.upload import BEGIN, END, merged_card
+from hf_mlalign.hub.publish import content_hash, kind_of
+from hf_mlalign.hub.repository import BEGIN, END, merged_card
 from hf_mlalign.mdaq.curation import curate
 from tests.hub_server import HubServer
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from hf_mlalign.cli.options import column_pairs, say, split_codes
-from hf_mlalign.core.errors import DataError
 
 
 def questions(
@@ -50,44 +49,19 @@ def questions(
     The key of a server is read from the environment variable MLALIGN_API_KEY.
     """
     from hf_mlalign.cli.tables import print_record
-    from hf_mlalign.spontaneous.questions.build import FAILURES, build_questions_from_source
+    from hf_mlalign.spontaneous.questions.build import build_questions
 
-    hook = _translator(translator, translator_kind, base_url, max_tokens, batch_size, device)
-    built = build_questions_from_source(
-        source, output, split=split, config=config, overwrite=overwrite, languages=split_codes(languages),
-        tasks=split_codes(tasks), direction=direction, mix=_mix(mix), n_per_language=n_per_language or None,
+    built = build_questions(
+        source, output, split=split, config_name=config, overwrite=overwrite, languages=split_codes(languages),
+        tasks=split_codes(tasks), direction=direction, mix=mix, n_per_language=n_per_language,
         template=template, templates=templates, instruction_language=instruction_language,
         output_format=output_format, answers=answers, deduplicate=deduplicate, test_size=test_size, seed=seed,
         form=form, source_language=source_language, target_language=target_language,
-        column_mapping=column_pairs(column_mapping), translator=hook,
+        column_mapping=column_pairs(column_mapping), translator=translator,
+        translator_kind=translator_kind, base_url=base_url, max_tokens=max_tokens, batch_size=batch_size, device=device,
     )  # fmt: skip
-    if built.result is None:
+    if not built.fresh:
         say(f"Nothing to do: {built.folder} holds these rows already. --overwrite repeats it.")
     print_record(built.record)
-    if hook is not None and hook.failures_:
-        say(f"{len(hook.failures_):,} translations failed; see {built.folder / FAILURES}.")
     say(f"Saved to {built.folder}: data/, README.md (card), run.json. Next: accelerate launch -m hf_mlalign.launch.sft "
         f"--dataset {built.folder} --model_name_or_path … --output_dir …")  # fmt: skip
-
-
-def _mix(text: str) -> str | dict[str, float]:
-    if "=" not in text:
-        return text
-    try:
-        return {code: float(weight) for code, weight in column_pairs(text).items()}
-    except ValueError as error:
-        raise DataError(f"--mix: {text!r} is not of the form de=2,zh=1.") from error
-
-
-def _translator(model, kind: str, base_url, max_tokens: int, batch_size: int, device):
-    from hf_mlalign.spontaneous.questions.translator import QuestionTranslator
-
-    if model is None:
-        if base_url:
-            raise DataError("--base-url: name the model the server serves with --translator.")
-        return None
-    if base_url:
-        from hf_mlalign.generation.sampler import load_backend
-
-        model = load_backend(model, base_url)
-    return QuestionTranslator(model, kind=kind, max_tokens=max_tokens, batch_size=batch_size, device=device)

@@ -12,7 +12,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from numbers import Real
 from pathlib import Path
@@ -93,6 +93,11 @@ class Options:
             setattr(self, name, value)
         if kind is int and not isinstance(value, bool) and hasattr(value, "__index__"):
             value = value.__index__()  # numpy's whole numbers
+            setattr(self, name, value)
+        if typing.get_origin(kind) is list and not isinstance(value, list):  # a text is one entry
+            if not isinstance(value, Iterable):
+                raise DataError(f"{name}: expected a list, got {value!r}.")
+            value = [value] if isinstance(value, str) else list(value)
             setattr(self, name, value)
         if kind is Path and isinstance(value, str):
             value = Path(value)

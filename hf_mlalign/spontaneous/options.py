@@ -158,7 +158,7 @@ class ScoringOptions(Options):
         False, "Leave out questions that are too long even without examples.", panel="Prompt", in_record=False
     )
     labels_in: str = option(
-        "question", "Labels in the question's language or in english; both are in the paper.", origin="paper",
+        "question", "Labels in the question's language or in english; both are in the paper.",
         panel="Scoring", choices=("question", "english"),
     )  # fmt: skip
     normalise: bool = option(False, "Divide a label's log-probability by its number of tokens.", panel="Scoring")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from hf_mlalign.cli.questions import questions
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.hub.run_record import read_record
-from hf_mlalign.spontaneous.questions.build import FAILURES, build_questions_from_source
+from hf_mlalign.spontaneous.questions.build import FAILURES, build_questions
 from hf_mlalign.spontaneous.questions.translator import QuestionTranslator
 from tests.servers import ChatServer
 
@@ -82,7 +82,7 @@ def test_translations_are_kept_and_failures_listed(tmp_path, source, monkeypatch
                      "--base-url", server.base_url)  # fmt: skip
         done = command(*arguments)
         assert done.exit_code == 0, (done.output, done.exception)
-        assert "1 translations failed" in done.output
+        assert "1 translation failed" in done.output
         assert server.requests == 20
         failures = [json.loads(line) for line in (tmp_path / "rows" / FAILURES).read_text().splitlines()]
         assert [(f["id"], f["reason"]) for f in failures] == [("3", "empty")]
@@ -101,12 +101,12 @@ def test_a_dataset_in_memory_and_a_translator_of_ones_own(tmp_path, source):
         def translate(self, ids, texts, source, target):
             return [text.upper() + " !" for text in texts]
 
-    built = build_questions_from_source(
+    built = build_questions(
         Dataset.from_parquet(str(source)), tmp_path / "rows", languages=["it"], translator=Own()
     )
-    assert built.result.table()["it"]["translated"] == 20
+    assert built.result.per_language().set_index("language").loc["it", "translated"] == 20
     assert built.record.parameters["translator"] == {"name": "upper"}
-    assert isinstance(built.rows["train"][0]["prompt"], str)
+    assert isinstance(built.dataset["train"][0]["prompt"], str)
     assert not isinstance(Own(), QuestionTranslator)
 
 

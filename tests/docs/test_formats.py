@@ -23,7 +23,7 @@ from hf_mlalign.spontaneous.classification.evaluate import evaluate_classificati
 from hf_mlalign.spontaneous.classification.rows import read_questions
 from hf_mlalign.spontaneous.classification.tasks import load_task
 from hf_mlalign.spontaneous.lens.parallel_prompts import read_parallel
-from hf_mlalign.spontaneous.questions.build import build_questions_from_source
+from hf_mlalign.spontaneous.questions.build import build_questions
 from hf_mlalign.spontaneous.questions.builder import QuestionTranslationBuilder
 from tests.evaluation.annotation.human_studies import judge_all
 from tests.test_docs import DOCS
@@ -156,7 +156,7 @@ def test_preference_pairs(pool, tmp_path):
 
 def test_question_translation_rows(tmp_path):
     parallel = Dataset.from_dict({"id": ["a"], "en": ["How many eggs are left?"], "de": ["Wie viele Eier sind übrig?"]})
-    build_questions_from_source(parallel, tmp_path / "questions")
+    build_questions(parallel, tmp_path / "questions")
     assert load_dataset(str(tmp_path / "questions"), split="train")[0] == row("Question-translation rows")
 
 

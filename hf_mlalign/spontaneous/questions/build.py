@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hf_mlalign._version import versions
+from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.files import write_atomic
+from hf_mlalign.core.options import takes
 from hf_mlalign.data.sources import load_source
-from hf_mlalign.hub.card import (
-    data_configs,
-    defaults_of,
-    markdown_table,
-    parameter_table,
-    provenance,
-    render_card,
-    size_category,
-    source_text,
-)
-from hf_mlalign.hub.run_record import Run, RunRecord, describe_source
-from hf_mlalign.spontaneous.questions.builder import QuestionTranslationBuilder
-from hf_mlalign.spontaneous.questions.result import QuestionResult
+from hf_mlalign.generation.sampler import load_backend
+from hf_mlalign.hub.card import markdown_table, write_card
+from hf_mlalign.hub.result import RunResult
+from hf_mlalign.hub.run_record import Run, describe_source
+from hf_mlalign.spontaneous.options import BuilderOptions, QuestionsOptions, Translator
+from hf_mlalign.spontaneous.questions.builder import QuestionResult, QuestionTranslationBuilder
 from hf_mlalign.spontaneous.questions.translator import QuestionTranslator
 
 if TYPE_CHECKING:
@@ -30,103 +24,87 @@ if TYPE_CHECKING:
 
 FAILURES = "translation_failures.jsonl"
 TRANSLATIONS = "translations"
-ORIGINS = dict.fromkeys(
-    ("direction", "n_per_language", "template", "instruction_language", "seed", "strip_pattern"), "authors' script"
-)
 
 
-@dataclass
-class BuiltQuestions:
-    """Rows that were saved: the splits, the run's record with its counts, and the folder they are in.
+@takes(QuestionsOptions)
+def build_questions(
+    source: str | Path | Dataset, output: str | Path = "questions", *, options: QuestionsOptions
+) -> RunResult:
+    """Turn parallel questions into prompt/completion rows that teach to translate them; no answers.
 
-    `result` is there when the rows were built by this call, not when they were found finished.
-    """
-
-    rows: DatasetDict
-    record: RunRecord
-    folder: Path
-    result: QuestionResult | None = None
-
-
-def build_questions_from_source(
-    source: str | Path | Dataset,
-    output: str | Path,
-    *,
-    split: str | None = None,
-    config: str | None = None,
-    overwrite: bool = False,
-    **options: Any,
-) -> BuiltQuestions:
-    """Build question-translation rows and save them: `data/<split>.parquet`, `README.md` (a card, and what makes
-    `load_dataset(output)` find the splits) and `run.json` (settings, counts by language and reason, versions).
-
-    The same call again reads what is there. A `QuestionTranslator` without a folder of its own keeps its translations
-    in `translations/`: what a killed run has translated is not translated again. Its failures are in
-    `translation_failures.jsonl`.
+    Writes `data/<split>.parquet`, `README.md` (a card, with which `load_dataset(output)` finds the splits) and
+    `run.json` (options, counts by language and reason, versions). The same call again reads what is there. A translator
+    without a folder of its own keeps its translations in `translations/`: what a killed run has translated is not
+    translated again. Its failures are in `translation_failures.jsonl`.
 
     Args:
-        source: see `hf_mlalign.data.sources.load_source`; or a `Dataset`.
+        source: a local file or folder, a Hub dataset, or a `Dataset`; see `hf_mlalign.data.sources.load_source`.
         output: folder to write.
-        split, config: which part of the source.
-        overwrite: replace rows that are in `output` already (translations are kept).
-        **options: of `QuestionTranslationBuilder`.
+    Returns:
+        The `DatasetDict` of the splits; `result` is a `QuestionResult`, or `None` where the rows were found finished.
     Raises:
         DataError: bad input or options, or `output` holds something else, or rows built with other options.
     """
     import datasets
 
-    builder = QuestionTranslationBuilder(**options)
-    which = describe_source(source, split=split, config=config)
-    run = Run(output, "questions", builder.options, which, overwrite=overwrite, own=(TRANSLATIONS,))
+    translator = _translator(options)
+    builder = QuestionTranslationBuilder(options=replace(BuilderOptions.part_of(options), translator=translator))
+    which = describe_source(source, split=options.split, config=options.config_name)
+    run = Run(output, "questions", builder.parameters(), which, overwrite=options.overwrite, own=(TRANSLATIONS,))
     if run.is_finished:
-        return BuiltQuestions(datasets.load_dataset(str(run.folder)), run.found, run.folder)
-    ds = load_source(source, split, config) if isinstance(source, (str, Path)) else source
-    translator = builder.translator if isinstance(builder.translator, QuestionTranslator) else None
-    if translator is not None and translator.output is None:
+        return RunResult(datasets.load_dataset(str(run.folder)), run.folder, run.found, fresh=False)
+    ds = load_source(source, options.split, options.config_name) if isinstance(source, (str, Path)) else source
+    kept = isinstance(translator, QuestionTranslator)
+    if kept and translator.output is None:
         translator.output = run.folder / TRANSLATIONS
     with ExitStack() as stack:
-        if translator is not None:  # translations are kept in the folder as soon as they are there
+        if kept:  # translations are kept in the folder as soon as they are there
             stack.enter_context(run.open())
         built = run.timed("build", builder.build, ds)
-        if translator is None:
+        if not kept:
             stack.enter_context(run.open())
-        rows = built if isinstance(built, datasets.DatasetDict) else datasets.DatasetDict(train=built)
-        _save(run, rows, builder.result_)
-        if translator is not None:
+        splits = built if isinstance(built, datasets.DatasetDict) else datasets.DatasetDict(train=built)
+        result = builder.result_
+        notes = list(result.notes)
+        if kept:
             failures = translator.failures().to_json(orient="records", lines=True, force_ascii=False)
             write_atomic(run.folder / FAILURES, failures)
-        run.finish(run.record.results, builder.result_.notes)
-    return BuiltQuestions(rows, run.record, run.folder, builder.result_)
+            if failed := len(translator.failures_):
+                notes.append(f"{failed:,} translation{'s' * (failed > 1)} failed; see {FAILURES}.")
+        _save(run, splits, result)
+        run.finish(run.record.results, notes)
+    return RunResult(splits, run.folder, run.record, result)
 
 
-def _save(run: Run, rows: DatasetDict, result: QuestionResult) -> None:
+def _translator(options: QuestionsOptions) -> Translator | None:
+    model = options.translator
+    if model is None and options.base_url:
+        raise DataError("--base-url (base_url): name the model that the server serves with --translator.")
+    if not isinstance(model, str):
+        return model
+    if options.base_url:
+        model = load_backend(model, options.base_url)
+    return QuestionTranslator(model, kind=options.translator_kind, max_tokens=options.max_tokens,
+                              batch_size=options.batch_size, device=options.device)  # fmt: skip
+
+
+def _save(run: Run, splits: DatasetDict, result: QuestionResult) -> None:
+    """Write the rows of every split, and the card."""
     data = run.folder / "data"
     data.mkdir(exist_ok=True)
     for old in data.glob("*.parquet"):
         old.unlink()
-    for name, part in rows.items():
+    for name, part in splits.items():
         part.to_parquet(str(data / f"{name}.parquet"))
-    sizes = {name: len(part) for name, part in rows.items()}
-    run.record.results = {"rows": sizes, "per_language": result.table(), "summary": result.summary()}
-    write_atomic(run.folder / "README.md", _card(run.folder, run.record))
-
-
-def _card(folder: Path, record: RunRecord) -> str:
-    results = record.results
-    kept = [code for code, row in results["per_language"].items() if row["rows"] and code != "all"]
-    total = sum(results["rows"].values())
-    files = [{"split": name, "path": f"data/{name}.parquet"} for name in results["rows"]]
-    metadata = {
-        "language": sorted({"en", *kept}), **provenance(record.source), "task_categories": ["translation"],
-        "size_categories": [size_category(total)],
-        "tags": ["question-translation", "sft", "trl", "multilingual", "hf_mlalign"],
-        "configs": data_configs(folder, [{"config_name": "default", "data_files": files}]),
-    }  # fmt: skip
-    defaults = defaults_of(QuestionTranslationBuilder)
-    table = [{"language": code, **row} for code, row in results["per_language"].items()]
-    return render_card(
-        "questions_card.md.j2", metadata, languages=kept, rows=total, summary=results["summary"],
-        table=markdown_table(table, {key: key.replace("_", " ") for key in table[0]}),
-        parameters=parameter_table(record.parameters, defaults, ORIGINS),
-        source=source_text(record.source), versions=versions(),
+    sizes = {name: len(part) for name, part in splits.items()}
+    table = result.per_language().to_dict("records")
+    by_language = {row["language"]: {key: row[key] for key in row if key != "language"} for row in table}
+    run.record.results = {"rows": sizes, "per_language": by_language, "summary": result.summary()}
+    languages = [code for code, row in by_language.items() if row["rows"] and code != "all"]
+    files = [{"split": name, "path": f"data/{name}.parquet"} for name in sizes]
+    write_card(
+        run.folder, "questions_card.md.j2", run.record, QuestionsOptions, rows=sum(sizes.values()),
+        languages=sorted({"en", *languages}), tags=["question-translation", "sft", "trl", "multilingual"],
+        configs=[{"config_name": "default", "data_files": files}], metadata={"task_categories": ["translation"]},
+        summary=result.summary(), table=markdown_table(table, {key: key.replace("_", " ") for key in table[0]}),
     )  # fmt: skip

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.spontaneous.questions.leaks import Detector, holds_gold, marked_answers
+from hf_mlalign.spontaneous.options import Detector
+from hf_mlalign.spontaneous.questions.leaks import holds_gold, marked_answers
 from hf_mlalign.spontaneous.questions.reading import Key, Question, ranks, same_text
 
 Mix = str | Mapping[str, float]
@@ -31,17 +32,32 @@ def drop_unusable(
         sides: the sides that become prompts, of "text" and "english": these must differ for two questions to differ.
         translated: a translator was asked for the texts that are missing.
         raise_on_answer: an answer is an error instead of a drop.
-        detector: takes n texts and says of each whether it holds an answer; default `marked_answers`.
+        detector: tells of n texts which hold an answer; default `marked_answers`.
     """
-    kept = []
+    complete = []
     for q in questions:
-        reason = _missing(q, translated)
-        if reason:
+        if reason := _missing(q, translated):
             counts[q.language, reason] += 1
         else:
-            kept.append(q)
-    kept = _without_answers(kept, counts, raise_on_answer, detector or marked_answers)
-    return _without_duplicates(kept, counts, sides) if deduplicate else kept
+            complete.append(q)
+    marked = [_flags(detector or marked_answers, [getattr(q, side) for q in complete]) for side in ("text", "english")]
+    kept, seen = [], set()
+    for q, *flags in zip(complete, *marked, strict=True):
+        if any(flags) or holds_gold(q.text, q.golds) or holds_gold(q.english, q.golds):
+            if raise_on_answer:
+                raise DataError(
+                    f"Question {q.id!r} in {q.language!r}: an answer has slipped in ({q.english[-80:]!r}). Cut it "
+                    "off, or drop such questions with --answers drop (answers='drop')."
+                )
+            counts[q.language, "answer"] += 1
+            continue
+        prompts = {(q.language, side, same_text(getattr(q, side))) for side in sides}
+        if deduplicate and prompts & seen:
+            counts[q.language, "duplicate"] += 1
+            continue
+        kept.append(q)
+        seen |= prompts
+    return kept
 
 
 def choose(questions: Sequence[Question], mix: Mix, most: int | None, seed: int, counts: Counter) -> list[Question]:
@@ -50,7 +66,7 @@ def choose(questions: Sequence[Question], mix: Mix, most: int | None, seed: int,
     for i, q in enumerate(questions):
         by_language.setdefault(q.language, []).append(i)
     wanted = shares({code: len(rows) for code, rows in by_language.items()}, mix, most)
-    order = ranks([_name(q.key) for q in questions], seed)
+    order = ranks(["\0".join(q.key) for q in questions], seed)
     chosen: list[int] = []
     for code, rows in by_language.items():
         ranked = sorted(rows, key=lambda i: order[i])
@@ -67,7 +83,7 @@ def shares(available: Mapping[str, int], mix: Mix, most: int | None) -> dict[str
         available: language → usable questions.
         mix: "even": as many of each as the language with the fewest has; "all": what there is; or language → weight,
             numbers in these proportions, as large as the languages allow.
-        most: upper bound a language (for weights: of the language with the largest weight); `None`: no bound.
+        most: upper bound per language (for weights: of the language with the largest weight); `None`: no bound.
     """
     bound = math.inf if most is None else most
     if mix == "all":
@@ -102,14 +118,10 @@ def test_keys(questions: Sequence[Question], share: float, seed: int) -> set[Key
         groups.setdefault(root(("id", *q.key)), set()).add(q.key)
     members = [sorted(group) for group in groups.values()]
     if len(members) < 2:
-        raise DataError("test_size: a single question cannot be split. Set test_size=0.")
-    order = np.argsort(ranks([_name(group[0]) for group in members], seed ^ 1), kind="stable")
+        raise DataError("test_size: a single question cannot be split. Use --test-size 0 (test_size=0).")
+    order = np.argsort(ranks(["\0".join(group[0]) for group in members], seed ^ 1), kind="stable")
     count = min(max(1, round(share * len(members))), len(members) - 1)
     return {key for i in order[:count] for key in members[i]}
-
-
-def _name(key: Key) -> str:
-    return "\0".join(key)
 
 
 def _missing(q: Question, translated: bool) -> str | None:
@@ -121,37 +133,8 @@ def _missing(q: Question, translated: bool) -> str | None:
     return "no_english" if has_text else "no_text"
 
 
-def _without_answers(questions: list[Question], counts: Counter, strict: bool, detector: Detector) -> list[Question]:
-    found = [_flags(detector, [getattr(q, side) for q in questions]) for side in ("text", "english")]
-    kept = []
-    for q, *marked in zip(questions, *found, strict=True):
-        if not (any(marked) or holds_gold(q.text, q.golds) or holds_gold(q.english, q.golds)):
-            kept.append(q)
-        elif strict:
-            raise DataError(
-                f"Question {q.id!r} in {q.language!r}: an answer has slipped in ({q.english[-80:]!r}). Cut it off, or "
-                'drop such questions with answers="drop".'
-            )
-        else:
-            counts[q.language, "answer"] += 1
-    return kept
-
-
 def _flags(detector: Callable, texts: list[str]) -> list[bool]:
     flags = list(detector(texts))
     if len(flags) != len(texts):
-        raise DataError(f"detector: gave {len(flags)} values for {len(texts)} texts. Return one a text.")
+        raise DataError(f"detector: gave {len(flags)} values for {len(texts)} texts. Return one per text.")
     return flags
-
-
-def _without_duplicates(questions: list[Question], counts: Counter, sides: Sequence[str]) -> list[Question]:
-    seen: set[tuple[str, str, str]] = set()
-    kept = []
-    for q in questions:
-        prompts = {(q.language, side, same_text(getattr(q, side))) for side in sides}
-        if prompts & seen:
-            counts[q.language, "duplicate"] += 1
-        else:
-            kept.append(q)
-            seen |= prompts
-    return kept

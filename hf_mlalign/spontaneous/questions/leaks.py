@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from hf_mlalign.data.answers.cues import ANSWER_WORDS, EQUALS_WORDS
 from hf_mlalign.data.answers.extract import find_options
 from hf_mlalign.spontaneous.classification.tasks import load_task, task_names
-
-Detector = Callable[[Sequence[str]], Sequence[bool]]
 
 LABEL_WORDS = ("label", "sentiment")
 """Words before a label besides those of the bundled tasks (*ours*)."""
@@ -38,7 +36,7 @@ def marked_answers(texts: Sequence[str]) -> list[bool]:
     `hf_mlalign.data.answers.cues`, of `slot_words` and `LABEL_WORDS`, all of them in every text; "A:" where no
     options are
     listed), if its last sentence is "The answer is 42." (one word, or one that holds a digit), or if there is a
-    "#### 42" line or `\\boxed{…}`. An open slot such as `Answer: "` is no answer.
+    "#### 42" line or `\\boxed{…}`. An open slot such as `Answer: "` does not count.
     """
     return [_has_answer(text) for text in texts]
 
@@ -74,8 +72,8 @@ def holds_gold(text: str, golds: Sequence[str]) -> bool:
     """Whether the text ends with one of the gold answers, standing by itself in a line or behind a sentence or colon,
     or holds a long one (20 characters or more, *ours*) word by word.
 
-    Short answers inside a sentence are no leak ("72" or "yes" may well be part of the question), and neither are those
-    among the options that a question lists, one a line.
+    Short answers inside a sentence do not count ("72" or "yes" may well be part of the question), nor do the options
+    that a question lists, one per line.
     """
     if not golds or find_options(text):
         return False

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.data.languages import SPONTANEOUS_LANGUAGES
 from hf_mlalign.spontaneous.classification.tasks import load_task, task_names
+from hf_mlalign.spontaneous.options import AUTHORS_LINE
 from hf_mlalign.spontaneous.questions.builder import QuestionTranslationBuilder
 from hf_mlalign.spontaneous.questions.choice import shares, test_keys
 from hf_mlalign.spontaneous.questions.leaks import holds_gold, marked_answers
-from hf_mlalign.spontaneous.questions.reading import AUTHORS_LINE, Question, find_columns, same_text
+from hf_mlalign.spontaneous.questions.reading import Question, find_columns, same_text
 from hf_mlalign.spontaneous.questions.templates import Templates
 
 test_keys.__test__ = False
@@ -47,6 +48,10 @@ def rows_of(ds) -> set[tuple]:
     return {(r["prompt"], r["completion"], r["language"], r["question_id"]) for r in ds}
 
 
+def counts(builder) -> dict[str, dict[str, int]]:
+    return builder.result_.per_language().set_index("language").to_dict("index")
+
+
 # Forms
 
 
@@ -56,7 +61,7 @@ def test_every_form_gives_the_same_rows():
     for name, ds in {"wide": Dataset.from_list(WIDE), "long": long_form(), "pairs": pairs_form()}.items():
         builder = QuestionTranslationBuilder(mix="all")
         built[name] = builder.build(ds)
-        assert builder.result_.table()["all"]["kept"] == 5
+        assert counts(builder)["all"]["kept"] == 5
     assert rows_of(built["wide"]) == rows_of(built["long"]) == rows_of(built["pairs"])
     assert rows_of(built["wide"]) == {
         ("Wie viele?\nTranslate the input from German to English:\n", "How many?", "de", "a"),
@@ -71,7 +76,7 @@ def test_every_form_gives_the_same_rows():
 def test_even_shares_and_both_directions():
     builder = QuestionTranslationBuilder(direction="both")
     built = builder.build(Dataset.from_list(WIDE))
-    assert builder.result_.table()["all"] == {
+    assert counts(builder)["all"] == {
         "questions": 6, "no_text": 1, "not_chosen": 1, "kept": 4, "rows": 8,
     }  # fmt: skip
     directions = {(r["source_language"], r["target_language"]) for r in built}
@@ -112,7 +117,7 @@ def test_id_is_no_indonesian_column():
         ({"en": ["x"], "a": ["y"], "b": ["z"]}, {"en": "en", "a": "de", "b": "German"}, "maps 'a' and 'b' to 'de'"),
         ({"id": [1, 1], "language": ["de", "de"], "question": ["x", "y"]}, None, "row 1: question '1' in 'de'"),
         ({"id": [1], "language": ["xx-?"], "question": ["x"]}, None, "unknown language"),
-        ({"id": [1.5], "en": ["x"], "de": ["y"]}, None, "row 0: 1.5 is no id"),
+        ({"id": [1.5], "en": ["x"], "de": ["y"]}, None, "row 0: 1.5 is not an id"),
         ({"id": [1, 1], "en": ["x", "y"], "de": ["u", "v"]}, None, "row 1: question '1' is already in row 0"),
         ({"source": ["x"], "target": ["y"], "source_language": ["de"], "target_language": ["fr"]}, None,
          "row 0: 'de' → 'fr'. One side must be English"),
@@ -129,7 +134,7 @@ def test_a_column_of_numbers_is_no_text():
     ds = Dataset.from_dict({"id": ["a"], "language": ["de"], "question": [3]})
     with pytest.raises(DataError, match="Column 'question', row 0: holds int64"):
         QuestionTranslationBuilder().build(ds)
-    with pytest.raises(DataError, match="Choose a split"):
+    with pytest.raises(DataError, match="Expected one split, got a DatasetDict"):
         QuestionTranslationBuilder().build(DatasetDict(train=ds))
 
 
@@ -267,7 +272,7 @@ def test_answers_are_dropped_and_counted_or_raised():
 
 def test_a_detector_is_known_by_name_and_code():
     def options(detector):
-        return QuestionTranslationBuilder(detector=detector).options["detector"]
+        return QuestionTranslationBuilder(detector=detector).parameters()["detector"]
 
     first, second = (eval(f"lambda texts: [{word!r} in text for text in texts]") for word in ("one", "two"))
     again = eval("lambda texts: ['one' in text for text in texts]")
@@ -423,16 +428,25 @@ def test_conversational_rows():
     [
         ({"direction": "de-en"}, "direction: unknown"), ({"output_format": "chat"}, "output_format: unknown"),
         ({"answers": "keep"}, "answers: unknown"), ({"form": "tall"}, "form: unknown"),
-        ({"n_per_language": 0}, "n_per_language: 0"), ({"test_size": 1.0}, "test_size: 1.0"),
+        ({"n_per_language": -1}, "n_per_language: -1"), ({"test_size": 1.0}, "test_size: 1.0"),
         ({"seed": -1}, "seed: -1"), ({"mix": "fair"}, "mix: unknown"), ({"mix": {"de": -1}}, "weight of de"),
         ({"mix": {}}, "no language"), ({"languages": ["en"]}, "none beside English"),
-        ({"strip_pattern": "("}, "no regular expression"), ({"translator": object()}, "no translate"),
+        ({"strip_pattern": "("}, "not a regular expression"), ({"translator": object()}, "no translate"),
         ({"instruction_language": "de"}, "instruction_language: unknown"), ({"template": "poem"}, "no 'poem'"),
+        ({"n_per_langauge": 5}, "questions: unknown option 'n_per_langauge'. Did you mean 'n_per_language'"),
+        ({"mix": "de=two"}, "not of the form de=2,zh=1"), ({"languages": 5}, "languages: expected a list"),
     ],
 )  # fmt: skip
 def test_options_out_of_range(options, message):
     with pytest.raises(DataError, match=message):
         QuestionTranslationBuilder(**options)
+
+
+def test_options_as_the_command_line_gives_them():
+    builder = QuestionTranslationBuilder(mix="de=2, sw=1", n_per_language=0)
+    assert builder.options.mix == {"de": 2.0, "sw": 1.0}
+    assert builder.options.n_per_language is None
+    assert builder.parameters()["n_per_language"] is None
 
 
 # Real data
@@ -443,7 +457,7 @@ def test_the_authors_data(shared_data):
     ds = load_dataset("parquet", data_files=str(shared_data / "question_translation.parquet"), split="train")
     builder = QuestionTranslationBuilder(tasks=["snli"], languages=["zh", "de"])
     built = builder.build(ds)
-    table = builder.result_.table()
+    table = counts(builder)
     assert (table["all"]["questions"], table["all"]["kept"]) == (20_000, 19_998)
     assert builder.result_.drops() == {"duplicate": 2}
     sources = {re.sub(r"\s+", " ", text).strip() for text in ds["source"]}

@@ -216,7 +216,7 @@ def test_a_server_translates_what_the_builder_lacks(tmp_path, monkeypatch):
         builder = QuestionTranslationBuilder(languages=["de"], translator=hook)
         built = builder.build(rows)
         assert built["prompt"] == ["Wie viele?\nTranslate the input from German to English:\n"]
-        assert builder.result_.table()["de"] == {
+        assert builder.result_.per_language().set_index("language").loc["de"].to_dict() == {
             "questions": 2, "translated": 1, "not_translated": 1, "kept": 1, "rows": 1,
         }  # fmt: skip
         assert [f.reason for f in hook.failures_] == ["untranslated"]
@@ -226,7 +226,7 @@ def test_a_server_translates_what_the_builder_lacks(tmp_path, monkeypatch):
         )
         assert again.build(rows)[:] == built[:]
         assert server.requests == asked
-    assert builder.options["translator"]["model"] == "tiny"
+    assert builder.parameters()["translator"]["model"] == "tiny"
 
 
 def test_english_is_translated_from_the_only_language_there_is():

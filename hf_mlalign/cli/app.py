@@ -126,7 +126,7 @@ def curate(
         source,
         output,
         split=split,
-        config=config,
+        config_name=config,
         column_mapping=column_pairs(column_mapping),
         languages=split_codes(languages),
         per_language=per_language,

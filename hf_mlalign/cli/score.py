@@ -38,7 +38,7 @@ def score(
     from hf_mlalign.mdaq.scoring import score as run
 
     done = run(
-        source, output, split=split, config=config, column_mapping=column_pairs(column_mapping), model=model,
+        source, output, split=split, config_name=config, column_mapping=column_pairs(column_mapping), model=model,
         encoder=encoder, embeddings=embeddings, batch_size=batch_size, shard_rows=shard_rows, overwrite=overwrite,
         push_to_hub=push_to_hub, private=private, world_size=world_size, on_step=say,
     )  # fmt: skip

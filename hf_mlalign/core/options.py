@@ -47,7 +47,8 @@ def option(
         panel: group of the option on the help page of the command ("Data", "Selection", "Model", "Output", …).
         choices: the values that are known; others are refused.
         low, high: bounds of a number, both included.
-        flag: on the command line, where it is not `--name-with-dashes`; "--yes/--no" names both of a switch.
+        flag: on the command line, where it is not `--name-with-dashes`; "--yes/--no" names both of a switch,
+            "--new,--old" two names of one option.
         shown: how the default is shown where its value says little, e.g. "bundled".
         in_record: whether it decides the result: it then stands in run.json, and two values of it are never mixed.
         on_command_line: `False` for what only Python can give (objects).
@@ -254,6 +255,7 @@ def takes(options: type[Options], positional: int = 0) -> Callable:
     The function has a parameter `options`; callers write `f(source, n_quality=5)` or `f(source, options=made_before)`.
     The signature and the docstring of the result show every option. A parameter of the function that has the name of
     an option comes before it, so that Python can give an object where the command line gives its name.
+    A function with `**more` gets the keywords that are not options there; without, they are refused.
 
     positional: how many of the options, from the first, may also be given without their name.
     """
@@ -261,6 +263,7 @@ def takes(options: type[Options], positional: int = 0) -> Callable:
     def decorate(function: Callable) -> Callable:
         own = inspect.signature(function)
         names = [field.name for field in dataclasses.fields(options)]
+        rest = [p for p in own.parameters.values() if p.kind is inspect.Parameter.VAR_KEYWORD]
 
         @functools.wraps(function)
         def call(*arguments: Any, **given: Any) -> Any:
@@ -270,7 +273,8 @@ def takes(options: type[Options], positional: int = 0) -> Callable:
                     raise TypeError(f"{function.__qualname__}: only {listed(names[:positional])} go without a name")
                 given |= dict(zip(names, more, strict=False))
             made = given.pop("options", None)
-            values = {name: given.pop(name) for name in [*given] if name not in own.parameters}
+            wanted = [name for name in given if name not in own.parameters and (name in names or not rest)]
+            values = {name: given.pop(name) for name in wanted}
             if made is not None and values:
                 raise DataError(f"options: give an options object or single options, not both ({listed(values)}).")
             return function(*arguments, **given, options=made or options.of(values))
@@ -282,10 +286,10 @@ def takes(options: type[Options], positional: int = 0) -> Callable:
                               default=defaults[name], annotation=hints[name])
             for place, name in enumerate(names) if name not in own.parameters
         ]  # fmt: skip
-        kept = [parameter for name, parameter in own.parameters.items() if name != "options"]
+        kept = [p for name, p in own.parameters.items() if name != "options" and p not in rest]
         first = [p for p in kept if p.kind is not inspect.Parameter.KEYWORD_ONLY]
         last = [p for p in kept if p.kind is inspect.Parameter.KEYWORD_ONLY]
-        call.__signature__ = own.replace(parameters=[*first, *extra, *last])
+        call.__signature__ = own.replace(parameters=[*first, *extra, *last, *rest])
         call.options_class = options
         shown = "    {name}: {help} Default: {default} ({origin})."
         lines = [shown.format(**row) for row in options.table()]

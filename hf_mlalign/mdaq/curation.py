@@ -6,31 +6,32 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import commit
 from hf_mlalign.core.memory import available_bytes, release_mapped
+from hf_mlalign.core.options import takes
 from hf_mlalign.core.quiet import quiet
 from hf_mlalign.data.arrow import arrow_column, codes_of
-from hf_mlalign.data.languages import LanguageIdentifier
+from hf_mlalign.data.languages import LanguageIdentifier, language_name
 from hf_mlalign.data.layouts import Layout
 from hf_mlalign.data.sources import load_source
-from hf_mlalign.hub.card import defaults_of
+from hf_mlalign.hub.card import markdown_table, write_card
 from hf_mlalign.hub.publish import push_folder
+from hf_mlalign.hub.result import RunResult
 from hf_mlalign.hub.run_record import Run, describe_source, model_name, to_json
 from hf_mlalign.hub.trackers import check_trackers, report_run
-from hf_mlalign.mdaq.card import write_curated_card
+from hf_mlalign.mdaq.options import CurateOptions, SelectionOptions
 from hf_mlalign.mdaq.pairs import open_pairs, revised_share
 from hf_mlalign.mdaq.scorer import MDaQScorer
-from hf_mlalign.mdaq.selector import IDENTIFIED, UNKNOWN, MDaQSelector, SelectionResult
+from hf_mlalign.mdaq.selector import ALL, IDENTIFIED, UNKNOWN, MDaQSelector, SelectionResult
 from hf_mlalign.mdaq.shards import (
-    SHARD_ROWS,
     Engine,
     ShardStore,
     copy_in_shards,
@@ -51,52 +52,39 @@ RARE = 0.01
 """Identified languages with a smaller share of the pool are left out unless they are asked for (*ours*)."""
 WORK = ".work"
 SCORES = "scores.parquet"
-ENGINES = ("local", "ray")
 SCORES_ROWS = 2**20
+TABLE_COLUMNS = {
+    "language": "language",
+    "pool": "pool",
+    "unscored": "no score",
+    "selected": "selected",
+    "by_quality": "by quality",
+    "by_diversity": "by diversity",
+    "quality_before": "quality before",
+    "quality_after": "quality after",
+    "clusters_covered": "clusters covered",
+    "clusters": "clusters",
+}
+METHOD_TEXTS = {
+    "das": "Diversity-Aware Selection (M-DaQ, arXiv 2509.15549)",
+    "car": "the procedure of CaR",
+    "deita": "the greedy filter of Deita",
+    "mmr": "maximal marginal relevance",
+    "quality": "quality score alone",
+    "longest": "response length alone",
+    "random": "chance (a baseline)",
+}
 
 
-@dataclass
-class Curation:
-    """A finished curation: the selected rows, the selection with its per-language table, and the folder it is in."""
-
-    dataset: Dataset
-    result: SelectionResult
-    folder: Path
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-        """Upload the folder as a dataset repository; returns its address. Raises `DataError` when refused."""
-        return push_folder(self.folder, repo_id, private=private, token=token)
-
-
+@takes(CurateOptions)
 def curate(
     source: str | Path | Dataset,
     output: str | Path,
     *,
-    split: str | None = None,
-    config: str | None = None,
-    column_mapping: Mapping[str, str] | None = None,
-    languages: Sequence[str] | None = None,
-    per_language: bool = True,
-    n_quality: int = 6000,
-    n_diversity: int = 1000,
-    budgets: str | Mapping[str, Any] | None = None,
-    method: str = "das",
-    n_clusters: int | None = None,
-    model: Any = None,
-    scorer: Any = None,
-    seed: int = 0,
-    fill: bool = False,
-    shard_rows: int = SHARD_ROWS,
-    engine: str = "local",
-    address: str | None = None,
-    overwrite: bool = False,
-    push_to_hub: str | None = None,
-    private: bool = True,
-    report_to: str | Sequence[str] | None = None,
+    options: CurateOptions,
     on_step: Callable[[str], None] = lambda text: None,
     progress: bool = True,
-) -> Curation:
+) -> RunResult:
     """Curate an instruction dataset and save it.
 
     Args:
@@ -106,48 +94,42 @@ def curate(
         output: folder to be written: `data/<language>.parquet`, `README.md` (card), `scores.parquet` (every row of the
             pool with score, cluster and reason), `run.json` (parameters, versions, counts, timings). The same call
             again reads what is there.
-        split, config: which part of the source.
-        column_mapping: your columns → roles, see `hf_mlalign.data.layouts.recognise_layout`.
-        languages: keep only these (ISO 639-1 codes or English names).
-        per_language, n_quality, n_diversity, budgets, method, n_clusters, seed, fill: see `MDaQSelector`.
-        model: encoder for the clusters; default the bundled one.
-        scorer: Quality Scoring Model; default the bundled one.
-        shard_rows: a killed run loses at most so many scored rows.
-        engine: "local", or "ray": the shards are scored on a Ray cluster (`hf_mlalign.distributed`), all else here. The
-            files are the same to the byte.
-        address: of the Ray cluster, or "auto"; default: an instance on this machine for this run alone.
-        overwrite: begin anew where the folder holds a curation.
-        push_to_hub: repository "user/name" to upload to (private unless `private=False`).
-        report_to: trackers that get the figures per language, by the names transformers knows ("trackio",
-            "tensorboard", …).
         on_step: called with a sentence at each step.
         progress: show a progress bar while scoring.
+        options: of `CurateOptions`, by name. `model` and `scorer` may be objects. The files are the same to the byte
+            for either `engine` and for any `shard_rows`.
+    Returns:
+        The selected rows, their folder and record; `result` is the `SelectionResult`.
     Raises:
         DataError: bad input or options; the output folder holds something else, or a curation with other parameters.
     """
-    defaults = defaults_of(curate)
-    options = {
-        "method": method, "n_quality": n_quality, "n_diversity": n_diversity, "budgets": budgets,
-        "per_language": per_language, "n_clusters": n_clusters, "seed": seed, "fill": fill, "languages": languages,
-    }  # fmt: skip
-    selector = MDaQSelector(**options, model=scorer, encoder=model, column_mapping=column_mapping)
-    options |= {"scorer": model_name(scorer), "model": model_name(model), "column_mapping": column_mapping}
-    check_trackers(report_to)
-    scoring = _engine(engine, address)
+    selection = SelectionOptions.part_of(options)
+    selector = MDaQSelector(
+        options=selection, model=options.scorer, encoder=options.model, column_mapping=options.column_mapping
+    )
+    check_trackers(options.report_to)
+    engine = None
+    if options.engine == "ray":
+        from hf_mlalign.mdaq.ray.engine import RayEngine
+
+        engine = RayEngine(options.address)
+    names = {"scorer": model_name(options.scorer), "model": model_name(options.model)}
+    origin = describe_source(source, split=options.split, config=options.config_name)
     run = Run(
-        output, "curate", options, describe_source(source, split=split, config=config), overwrite=overwrite, own=[WORK]
+        output, "curate", options.parameters() | names, origin, overwrite=options.overwrite, own=[WORK]
     )
     if run.is_finished:
-        on_step(f"Nothing to do: {str(output)!r} holds this curation already. overwrite=True (--overwrite) repeats it.")
+        on_step(f"Nothing to do: {str(output)!r} holds this curation already. --overwrite (overwrite=True) repeats it.")
         run.drop(WORK)
         curation = _read_curation(run)
     else:
-        ds = source if not isinstance(source, (str, Path)) else run.timed("load", load_source, source, split, config)
-        curating = _Curating(run, selector, on_step, progress, shard_rows, scoring)
-        curation = curating.curate(ds, defaults, push_to_hub)
-        report_run(run.record, report_to, run.folder)
-    if push_to_hub:
-        on_step(f"Uploaded to {curation.push_to_hub(push_to_hub, private=private)}.")
+        ds = source
+        if isinstance(source, (str, Path)):
+            ds = run.timed("load", load_source, source, options.split, options.config_name)
+        curation = _Curating(run, selector, options, engine, on_step, progress).curate(ds)
+        report_run(run.record, options.report_to, run.folder)
+    if options.push_to_hub:
+        on_step(f"Uploaded to {push_folder(run.folder, options.push_to_hub, private=options.private)}.")
     return curation
 
 
@@ -157,12 +139,12 @@ class _Curating:
 
     run: Run
     selector: MDaQSelector
+    options: CurateOptions
+    engine: Engine | None
     on_step: Callable[[str], None]
     progress: bool
-    shard_rows: int
-    engine: Engine | None = None
 
-    def curate(self, ds: Dataset, defaults: Mapping[str, Any], repo_id: str | None) -> Curation:
+    def curate(self, ds: Dataset) -> RunResult:
         run, selector, folder = self.run, self.selector, self.run.folder
         pairs = open_pairs(ds, selector.column_mapping)
         ds, schema, pooled = pairs.dataset, pairs.schema, pairs.pooled
@@ -194,10 +176,10 @@ class _Curating:
                 shares = f"{share['pool']:.1%} of the pool, {share['selected']:.1%} of the selected"
                 self.on_step(f"Revised responses: {shares}.")
             run.record.results = to_json(found)
-            write_curated_card(folder, result, run.record, defaults, repo_id)
+            self.write_card(result)
             run.finish(found, result.notes)
             shutil.rmtree(folder / WORK, ignore_errors=True)
-        return Curation(curated, result, folder, run.record.seconds)
+        return RunResult(curated, folder, run.record, result)
 
     def score(self, ds: Dataset, schema: Layout, languages: np.ndarray, given: bool) -> ShardStore:
         """Score the rows, or take the scores and vectors they have (`given`), into the store on disk."""
@@ -211,7 +193,7 @@ class _Curating:
         self.on_step("Taking quality_score and embedding from the source …" if given else f"Scoring with {model} …")
         start = time.perf_counter()
         with tqdm(total=len(ds), desc="Scoring", unit="pair", disable=not self.progress or len(ds) < 5000) as bar:
-            options = {"shard_rows": self.shard_rows, "progress": bar.update}
+            options = {"shard_rows": self.options.shard_rows, "progress": bar.update}
             if given:
                 store = copy_in_shards(ds, folder, **options)
             else:
@@ -228,18 +210,24 @@ class _Curating:
         lengths = self.selector.read_lengths(ds, schema)
         return self.selector.select_from(store.scores(), languages, store.vectors(), lengths=lengths)
 
-
-def _engine(name: str, address: str | None) -> Engine | None:
-    """What computes the shards; `None`: this process."""
-    if name not in ENGINES:
-        raise DataError(f"engine: unknown {name!r}. Known: {listed(ENGINES)}.")
-    if name == "local":
-        if address is not None:
-            raise DataError("address is that of a Ray cluster: it goes with engine='ray' (--engine ray).")
-        return None
-    from hf_mlalign.mdaq.ray.engine import RayEngine
-
-    return RayEngine(address)
+    def write_card(self, result: SelectionResult) -> None:
+        """Write the card: what was selected, how, and from what."""
+        record, data = self.run.record, self.run.folder / "data"
+        found = [name for name in result.budgets if (data / f"{name}.parquet").is_file()]
+        shown = ", ".join(language_name(name) if name != ALL else name for name in found[:6])
+        configs = [{"config_name": "default", "data_files": "data/*.parquet"}]
+        if len(found) > 1:
+            configs += [{"config_name": name, "data_files": f"data/{name}.parquet"} for name in found]
+        write_card(
+            self.run.folder, "curated_card.md.j2", record, CurateOptions, rows=len(result.selected),
+            languages=[name for name in found if name != ALL], tags=["instruction-tuning", "data-selection",
+            "multilingual", "m-daq"], configs=configs, metadata={"task_categories": ["text-generation"]},
+            title=f"Curated instruction data: {shown}{' and more' if len(found) > 6 else ''}", parts=found,
+            pool=len(result.scores), repo_id=self.options.push_to_hub, notes=result.notes,
+            method_text=METHOD_TEXTS.get(result.method, f"method {result.method!r}"),
+            table=markdown_table(result.per_language().to_dict("records"), TABLE_COLUMNS),
+            columns=listed(record.results["columns"]), identified=record.results["identified"],
+        )  # fmt: skip
 
 
 def _with_language(ds: Dataset, schema: Layout, selector: MDaQSelector, on_step) -> tuple[Dataset, bool]:
@@ -322,7 +310,7 @@ def _scores_table(result: SelectionResult, rows: slice) -> pa.Table:
     )  # fmt: skip
 
 
-def _read_curation(run: Run) -> Curation:
+def _read_curation(run: Run) -> RunResult:
     """A finished curation as it was returned: rows in the pool's order, and the selection."""
     import datasets
     import pyarrow.parquet as pq
@@ -344,4 +332,4 @@ def _read_curation(run: Run) -> Curation:
         found["method"], chosen, numbers["quality_score"].astype(np.float32), numbers["cluster"].astype(np.int32),
         texts["selection_reason"], texts["language"], budgets, list(run.found.notes),
     )  # fmt: skip
-    return Curation(rows, result, run.folder, dict(run.found.seconds))
+    return RunResult(rows, run.folder, run.found, result, fresh=False)

@@ -5,28 +5,34 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from hf_mlalign._version import __version__
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import atomic_path, commit, write_atomic
 from hf_mlalign.core.memory import release_mapped
+from hf_mlalign.core.options import takes
 from hf_mlalign.core.processes import Processes, check_world_size, join_processes
 from hf_mlalign.core.quiet import quiet
+from hf_mlalign.data.arrow import is_text, named_column
+from hf_mlalign.data.languages import normalise
 from hf_mlalign.data.sources import load_source
-from hf_mlalign.hub.card import defaults_of
+from hf_mlalign.hub.card import markdown_table, write_card
 from hf_mlalign.hub.publish import push_folder
+from hf_mlalign.hub.result import RunResult
 from hf_mlalign.hub.run_record import Run, RunRecord, describe_source, model_name
-from hf_mlalign.mdaq.card import score_table, write_scored_card
+from hf_mlalign.mdaq.options import ScoreOptions
 from hf_mlalign.mdaq.pairs import Pairs, check_texts, open_pairs
+from hf_mlalign.mdaq.result import ALL
 from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer
-from hf_mlalign.mdaq.shards import SHARD_ROWS, mapped_files
+from hf_mlalign.mdaq.shards import mapped_files
 from hf_mlalign.models.float16 import to_float16
 
 if TYPE_CHECKING:
@@ -38,109 +44,72 @@ SHOWN_FROM = 5000
 """Fewer rows are scored without a progress bar (*ours*)."""
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scored pairs: the folder they are in, and the run's record with its figures (`None` but in the main process)."""
-
-    folder: Path
-    record: RunRecord | None
-
-    @property
-    def dataset(self) -> Dataset:
-        """All columns of the source, `quality_score` (float32) and `embedding` (d × float16)."""
-        return load_source(self.folder)
-
-
+@takes(ScoreOptions)
 def score(
     source: str | Path | Dataset,
     output: str | Path,
     *,
-    split: str | None = None,
-    config: str | None = None,
-    column_mapping: Mapping[str, str] | None = None,
-    model: Any = None,
-    encoder: Any = None,
-    embeddings: bool = True,
-    batch_size: int | None = None,
-    shard_rows: int = SHARD_ROWS,
-    overwrite: bool = False,
-    push_to_hub: str | None = None,
-    private: bool = True,
-    world_size: int | None = None,
+    options: ScoreOptions,
     on_step: Callable[[str], None] = lambda text: None,
     progress: bool = True,
-) -> Scored:
+) -> RunResult:
     """Score every instruction-response pair of a dataset and save all rows with their scores.
 
-    A killed run goes on when called again and ends with the same files. Under `accelerate launch` or `torchrun` each
+    A killed run continues when called again and ends with the same files. Under `accelerate launch` or `torchrun` each
     process scores a share of the shards, on a GPU of its own where there are GPUs; the files are the same for any
     number of processes. Only the shard under way is held in memory.
 
     Args:
         source: see `hf_mlalign.data.sources.load_source`; or a `Dataset`. Raw and revised responses are pooled, see
             `hf_mlalign.mdaq.pairs`.
-        output: folder to be written: `data/train-<i>-of-<n>.parquet` (one file a shard), `README.md` (card) and
+        output: folder to be written: `data/train-<i>-of-<n>.parquet` (one file per shard), `README.md` (card) and
             `run.json`. `load_dataset` opens it, and `curate` uses the scores and embeddings in it. With several
             machines, a folder that all of them see.
-        split, config: which part of the source.
-        column_mapping: your columns → roles, see `hf_mlalign.data.layouts.recognise_layout`.
-        model: Quality Scoring Model, see `QualityScorer.load`; default the bundled one.
-        encoder: what makes the embeddings; default the Quality Scoring Model's own encoder, which then reads each text
-            only once.
-        embeddings: write `embedding`, the instruction's vector rounded to float16; zeros for a row without instruction.
-        batch_size: texts a batch of the encoders; default their own.
-        shard_rows: rows a file (20,000, *ours*); a kill loses at most one shard a process.
-        overwrite: begin anew where the folder holds scores.
-        push_to_hub: repository "user/name" to upload to (private unless `private=False`).
-        world_size: how many processes must be running; a launcher may start one where several were asked for.
         on_step: called with a sentence at each step, in the main process.
         progress: show a progress bar of the main process's share.
+        options: of `ScoreOptions`, by name. `model` (see `QualityScorer.load`) and `encoder` may be objects; the
+            model's own encoder reads each text only once. With `embeddings` the column `embedding` is written: the
+            instruction's vector rounded to float16, zeros for a row without instruction.
+    Returns:
+        All columns of the source with `quality_score` (float32) and `embedding` (d × float16), their folder and record.
+        In other processes than the main one `dataset` and `record` are `None`.
     Raises:
         DataError: bad input or options (before the model is loaded, where the dataset tells), the output folder holds
             something else, or another process ended early.
     """
     processes = join_processes()
     try:
-        check_world_size(world_size, processes.count)
-        _check_numbers(batch_size=batch_size, shard_rows=shard_rows)
+        check_world_size(options.world_size, processes.count)
         _check_apart(source, Path(output))
-        scorer = Scorers(model, encoder, embeddings, batch_size, processes.device)
-        parameters = {
-            **scorer.described(), "embeddings": embeddings, "batch_size": batch_size, "shard_rows": shard_rows,
-            "column_mapping": column_mapping,
-        }  # fmt: skip
-        part = {"split": split, "config": config}
-        scoring = _Scoring(processes, scorer, shard_rows, on_step if processes.is_main else _silent, progress)
+        scorer = Scorers(options.model, options.encoder, options.embeddings, options.batch_size, processes.device)
+        scoring = _Scoring(processes, scorer, options.shard_rows, on_step if processes.is_main else _silent, progress)
         if not processes.is_main:
-            scoring.assist(lambda: open_pairs(_loaded(source, **part), column_mapping), Path(output))
-            return Scored(Path(output), None)
-        run = Run(output, "score", parameters, describe_source(source, **part), overwrite=overwrite, own=[WORK])
+            scoring.assist(lambda: open_pairs(_loaded(source, options), options.column_mapping), Path(output))
+            return RunResult(None, Path(output), None)
+        described = describe_source(source, split=options.split, config=options.config_name)
+        parameters = options.parameters() | scorer.described()
+        run = Run(output, "score", parameters, described, overwrite=options.overwrite, own=[WORK])
         if run.is_finished:
             processes.broadcast(None)
-            on_step(f"Nothing to do: {str(output)!r} holds these scores. overwrite=True (--overwrite) repeats it.")
+            on_step(f"Nothing to do: {str(output)!r} holds these scores. --overwrite (overwrite=True) repeats it.")
             run.drop(WORK)
         else:
-            pairs = open_pairs(run.timed("load", _loaded, source, **part), column_mapping)
-            scoring.lead(run, pairs, push_to_hub)
+            pairs = open_pairs(run.timed("load", _loaded, source, options), options.column_mapping)
+            scoring.lead(run, pairs, options.push_to_hub)
     finally:
         processes.close()
-    if push_to_hub:
-        on_step(f"Uploaded to {push_folder(run.folder, push_to_hub, private=private)}.")
-    return Scored(run.folder, run.found if run.is_finished else run.record)
+    if options.push_to_hub:
+        on_step(f"Uploaded to {push_folder(run.folder, options.push_to_hub, private=options.private)}.")
+    fresh = not (run.found and run.is_finished)
+    return RunResult(load_source(run.folder), run.folder, run.record if fresh else run.found, fresh=fresh)
 
 
 def _silent(text: str) -> None:
     """What other processes than the main one say."""
 
 
-def _loaded(source: str | Path | Dataset, split: str | None, config: str | None) -> Dataset:
-    return load_source(source, split, config) if isinstance(source, (str, Path)) else source
-
-
-def _check_numbers(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < 1:
-            raise DataError(f"{name}: {value} is below 1.")
+def _loaded(source: str | Path | Dataset, options: ScoreOptions) -> Dataset:
+    return load_source(source, options.split, options.config_name) if isinstance(source, (str, Path)) else source
 
 
 def _check_apart(source: Any, output: Path) -> None:
@@ -183,7 +152,7 @@ class _Scoring:
                 "columns": list(pairs.schema.text_columns), "pooled": pairs.pooled, "shards": len(names),
                 "per_language": score_table(paths, pairs),
             }  # fmt: skip
-            write_scored_card(run.folder, run.record, notes, defaults_of(score), repo_id)
+            _write_card(run, notes, repo_id)
             run.finish(run.record.results, notes)
             shutil.rmtree(run.folder / WORK, ignore_errors=True)
             self.processes.wait()
@@ -290,8 +259,6 @@ class Scorers:
         from hf_mlalign.mdaq.quality.scorer import QualityScorer
         from hf_mlalign.models.encoder import load_encoder
 
-        if encoder is not None and not embeddings:
-            raise DataError("encoder: it makes the embeddings, which are switched off. Leave one of the two out.")
         options = {"device": device, "batch_size": batch_size}
         self.shown = {"model": model, "encoder": encoder}
         self.embeddings = embeddings
@@ -364,3 +331,64 @@ def is_whole(path: Path, rows: range) -> bool:
         return pq.read_metadata(path).num_rows == len(rows)
     except (OSError, pa.ArrowInvalid):
         return False
+
+
+MOST_LANGUAGES = 300
+"""A column with more different values is not taken for languages (*ours*)."""
+Figures = dict[str, dict[str, float | None]]
+
+
+def score_table(paths: Sequence[Path], pairs: Pairs) -> Figures:
+    """Language → rows, unscored rows, and mean, lowest and highest score, and the same for "all".
+
+    Args:
+        paths: the Parquet files, rows in the order of `pairs`.
+        pairs: where the languages are read from, if there is such a column.
+    """
+    import pyarrow.parquet as pq
+
+    read = [pq.read_table(path, columns=[SCORE_COLUMN])[SCORE_COLUMN].to_numpy() for path in paths]
+    scores = np.concatenate(read).astype(np.float64)
+    codes, names = _languages(pairs)
+    groups = {name: scores[codes == i] for i, name in enumerate(names)} if len(names) > 1 else {}
+    return {name: _of(values) for name, values in sorted(groups.items())} | {ALL: _of(scores)}
+
+
+def _of(scores: np.ndarray) -> dict[str, float | None]:
+    found = scores[~np.isnan(scores)]
+    kinds = {"mean_quality": np.mean, "lowest": np.min, "highest": np.max}
+    shown = {name: float(kind(found)) + 0.0 if len(found) else None for name, kind in kinds.items()}
+    return {"rows": len(scores), "unscored": len(scores) - len(found), **shown}
+
+
+def _languages(pairs: Pairs) -> tuple[np.ndarray, list[str]]:
+    """(n,) numbers and the names they stand for: ISO 639-1 codes where they are known; no names without a column."""
+    if pairs.schema.language is None:
+        return np.zeros(0, np.int64), []
+    values = named_column(pairs.dataset, pairs.schema.language)
+    if not is_text(values.type):
+        return np.zeros(0, np.int64), []
+    encoded = values.dictionary_encode()
+    if len(encoded.dictionary) > MOST_LANGUAGES:
+        return np.zeros(0, np.int64), []
+    distinct = [normalise(value) or value for value in encoded.dictionary.to_pylist()] + ["none"]
+    names = sorted(set(distinct))
+    numbers = pc.fill_null(encoded.indices, len(distinct) - 1).to_numpy(zero_copy_only=False)
+    codes = np.array([names.index(name) for name in distinct])[numbers]
+    there = np.unique(codes)
+    return np.searchsorted(there, codes), [names[i] for i in there]
+
+
+def _write_card(run: Run, notes: Sequence[str], repo_id: str | None) -> None:
+    facts = run.record.results
+    table = [{"language": name, **{k: "–" if v is None else v for k, v in row.items()}}
+             for name, row in facts["per_language"].items()]  # fmt: skip
+    write_card(
+        run.folder, "scored_card.md.j2", run.record, ScoreOptions, rows=facts["per_language"][ALL]["rows"],
+        languages=[name for name in facts["per_language"] if normalise(name) == name],
+        tags=["instruction-tuning", "quality-scores", "m-daq"],
+        configs=[{"config_name": "default", "data_files": "data/*.parquet"}],
+        metadata={"task_categories": ["text-generation"]}, repo_id=repo_id, notes=notes,
+        table=markdown_table(table, {key: key.replace("_", " ") for key in table[0]}), columns=listed(facts["columns"]),
+        embeddings=run.record.parameters["embeddings"], pooled=facts["pooled"],
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from hf_mlalign._version import __version__
 from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.options import takes
 from hf_mlalign.core.validation import as_list
 from hf_mlalign.data.arrow import (
     add_columns,
@@ -24,6 +26,7 @@ from hf_mlalign.data.layouts import LANGUAGE_COLUMNS, Layout, readable, recognis
 from hf_mlalign.data.roles import check_dataset
 from hf_mlalign.mdaq.baselines import as_scores
 from hf_mlalign.mdaq.budgets import allocate
+from hf_mlalign.mdaq.options import SelectionOptions
 from hf_mlalign.mdaq.result import ALL, SelectionResult
 from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer, NullableFloats
 from hf_mlalign.mdaq.selection import METHODS, Pool, select
@@ -50,61 +53,40 @@ class MDaQSelector:
     has the columns `quality_score`, `embedding`, `cluster`.
 
     Args:
-        n_quality, n_diversity: 6,000 and 1,000 (*paper*).
-        per_language: select within each language (*paper*); `False` treats the pool as one.
-        budgets: `None`: n_quality and n_diversity for each language; "total": they are totals shared equally;
-            "proportional": totals shared by pool size; or a mapping language → total or (n_quality, n_diversity).
-        method: "das" (*paper*), or a baseline: "random", "longest", "quality", "car", "deita", "mmr", or your own
-            (`hf_mlalign.mdaq.selection.register_method`).
-        n_clusters: k-means clusters per language; default see `clustering.default_n_clusters` (*ours*).
-        max_points_per_centroid: rows a cluster that k-means is trained on, drawn with the seed, where a language has
-            more; all are assigned afterwards (64, *ours*; see docs/scale.md).
         model, encoder: Quality Scoring Model, and encoder for the clusters, see `MDaQScorer`.
         column_mapping: see `hf_mlalign.data.layouts.recognise_layout`; the language column may be mapped too.
-        languages: keep only these; rows of other languages are never selected and counted in the notes.
-        seed: of k-means and of random selection (0).
-        fill: top up by quality where too few uncovered clusters exist (`False`, *paper*).
         num_proc, batch_size: passed to `Dataset.map` when scores or embeddings must be computed.
         **method_options: passed to the method, e.g. `threshold=0.9` for "deita", `trade_off=0.5` for "mmr".
+        options: of `SelectionOptions`, by name; `n_quality` and `n_diversity` also by position. `method` may be one of
+            your own (`hf_mlalign.mdaq.selection.register_method`). Rows of other languages than `languages` are never
+            selected and counted in the notes.
+    Raises:
+        DataError: an unknown option, or a value out of range.
 
     After `fit`, `result_` holds a `SelectionResult`; `select(ds)` gives the selected rows in their order in `ds`;
     `ds.map(selector, with_indices=True)` marks every row.
     """
 
+    @takes(SelectionOptions, positional=2)
     def __init__(
         self,
-        n_quality: int = 6000,
-        n_diversity: int = 1000,
         *,
-        per_language: bool = True,
-        budgets: str | Mapping[str, Any] | None = None,
-        method: str = "das",
-        n_clusters: int | None = None,
-        max_points_per_centroid: int = 64,
+        options: SelectionOptions,
         model: Any = None,
         encoder: Any = None,
         column_mapping: Mapping[str, str] | None = None,
-        languages: Sequence[str] | None = None,
-        seed: int = 0,
-        fill: bool = False,
         num_proc: int | None = None,
         batch_size: int = 4096,
         **method_options: Any,
     ):
-        if not isinstance(method, str) or method not in METHODS:
-            raise DataError(f"method: unknown {method!r}. Known: {listed(METHODS)}.")
-        self.n_quality, self.n_diversity, self.per_language, self.budgets = (
-            n_quality,
-            n_diversity,
-            per_language,
-            budgets,
-        )
-        if not isinstance(seed, (int, np.integer)) or seed < 0:
-            raise DataError(f"seed: {seed!r} is no whole number of at least 0.")
-        self.method, self.n_clusters, self.model, self.seed, self.fill = method, n_clusters, model, seed, fill
-        self.encoder, self.max_points_per_centroid = encoder, max_points_per_centroid
+        own = dict(inspect.signature(METHODS[options.method].run).parameters)
+        own.pop("pool", None)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in own.values()):
+            SelectionOptions.of({name: value for name, value in method_options.items() if name not in own})
+        vars(self).update(options.values())
+        self.model, self.encoder = model, encoder
         self.column_mapping = dict(column_mapping) if column_mapping else None
-        self.languages = check_languages(languages, "languages") if languages else None
+        self.languages = check_languages(self.languages, "languages") if self.languages else None
         self.num_proc, self.batch_size, self.method_options = num_proc, batch_size, method_options
         self.result_: SelectionResult | None = None
         self._fitted_on: str | None = None

@@ -18,6 +18,7 @@ from hf_mlalign.core.files import atomic_path
 from hf_mlalign.core.memory import release_mapped
 from hf_mlalign.data.arrow import column_numbers, matrix
 from hf_mlalign.data.layouts import Layout
+from hf_mlalign.mdaq.options import SHARD_ROWS
 from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer
 from hf_mlalign.models.float16 import to_float16
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-SHARD_ROWS = 20_000
-"""Rows a shard (*ours*: about a second of work with the bundled model)."""
 BATCH_ROWS = 8192
 """Rows a record batch inside a shard (*ours*: 4 MiB of 256 dimensions)."""
 DIGEST = b"digest"

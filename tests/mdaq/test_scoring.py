@@ -55,7 +55,7 @@ def source(tmp_path) -> Path:
     return tmp_path / "pairs.parquet"
 
 
-def stop(*_):
+def stop(*_, **__):
     raise KeyboardInterrupt
 
 
@@ -191,7 +191,7 @@ def test_stopped_runs_score_only_what_is_missing_and_end_the_same(source, tmp_pa
     assert not (folder / ".work").exists()
 
 
-@pytest.mark.parametrize("step", ["figures", "write_card"])
+@pytest.mark.parametrize("step", ["score_table", "write_card"])
 def test_stopped_after_the_last_shard(source, tmp_path, monkeypatch, step):
     score(source, tmp_path / "whole", **toy()[1])
     with monkeypatch.context() as patched:
@@ -226,8 +226,8 @@ def test_files_of_an_unfinished_run_are_not_taken_for_those_of_another(source, t
         ({"instruction": [], "response": []}, {}, "The dataset is empty"),
         ({"messages": [[{"role": "user", "content": "1a"}], [{"role": None, "content": "x"}]]}, {},
          "Column 'messages', row 1: each message needs role and content"),
-        ({"instruction": ["1a"], "response": ["2b"]}, {"shard_rows": 0}, "shard_rows: 0 is below 1"),
-        ({"instruction": ["1a"], "response": ["2b"]}, {"batch_size": 0}, "batch_size: 0 is below 1"),
+        ({"instruction": ["1a"], "response": ["2b"]}, {"shard_rows": 0}, "shard_rows: 0 is out of range. Use a number of at least 1"),
+        ({"instruction": ["1a"], "response": ["2b"]}, {"batch_size": 0}, "batch_size: 0 is out of range. Use a number of at least 1"),
         ({"instruction": ["1a"], "response": ["2b"]}, {"world_size": 2}, "2 processes were asked for, 1 are running"),
         ({"instruction": ["1a"], "response": ["2b"]}, {"embeddings": False, "encoder": Toy()}, "encoder: it makes the"),
     ],

@@ -13,14 +13,15 @@ from hf_mlalign.cli.tables import print_selection
 from hf_mlalign.core.quiet import quiet
 from hf_mlalign.data.demo_pool import load_demo_pool
 from hf_mlalign.data.languages import language_name
-from hf_mlalign.mdaq.curation import Curation, curate
+from hf_mlalign.hub.result import RunResult
+from hf_mlalign.mdaq.curation import curate
 from hf_mlalign.report import write_report
 
 N_QUALITY, N_DIVERSITY = 24, 4
 """Per language, in the paper's ratio 6:1."""
 
 
-def run_demo(output: str | Path, say: Callable[[str], None] = print) -> Curation:
+def run_demo(output: str | Path, say: Callable[[str], None] = print) -> RunResult:
     """Curate the demo pool, build pairs from it, tune a tiny model, and tell what happens; needs no network.
 
     Args:
@@ -93,7 +94,7 @@ FILES = {
 }
 
 
-def _tell_grades(pool, curation: Curation, say) -> None:
+def _tell_grades(pool, curation: RunResult, say) -> None:
     grades = np.asarray(pool["grade"])
     chosen = grades[curation.result.selected]
     before, after = (grades >= 2).mean(), (chosen >= 2).mean()
@@ -101,7 +102,7 @@ def _tell_grades(pool, curation: Curation, say) -> None:
     say(f"   selection; mean grade {grades.mean():.2f} before, {chosen.mean():.2f} after.")
 
 
-def _tell_examples(pool, curation: Curation, say) -> None:
+def _tell_examples(pool, curation: RunResult, say) -> None:
     result = curation.result
     for reason in ("quality", "diversity"):
         rows = np.flatnonzero((result.reasons == reason) & (result.languages != "en"))

@@ -58,5 +58,5 @@ def test_refused(make, message):
 
 def test_a_method_gets_its_own_options():
     assert MDaQSelector(method="deita", threshold=0.5).method_options == {"threshold": 0.5}
-    with pytest.raises(TypeError, match="multiple values for argument 'n_quality'"):
+    with pytest.raises(TypeError, match="only n_quality, n_diversity go without a name"):
         MDaQSelector(5, n_quality=6)

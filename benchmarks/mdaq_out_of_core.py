@@ -77,7 +77,8 @@ def curated(source: str, output: str, seed: int, clusters: int | None = None) ->
     from hf_mlalign.mdaq.curation import curate
 
     done = curate(source, output, seed=seed, n_clusters=clusters, progress=False)
-    return {"selected": len(done.result.selected), "steps": {step: done.record.seconds.get(step, 0.0) for step in STEPS}}
+    seconds = {step: done.record.seconds.get(step, 0.0) for step in STEPS}
+    return {"selected": len(done.result.selected), "steps": seconds}
 
 
 def in_memory(source: str, output: str, seed: int, clusters: int | None = None) -> dict:

@@ -1,9 +1,11 @@
-"""Language codes, names and scripts (through Unicode CLDR), and offline language identification."""
+"""Language codes, names and scripts (langcodes: IANA and Unicode CLDR), and offline language identification."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from string import ascii_lowercase
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import as_list, shown
@@ -19,30 +21,68 @@ SPONTANEOUS_LANGUAGES = ("bg", "bn", "de", "en", "es", "fr", "hi", "is", "it", "
 LONGEST = 100
 """No code or name of a language has more characters."""
 
-_PREFERRED = {"fil": "tl", "iw": "he", "in": "id", "nb": "no", "nn": "no", "cmn": "zh", "arb": "ar",
-              "zsm": "ms", "swh": "sw", "pes": "fa", "ell": "el"}  # fmt: skip
+_OURS = {"fil": "tl", "nb": "no", "nn": "no", "hbs": "sh", "fat": "fat"}
+"""Codes that langcodes resolves otherwise (*ours*): Filipino is Tagalog, Bokmål and Nynorsk are Norwegian."""
+_NOT_ONE_LANGUAGE = ("und", "mul", "mis", "zxx")
+_RIGHT_TO_LEFT = ("Arab", "Hebr", "Thaa", "Syrc", "Nkoo", "Adlm", "Rohg", "Mand", "Samr", "Mend", "Yezi")
+_OWN_NAMES = {"id": "Indonesia", "ms": "Melayu"}
+"""Names in the language itself as CLDR has them; langcodes puts "bahasa" before them."""
+_SCRIPTS = {"azb": "Arab"}
+"""Usual scripts that CLDR does not list."""
 
 
 def normalise(code: str) -> str | None:
-    """ISO 639-1 code of a language given as a code or an English name; `None` when it is unknown.
+    """The code of a language that is given as a code or a name; `None` when it is unknown.
 
-    Takes ISO 639-1 ("de"), ISO 639-3 ("deu"), BCP 47 ("pt-BR", "zh_Hans") and English names ("Swahili"), in any case.
-    A language without an ISO 639-1 code keeps its ISO 639-3 code. Norwegian Bokmål and Nynorsk become "no",
-    Filipino becomes "tl".
+    Takes ISO 639-1 ("de"), ISO 639-3 ("deu"), BCP 47 and locales ("pt-BR", "zh_Hans", "apc_Arab", "en_US.UTF-8"), and
+    names in English or in the language itself ("Swahili", "Türkçe"), in any case. Codes are tried first: "ga" is Irish.
+
+    Returns:
+        The ISO 639-1 code, else the ISO 639-3 code; script and region are left out. The main language of a group has
+        the code of the group: "arb" is "ar", "swh" is "sw". Bokmål and Nynorsk are "no", Filipino is "tl".
+        `normalise` of a result is that result.
     """
     return _normalised(code) if isinstance(code, str) and len(code) <= LONGEST else None
 
 
 @lru_cache(maxsize=4096)
 def _normalised(code: str) -> str | None:
-    text = code.strip().lower().replace("_", "-")
-    base = text.split("-")[0]
-    if base in _PREFERRED:
-        return _PREFERRED[base]
-    known = _english_names()
-    if text in known:
-        return _PREFERRED.get(known[text], known[text])
-    return base if base in _codes() else _PREFERRED.get(_aliases().get(base), _aliases().get(base))
+    text = re.sub(r"[.@].*", "", code.strip().lower().replace("_", "-"))  # en_US.UTF-8
+    return _from_tag(text) or _from_name(code.strip())
+
+
+def _from_tag(tag: str) -> str | None:
+    from langcodes import Language, LanguageTagError
+
+    try:
+        parsed = Language.get(tag, normalize=False)
+    except LanguageTagError:
+        return None
+    base = (parsed.extlangs or [parsed.language or "und"])[-1]
+    if len(base) > 3 or base in _NOT_ONE_LANGUAGE or "qaa" <= base <= "qtz":
+        return None
+    if base in _OURS:
+        return _OURS[base]
+    standard = Language.get(base)
+    plain = Language.make(language=standard.language)
+    if not (plain.is_valid() or plain.has_name_data()) or (parsed.variants and not parsed.is_valid()):
+        return None
+    if standard.script or standard.territory:  # "prs" is not simply the Persian of Afghanistan
+        return base
+    group = standard.prefer_macrolanguage().language
+    found = group if len(standard.language) == 3 and len(group) == 2 else standard.language
+    return _OURS.get(found, found)
+
+
+def _from_name(name: str) -> str | None:
+    from langcodes import find
+
+    if len(name) < (3 if name.isascii() else 2):
+        return None
+    try:
+        return _from_tag(find(name).language)
+    except (LookupError, UnicodeError):
+        return None
 
 
 def check_languages(codes: Iterable[str], where: str = "languages") -> list[str]:
@@ -62,28 +102,31 @@ def known_code(code: str, where: str) -> str:
 
 
 def language_name(code: str, in_language: str = "en") -> str:
-    """Name of a language, in English or in any other language (`in_language=code` gives the endonym)."""
-    from babel import Locale, UnknownLocaleError
+    """Name of a language, in English or in another language (`in_language=code`: in the language itself).
 
-    try:
-        name = Locale.parse(_cldr(in_language)).languages.get(_cldr(code))
-    except (UnknownLocaleError, ValueError):
-        name = None
-    return name or _english_by_code().get(code, code)
+    An unknown code is returned as it is; in a language that is unknown, the name is the English one.
+    """
+    from langcodes import Language
+
+    known, other = _from_tag(code), _from_tag(in_language) or "en"
+    if known is None:
+        return code
+    if known == other and known in _OWN_NAMES:
+        return _OWN_NAMES[known]
+    language, other = (Language.make(language="fil" if one == "tl" else one) for one in (known, other))
+    return language.language_name(other)
+
+
+def usual_script(code: str) -> str:
+    """ISO 15924 code of the script a language is mostly written in, e.g. "Latn"; "" for an unknown language."""
+    from langcodes import Language
+
+    return _SCRIPTS.get(code, Language.get(code).maximize().script) if _from_tag(code) else ""
 
 
 def is_right_to_left(code: str) -> bool:
     """Whether the language's usual script runs from right to left."""
-    from babel import Locale
-
-    try:
-        return Locale.parse(_cldr(code)).text_direction == "rtl"
-    except Exception:  # babel knows no locale for some languages: left to right then
-        return False
-
-
-def _cldr(code: str) -> str:
-    return "fil" if code == "tl" else code
+    return usual_script(code) in _RIGHT_TO_LEFT
 
 
 class LanguageIdentifier:
@@ -92,7 +135,7 @@ class LanguageIdentifier:
     Args:
         languages: ISO 639-1 codes to choose among; the fewer, the surer. Default: the 18 languages of M-DaQ, English,
             Chinese, Italian, Indonesian, Bengali and Czech (*ours*).
-        max_chars: only the first so many characters of a text are read (500, *ours*).
+        max_chars: how much of a text is read (500, *ours*).
     Raises:
         DataError: a language py3langid does not know.
     """
@@ -122,39 +165,13 @@ class LanguageIdentifier:
         return str(code), float(probability)
 
 
-@lru_cache(maxsize=1)
-def _english_by_code() -> dict[str, str]:
-    from babel import Locale
-
-    names = {c: n for c, n in Locale("en").languages.items() if "_" not in c and len(c) <= 3}
-    return {**names, "tl": "Tagalog"}
-
-
-@lru_cache(maxsize=1)
-def _english_names() -> dict[str, str]:
-    names = {name.lower(): code for code, name in _english_by_code().items()}
-    return {**names, "tagalog": "tl", "filipino": "tl", "farsi": "fa", "mandarin": "zh", "norwegian": "no",
-            "standard arabic": "ar", "simplified chinese": "zh", "traditional chinese": "zh", "standard malay": "ms",
-            "iranian persian": "fa", "panjabi": "pa", "haitian": "ht", "central khmer": "km",
-            "plateau malagasy": "mg", "northern uzbek": "uz"}  # fmt: skip
-
-
-@lru_cache(maxsize=1)
-def _codes() -> frozenset[str]:
-    return (frozenset(_english_by_code()) | {"tl", "no"}) - {"mul", "und", "zxx", "mis"}
-
-
-@lru_cache(maxsize=1)
-def _aliases() -> dict[str, str]:
-    from babel.core import get_global
-
-    return {k: v for k, v in get_global("language_aliases").items() if "_" not in k and "_" not in v}
-
-
-def _did_you_mean(code) -> str:
+def _did_you_mean(code: object) -> str:
     from difflib import get_close_matches
 
     if not isinstance(code, str) or len(code) > LONGEST:
         return ""
-    near = get_close_matches(code.lower(), [*_codes(), *_english_names()], n=2, cutoff=0.6)
+    pairs = (a + b for a in ascii_lowercase for b in ascii_lowercase)
+    codes = [pair for pair in pairs if _from_tag(pair) == pair]
+    names = [language_name(known).lower() for known in codes]
+    near = get_close_matches(code.lower(), [*codes, *names], n=2, cutoff=0.6)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.data.languages import language_name, normalise
+from hf_mlalign.data.languages import language_name, normalise, usual_script
 from hf_mlalign.generation.requests import Answer, OnAnswer, OnFailure, Request, Settings
 from hf_mlalign.generation.transformers_backend import TransformersBackend
 
@@ -141,7 +141,4 @@ def language_tags(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
 
 
 def _usual(tag: str, code: str) -> tuple[bool, bool]:
-    from babel.core import get_global
-
-    likely = get_global("likely_subtags").get(code, get_global("likely_subtags").get("nb", ""))
-    return not tag.startswith("nno"), likely.split("_")[1:2] == tag.split("_")[1:2]
+    return not tag.startswith("nno"), usual_script(code) == tag.split("_")[1]

@@ -1,5 +1,8 @@
 """Codes, names and identification."""
 
+from itertools import product
+from string import ascii_lowercase
+
 import pytest
 
 from hf_mlalign.core.errors import DataError
@@ -11,6 +14,7 @@ from hf_mlalign.data.languages import (
     is_right_to_left,
     language_name,
     normalise,
+    usual_script,
 )
 
 
@@ -30,6 +34,40 @@ def test_normalise(given, code):
     assert normalise(given) == code
 
 
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [("ga", "ga"), ("kom", "kv"), ("ajp", "ajp"), ("apc_Arab", "apc"), ("quy_Latn", "quy"), ("prs_Arab", "prs"),
+     ("arz_Arab", "arz"), ("zho_Hant", "zh"), ("arb_Arab", "ar"), ("knc", "kr"), ("twi_Latn", "tw"), ("fat", "fat"),
+     ("hbs", "sh"), ("zh-yue", "yue"), ("en_US.UTF-8", "en"), ("ca-ES-valencia", "ca"), ("en-uk", "en"), ("iw", "he"),
+     ("nno_Latn", "no"), ("tgl_Latn", "tl"), ("nan", "nan"), ("NO", "no"), ("qaa", None), ("zxx", None)],
+)  # fmt: skip
+def test_codes_come_before_names(given, code):
+    assert normalise(given) == code
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [("Türkçe", "tr"), ("Deutsch", "de"), ("中文", "zh"), ("日本語", "ja"), ("العربية", "ar"), ("हिन्दी", "hi"),
+     ("Kiswahili", "sw"), ("ไทย", "th"), ("Chinese (Simplified)", "zh"), ("Brazilian Portuguese", "pt"),
+     ("Bangla", "bn"), ("Farsi", "fa"), ("Central Kanuri", "kr"), ("Irish", "ga"), ("Old-English", "ang"),
+     ("Norsk bokmål", "no"), ("Filipino", "tl"), ("Toki Pona", "tok"), ("README", None), ("a", None), ("null", None),
+     ("de\0", None), ("\ud800", None)],
+)  # fmt: skip
+def test_names_in_english_and_in_the_language_itself(given, code):
+    assert normalise(given) == code
+
+
+def test_every_code_is_read_once_and_for_all():
+    """No code of two or three letters becomes another one when it is read a second time."""
+    codes = ["".join(letters) for n in (2, 3) for letters in product(ascii_lowercase, repeat=n)]
+    read = {code: normalise(code) for code in codes}
+    known = {code for code in read.values() if code}
+    assert len(known) > 8000
+    assert {code: normalise(code) for code in known} == {code: code for code in known}
+    two_letters = "de en fr es ga kv sh tw ak no tl zh ar fa"
+    assert [read[code] for code in two_letters.split()] == two_letters.split()
+
+
 def test_unknown_codes_are_named_with_row_and_neighbour():
     with pytest.raises(DataError, match=r"Column 'lang', row 1: unknown language 'germn' \(did you mean 'german'"):
         check_languages(["de", "germn"], "Column 'lang'")
@@ -41,7 +79,13 @@ def test_names_and_directions():
     assert language_name("sw") == "Swahili"
     assert language_name("de", "de") == "Deutsch"
     assert language_name("ja", "ja") == "日本語"
-    assert [is_right_to_left(code) for code in ("ar", "he", "en", "tl", "tlh")] == [True, True, False, False, False]
+    assert [language_name(code, code) for code in ("id", "ms", "tl")] == ["Indonesia", "Melayu", "Filipino"]
+    assert [language_name(code) for code in ("sh", "prs", "xx", "pt-BR")] == ["Serbo-Croatian", "Dari", "xx", "Portuguese"]
+    assert language_name("de", "no such language") == "German"
+    assert [usual_script(code) for code in ("no", "zh", "sr", "ar", "xx")] == ["Latn", "Hans", "Cyrl", "Arab", ""]
+    assert [code for code in "ar he en tl tlh arz ary azb pnb prs dv yi fa ur".split() if not is_right_to_left(code)] == [
+        "en", "tl", "tlh"
+    ]  # fmt: skip
 
 
 def test_identification():

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.data.answers.extract import answer_codes, answer_spans, extract_answers, find_options, parse_number
+from hf_mlalign.data.answers.numbers import decimal_sign
 
 MARKED = [
     ("en", "Explanation: because.\nAnswer: B. national park", "B"),
@@ -215,3 +216,14 @@ def test_mgsm_gold_numbers_are_read(shared_data):
     table = pd.read_parquet(shared_data / "mgsm.parquet")
     found = extract_answers(table.response.tolist(), table.language.tolist())
     assert found == [gold.replace(",", "") for gold in table.response]
+
+
+def test_decimal_signs_are_those_of_cldr():
+    babel = pytest.importorskip("babel")
+    for code in sorted(code for code in babel.Locale("en").languages if code.isalpha()):
+        try:
+            sign = babel.Locale.parse("fil" if code == "tl" else code).number_symbols["latn"]["decimal"]
+        except (babel.UnknownLocaleError, ValueError, KeyError):
+            sign = "."
+        assert (decimal_sign(code) == ".") == (sign == "."), code
+    assert [decimal_sign(code) for code in ("de", "en", "fr", "ja", None, "xx")] == [",", ".", ",", ".", ".", "."]

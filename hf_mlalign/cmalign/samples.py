@@ -21,12 +21,11 @@ from hf_mlalign.data.arrow import (
     is_list,
     is_messages,
     is_text,
-    language_codes,
     last_contents,
     matrix,
     named_column,
 )
-from hf_mlalign.data.roles import choose_column
+from hf_mlalign.data.roles import choose_column, language_codes
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -211,3 +211,8 @@ def as_codes(codes: Any, n: int, name: str, least: int = 0, below: int | None = 
         most = 2**63 if below is None else below
         raise DataError(f"{name}, row {array.argmax()}: {array.max()}; the largest allowed is {most - 1}")
     return array
+
+
+def clean_text(text: str) -> str:
+    """`text` with lone surrogates (which no tokenizer or Arrow column can hold) replaced by U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

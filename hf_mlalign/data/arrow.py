@@ -11,7 +11,6 @@ import pyarrow.compute as pc
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.validation import as_numbers as checked_numbers
-from hf_mlalign.data.languages import known_code, normalise
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -72,24 +71,6 @@ def codes_of(values: pa.Array, column: str) -> tuple[np.ndarray, pa.Array]:
         raise DataError(f"Column {column!r}, row {row}: missing. Fill it in or drop such rows.")
     encoded = values.dictionary_encode()
     return encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary
-
-
-def language_codes(values: pa.Array, column: str, unknown: str | None = None) -> tuple[np.ndarray, list[str]]:
-    """(n,) int32 codes into the list of ISO 639-1 codes; DataError for an unknown language (row named).
-
-    Where a row holds the text `unknown`, its code in the list is "".
-    """
-    numbers, distinct = codes_of(values, column)
-    known: dict[str, int] = {}
-    lookup = []
-    for i, value in enumerate(distinct.to_pylist()):
-        code = normalise(value) if isinstance(value, str) else None
-        if unknown is not None and value == unknown:
-            code = ""
-        elif code is None:
-            code = known_code(value, f"Column {column!r}, row {int(np.argmax(numbers == i))}")
-        lookup.append(known.setdefault(code, len(known)))
-    return np.asarray(lookup, dtype=np.int32)[numbers], list(known)
 
 
 def last_contents(values: pa.Array, column: str) -> pa.Array:

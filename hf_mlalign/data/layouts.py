@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.data.roles import find_roles, read_mapping
 
-ROLES = ("instruction", "input", "response", "messages", "language", "id")
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TEXT_ROLES = ("instruction", "input", "response", "messages")
+LAYOUT_ROLES = (*TEXT_ROLES, "language", "id")
 
 # Complete layouts, by the roles they fill. The first name of a role is the one shown in messages.
 LAYOUTS: dict[str, dict[str, str]] = {
@@ -21,7 +26,6 @@ LAYOUTS: dict[str, dict[str, str]] = {
     "messages": {"messages": "messages"},
     "conversations": {"messages": "conversations"},
 }
-LANGUAGE_COLUMNS = ("language_code", "lang_code", "language", "lang", "locale")
 _USER_ROLES = ("user", "human", "prompter")
 _ASSISTANT_ROLES = ("assistant", "gpt", "model", "bot")
 
@@ -41,12 +45,12 @@ class Layout:
     @property
     def text_columns(self) -> tuple[str, ...]:
         """The columns from which texts are read."""
-        return tuple(c for c in (self.instruction, self.input, self.response, self.messages) if c)
+        return tuple(column for role in TEXT_ROLES if (column := getattr(self, role)))
 
     @property
     def mapping(self) -> dict[str, str]:
         """The text columns as a `column_mapping`: column → role."""
-        return {c: role for role in ("instruction", "input", "response", "messages") if (c := getattr(self, role))}
+        return {column: role for role in TEXT_ROLES if (column := getattr(self, role))}
 
     def read(
         self, batch: Mapping[str, Sequence], indices: Sequence[int] | None = None
@@ -61,14 +65,20 @@ class Layout:
         Raises:
             DataError: a value is neither text nor missing (column and row are named).
         """
+        def texts(column: str, side: str) -> list[str | None]:
+            return [_read_text(value, column, row, side) for row, value in zip(rows, batch[column], strict=True)]
+
+        rows = range(len(batch[self.text_columns[0]])) if indices is None else [int(i) for i in indices]
         if self.messages:
-            turns = [_split_turns(v, self.messages, _row(indices, i)) for i, v in enumerate(batch[self.messages])]
-            return [t[0] for t in turns], [t[1] for t in turns]
-        instructions = self._texts(batch, self.instruction, indices, "user")
-        responses = self._texts(batch, self.response, indices, "assistant")
+            turns = [_split_turns(v, self.messages, row) for row, v in zip(rows, batch[self.messages], strict=True)]
+            return [instruction for instruction, _ in turns], [response for _, response in turns]
+        instructions, responses = texts(self.instruction, "user"), texts(self.response, "assistant")
         if self.input:
-            inputs = self._texts(batch, self.input, indices, "user")
-            instructions = [_with_input(a, b) for a, b in zip(instructions, inputs, strict=True)]
+            inputs = texts(self.input, "user")
+            instructions = [
+                f"{instruction}\n\n{extra}" if instruction is not None and extra and extra.strip() else instruction
+                for instruction, extra in zip(instructions, inputs, strict=True)
+            ]
         return instructions, responses
 
     def read_row(self, row: Mapping[str, Any], index: int | None = None) -> tuple[str | None, str | None]:
@@ -76,10 +86,6 @@ class Layout:
         batch = {column: [row[column]] for column in self.text_columns}
         instructions, responses = self.read(batch, None if index is None else [index])
         return instructions[0], responses[0]
-
-    @staticmethod
-    def _texts(batch, column, indices, side) -> list[str | None]:
-        return [_as_text(v, column, _row(indices, i), side) for i, v in enumerate(batch[column])]
 
 
 def recognise_layout(columns: Iterable[str], column_mapping: Mapping[str, str] | None = None) -> Layout:
@@ -98,131 +104,101 @@ def recognise_layout(columns: Iterable[str], column_mapping: Mapping[str, str] |
             lists the columns that were found.
     """
     columns = list(columns)
-    language = next((c for c in LANGUAGE_COLUMNS if c in columns), None)
-    row_id = next((c for c in ("id", "prompt_id") if c in columns), None)
-    if column_mapping:
-        return _from_mapping(columns, dict(column_mapping), language, row_id)
+    mapping = read_mapping(columns, column_mapping, LAYOUT_ROLES)
+    given = {role: column for column, role in mapping.items()}
+    roles = find_roles([column for column in columns if column not in mapping], ("language", "id"))
+    layout = "column_mapping"
+    if "messages" not in given and not {"instruction", "response"} <= given.keys():
+        name = _known_layout(columns)
+        layout = layout if mapping else name
+        roles |= LAYOUTS[name]
+        if roles.get("instruction") == "instruction" and "input" in columns:
+            roles["input"] = "input"
+    if {"instruction", "response"} & given.keys() and "messages" not in given:
+        roles.pop("messages", None)
+    return Layout(layout, **(roles | given))
+
+
+def _known_layout(columns: list[str]) -> str:
+    """The key of `LAYOUTS` that these columns fill."""
     fits = [name for name, roles in LAYOUTS.items() if set(roles.values()) <= set(columns)]
     if "alpaca" in fits and "instruction/output" in fits:
         fits.remove("instruction/output")
     if not fits:
         known = "; ".join(f"{name} ({', '.join(roles.values())})" for name, roles in LAYOUTS.items())
         raise DataError(
-            f"No known instruction layout in the columns found: {listed(columns)}. Known layouts: {known}. "
-            'Say which column is which with column_mapping, e.g. {"question": "instruction", "answer": "response"}.'
+            f"No known instruction layout in the columns found: {listed(columns)}. Known layouts: {known}. Say which "
+            "column is which with --column-mapping (column_mapping), e.g. question=instruction,answer=response."
         )
     if len(fits) > 1:
         raise DataError(
-            f"The columns found ({listed(columns)}) fit several layouts: {listed(fits)}. "
-            "Choose one with column_mapping={column: role}."
+            f"The columns found ({listed(columns)}) fit several layouts: {listed(fits)}. Choose one with "
+            "--column-mapping (column_mapping), e.g. prompt=instruction,response=response."
         )
-    roles = dict(LAYOUTS[fits[0]])
-    if roles.get("instruction") == "instruction" and "input" in columns:
-        roles.setdefault("input", "input")
-    return Layout(fits[0], **roles, language=language, id=row_id)
+    return fits[0]
 
 
-def _from_mapping(columns: list[str], mapping: dict[str, str], language, row_id) -> Layout:
-    missing = [c for c in mapping if c not in columns]
-    if missing:
-        raise DataError(
-            f"column_mapping names columns that are not there: {listed(missing)}. Columns found: {listed(columns)}."
-        )
-    unknown = [r for r in mapping.values() if r not in ROLES]
-    if unknown:
-        raise DataError(f"column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(ROLES)}.")
-    roles = {role: column for column, role in mapping.items()}
-    if len(roles) < len(mapping):
-        raise DataError(f"column_mapping gives one role to two columns: {mapping}.")
-    if "messages" not in roles and not {"instruction", "response"} <= roles.keys():
-        roles = {**recognise_layout(columns).__dict__, **roles}  # a mapping of, say, only the language column
-        roles.pop("layout")
-    if {"instruction", "response"} & set(mapping.values()) and "messages" not in mapping.values():
-        roles.pop("messages", None)
-    roles.setdefault("language", language)
-    roles.setdefault("id", row_id)
-    return Layout("column_mapping", **roles)
-
-
-def text_pair_columns(columns: Iterable[str], features: Mapping[str, Any] | None, schema: Layout) -> None:
-    """Check before any work that `schema`'s text columns have a type texts can be read from.
+def check_text_columns(columns: Iterable[str], features: Mapping[str, Any] | None, layout: Layout) -> None:
+    """Check before any work that the text columns of `layout` have a type that texts can be read from.
 
     Raises:
         DataError: naming each column and its type.
     """
-    from datasets import Value
+    from datasets import LargeList, List, Value
 
-    missing = [c for c in schema.text_columns if c not in set(columns)]
-    if missing:
+    if missing := [column for column in layout.text_columns if column not in set(columns)]:
         raise DataError(f"Columns not found: {listed(missing)}. Columns found: {listed(columns)}.")
-    for column in schema.text_columns if features else ():
+    for column in layout.text_columns if features else ():
         feature = features[column]
         if isinstance(feature, Value) and feature.dtype not in ("string", "large_string", "string_view", "null"):
             raise DataError(
-                f"Column {column!r} holds {feature.dtype} from row 0 on, not text. "
-                f"Convert it with ds.cast_column({column!r}, Value('string')) or map another column to its role."
+                f"Column {column!r} holds {feature.dtype} from row 0 on, not text. Convert it to texts, or map another "
+                "column to its role with --column-mapping (column_mapping)."
             )
-        if isinstance(feature, dict) or _is_list_without_messages(feature):
+        inner = feature.feature if isinstance(feature, (List, LargeList)) else {}
+        if isinstance(feature, dict) or not (isinstance(inner, dict) or getattr(inner, "dtype", "") == "null"):
             raise DataError(
                 f"Column {column!r} holds {str(feature)[:80]} from row 0 on, neither text nor a list of messages. Map "
-                "another column to its role."
+                "another column to its role with --column-mapping (column_mapping)."
             )
 
 
-def _is_list_without_messages(feature: Any) -> bool:
-    from datasets import LargeList, List, Value
-
-    if not isinstance(feature, (List, LargeList)):
-        return False
-    inner = feature.feature
-    return not isinstance(inner, dict) and not (isinstance(inner, Value) and inner.dtype == "null")
-
-
-def readable(ds, schema: Layout):
+def readable(ds: Dataset, layout: Layout) -> Dataset:
     """`ds` with text columns that hold nothing but nulls (which CSV readers type as numbers) turned into text columns.
 
     Raises:
-        DataError: as `text_pair_columns`.
+        DataError: as `check_text_columns`.
     """
     from datasets import Value
 
-    for column in schema.text_columns:
-        feature = ds.features.get(column) if ds.features else None
+    for column in layout.text_columns:
+        feature = ds.features.get(column)
         other_type = isinstance(feature, Value) and "string" not in feature.dtype and len(ds)
         if other_type and ds.data.column(column).null_count == ds.data.num_rows:
             ds = ds.cast_column(column, Value("string"))
-    text_pair_columns(ds.column_names, ds.features, schema)
+    check_text_columns(ds.column_names, ds.features, layout)
     return ds
 
 
-def clean_text(text: str) -> str:
-    """`text` with lone surrogates (which no tokenizer or Arrow column can hold) replaced by U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _row(indices: Sequence[int] | None, i: int) -> int:
-    return i if indices is None else int(indices[i])
-
-
-def _with_input(instruction: str | None, extra: str | None) -> str | None:
-    if instruction is None or extra is None or not extra.strip():
-        return instruction
-    return f"{instruction}\n\n{extra}"
-
-
-def _as_text(value: Any, column: str, row: int, side: str) -> str | None:
+def _read_text(value: Any, column: str, row: int, side: str) -> str | None:
+    """A text, or of a conversational prompt or completion the last turn of that side."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)) and (not value or isinstance(value[0], Mapping)):
-        turns = message_turns(value, column, row)  # conversational prompt/completion: the last turn of that side
+        turns = message_turns(value, column, row)
         return next((text for role, text in reversed(turns) if role == side), None)
     raise DataError(
-        f"Column {column!r}, row {row}: expected text, found {type(value).__name__} ({str(value)[:60]!r}). "
-        "Convert the column to strings or map another column to this role."
+        f"Column {column!r}, row {row}: expected text, found {type(value).__name__} ({str(value)[:60]!r}). Convert the "
+        "column to texts, or map another column to its role."
     )
 
 
-def message_turns(value: Any, column: str, row: int) -> list[tuple[str, str | None]]:
+def message_turns(value: Iterable[Any], column: str, row: int) -> list[tuple[str, str | None]]:
+    """(side, text) of each message: "user", "assistant", or the role as it is, e.g. "system".
+
+    Raises:
+        DataError: a message without a role, or whose content is not a text.
+    """
     turns = []
     for turn in value:
         role = turn.get("role", turn.get("from")) if isinstance(turn, Mapping) else None

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.data.arrow import arrow_column, language_codes, named_column
+from hf_mlalign.data.arrow import arrow_column, codes_of, named_column
+from hf_mlalign.data.languages import known_code, normalise
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -66,7 +68,7 @@ def read_mapping(
         DataError: a column that is not there, an unknown role, or a role with two columns.
     """
     columns, roles = list(columns), list(roles)
-    mapping = {column: SYNONYMS.get(role, role) if role not in roles else role
+    mapping = {column: SYNONYMS[role] if role not in roles and SYNONYMS.get(role) in roles else role
                for column, role in (column_mapping or {}).items()}  # fmt: skip
     if unknown := [role for role in mapping.values() if role not in roles]:
         raise DataError(f"{where}column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(roles, 40)}.")
@@ -115,7 +117,7 @@ def find_roles(
     if missing := [role for role in needed if role not in found]:
         raise DataError(
             f"{where}No column for {listed(missing)}. Columns found: {listed(columns)}. Map yours with "
-            f"column_mapping (--column-mapping){f', {remedy}' if remedy else ''}."
+            f"--column-mapping (column_mapping){f', {remedy}' if remedy else ''}."
         )
     return found
 
@@ -154,6 +156,24 @@ def read_languages(ds: Dataset, column: str) -> list[str]:
     """The ISO 639-1 code of every row; DataError for an unknown or missing language (row named)."""
     numbers, names = language_codes(named_column(ds, column), column)
     return np.asarray(names, dtype=object)[numbers].tolist() if len(numbers) else []
+
+
+def language_codes(values: pa.Array, column: str, unknown: str | None = None) -> tuple[np.ndarray, list[str]]:
+    """(n,) int32 codes into the list of ISO 639-1 codes; DataError for an unknown language (row named).
+
+    Where a row holds the text `unknown`, its code in the list is "".
+    """
+    numbers, distinct = codes_of(values, column)
+    known: dict[str, int] = {}
+    lookup = []
+    for i, value in enumerate(distinct.to_pylist()):
+        code = normalise(value) if isinstance(value, str) else None
+        if unknown is not None and value == unknown:
+            code = ""
+        elif code is None:
+            code = known_code(value, f"Column {column!r}, row {int(np.argmax(numbers == i))}")
+        lookup.append(known.setdefault(code, len(known)))
+    return np.asarray(lookup, dtype=np.int32)[numbers], list(known)
 
 
 def read_column(ds: Dataset, column: str) -> list[Any]:

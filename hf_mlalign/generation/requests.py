@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.validation import clean_text
 from hf_mlalign.data.languages import check_languages, language_name
-from hf_mlalign.data.layouts import clean_text
 from hf_mlalign.data.roles import assign_columns
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.files import LOCK, list_names, lock, pin_parameters
-from hf_mlalign.data.layouts import clean_text
+from hf_mlalign.core.validation import clean_text
 from hf_mlalign.generation.requests import COUNTS, Answer, Key, Request
 
 RECORD = "sampling.json"

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.core.validation import as_texts
-from hf_mlalign.data.layouts import clean_text
+from hf_mlalign.core.validation import as_texts, clean_text
 from hf_mlalign.models.loading import sentence_transformer
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Columns to matrices."""
+"""Columns to arrays and back."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,7 +6,7 @@ import pytest
 from datasets import Array2D, Dataset, Features, List, Value, concatenate_datasets
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.data.arrow import chunked_column, codes_of, matrix
+from hf_mlalign.data.arrow import add_columns, chunked_column, codes_of, matrix, numbers
 
 
 def test_matrix_from_every_list_type():
@@ -60,3 +60,23 @@ def test_codes_of_odd_dictionaries():
 def test_matrix_of_texts_is_refused():
     with pytest.raises(DataError, match="'e', row 0: lists of string"):
         matrix(pa.array([["1.5"], ["2"]]), "e")
+
+
+def test_numbers():
+    ds = Dataset.from_dict(
+        {"s": [1.5, None, 2.0], "c": [1, 2, 3], "t": ["x", "y", "z"], "h": [1, None, 2], "n": [None] * 3}
+    )
+    np.testing.assert_array_equal(numbers(ds, "s"), [1.5, np.nan, 2.0])
+    np.testing.assert_array_equal(numbers(ds.select([2, 1]), "c"), [3, 2])
+    assert np.isnan(numbers(ds, "n")).all()
+    with pytest.raises(DataError, match="'t' holds string, not numbers"):
+        numbers(ds, "t")
+    with pytest.raises(DataError, match="'h', row 1: missing"):
+        numbers(ds, "h")
+
+
+def test_add_columns_replaces_and_turns_nan_into_null():
+    ds = Dataset.from_dict({"a": [1, 2], "s": [0.0, 0.0]})
+    out = add_columns(ds, {"s": np.array([np.nan, 1.0], np.float32), "b": ["x", "y"]})
+    assert out[:] == {"a": [1, 2], "s": [None, 1.0], "b": ["x", "y"]}
+    assert out.features["s"] == Value("float32")

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.data.layouts import clean_text, recognise_layout, text_pair_columns
+from hf_mlalign.core.validation import clean_text
+from hf_mlalign.data.layouts import check_text_columns, recognise_layout
 
 CONVERSATION = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
 
@@ -72,9 +73,9 @@ def test_mapping_wins_and_may_name_only_the_language():
     [
         (["text", "label"], None, r"columns found: text, label\..*column_mapping"),
         (["prompt", "response", "completion"], None, "fit several layouts: prompt/completion, prompt/response"),
-        (["a"], {"b": "instruction"}, "not there: b. Columns found: a"),
+        (["a"], {"b": "instruction"}, "not there: b. Found: a"),
         (["a", "b"], {"a": "question", "b": "response"}, "unknown roles: question. Roles: instruction"),
-        (["a", "b"], {"a": "response", "b": "response"}, "one role to two columns"),
+        (["a", "b"], {"a": "response", "b": "response"}, "maps a, b to the role 'response'. Keep one"),
     ],
 )
 def test_what_cannot_be_recognised_is_explained(columns, mapping, message):
@@ -95,11 +96,11 @@ def test_wrong_values_name_column_and_row():
 def test_column_types_are_checked_before_any_work():
     schema = recognise_layout(["prompt", "response"])
     with pytest.raises(DataError, match="'response' holds int64 from row 0 on"):
-        text_pair_columns(["prompt", "response"], {"prompt": Value("string"), "response": Value("int64")}, schema)
+        check_text_columns(["prompt", "response"], {"prompt": Value("string"), "response": Value("int64")}, schema)
     turns = List({"role": Value("string"), "content": Value("string")})
-    text_pair_columns(["prompt", "response"], Features({"prompt": turns, "response": Value("large_string")}), schema)
+    check_text_columns(["prompt", "response"], Features({"prompt": turns, "response": Value("large_string")}), schema)
     with pytest.raises(DataError, match="Columns not found: response"):
-        text_pair_columns(["prompt"], None, schema)
+        check_text_columns(["prompt"], None, schema)
 
 
 @given(st.text(alphabet=st.characters(), max_size=40))

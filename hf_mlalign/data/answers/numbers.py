@@ -15,12 +15,12 @@ _SPACES = "\u00a0\u202f\u2009 "
 _GROUPED = rf"\d{{1,3}}(?:[{_SPACES}'’]\d{{3}})+(?:[.,]\d+)?(?!\d)"
 _NUMBER = re.compile(rf"(?<![A-Za-z0-9.])[-−–]?(?:{_GROUPED}|\d+(?:[.,]\d+)*)(?:\s*/\s*\d+)?")
 _ONLY_NUMBER = re.compile(r"^\W*[-−–]?\d[\d.,'’/\u00a0\u202f\u2009 ]*\W*[^\W\d]{0,12}\W*$")
-_DECIMAL_COMMA = frozenset("""
-af agq ast az bas be bg bgn blo br bs ca cs cv da de dsb dua dyo el eo es et eu ewo ff fi fo fr fy gl hr hsb ht
-hu hy ia id ie is it jgo jv ka kab kea kgp kk kkj kl ksf ku ky lb lij ln lo lt lu lv mgh mk mua nb nl nmg nn nnh
-no nr pl ps pt rn ro ru rw sah sc se seh sg shi sk sl smn sq sr ss su sv tg tk tok tr ts tt tzm uk uz ve vec vi
-wo yav yrl zgh
-""".split())
+_DECIMAL_COMMA = (
+    "af agq ast az bas be bg bgn blo br bs ca cs cv da de dsb dua dyo el eo es et eu ewo ff fi fo fr fy gl hr hsb "
+    "ht hu hy ia id ie is it jgo jv ka kab kea kgp kk kkj kl ksf ku ky lb lij ln lo lt lu lv mgh mk mua nb nl nmg "
+    "nn nnh no nr pl ps pt rn ro ru rw sah sc se seh sg shi sk sl smn sq sr ss su sv tg tk tok tr ts tt tzm uk uz "
+    "ve vec vi wo yav yrl zgh"
+)
 """Languages whose decimal sign is not the point (Unicode CLDR 47, with Western digits)."""
 _OTHER_SIGNS = {"．": ".", "，": ",", "٫": ".", "٬": "'", "－": "-", "／": "/"}
 
@@ -90,6 +90,7 @@ def _plain_decimal(token: str, marks: list[str], language: str | None) -> str:
     return f"{head}.{tail}" if decimal else head + tail
 
 
+@lru_cache(maxsize=256)
 def decimal_sign(language: str | None) -> str:
     """The decimal sign of a language with Western digits (CLDR); "." for an unknown one."""
-    return "," if language in _DECIMAL_COMMA else "."
+    return "," if language in _DECIMAL_COMMA.split() else "."

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.data.languages import known_code
-from hf_mlalign.data.layouts import LANGUAGE_COLUMNS, message_turns
-from hf_mlalign.data.roles import check_split, choose_column
+from hf_mlalign.data.layouts import message_turns
+from hf_mlalign.data.roles import LANGUAGE_COLUMNS, check_split, choose_column
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -12,8 +12,8 @@ from typing import Any
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import read_small
+from hf_mlalign.core.validation import clean_text
 from hf_mlalign.data.languages import language_name
-from hf_mlalign.data.layouts import clean_text
 from hf_mlalign.generation.requests import Message
 
 TEMPLATES = Path(__file__).with_name("templates")

@@ -8,10 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.data.arrow import arrow_column, language_codes
+from hf_mlalign.data.arrow import arrow_column
 from hf_mlalign.data.languages import known_code
-from hf_mlalign.data.layouts import LANGUAGE_COLUMNS
-from hf_mlalign.data.roles import choose_column
+from hf_mlalign.data.roles import LANGUAGE_COLUMNS, choose_column, language_codes
 from hf_mlalign.spontaneous.classification.tasks import Task
 
 if TYPE_CHECKING:

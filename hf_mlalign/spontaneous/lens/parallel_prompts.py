@@ -10,9 +10,9 @@ import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import check_whole
-from hf_mlalign.data.arrow import codes_of, is_text, language_codes, named_column
+from hf_mlalign.data.arrow import codes_of, is_text, named_column
 from hf_mlalign.data.languages import check_languages, known_code
-from hf_mlalign.data.roles import check_split, choose_column
+from hf_mlalign.data.roles import check_split, choose_column, language_codes
 
 if TYPE_CHECKING:
     from datasets import Dataset

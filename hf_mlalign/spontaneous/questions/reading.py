@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.validation import clean_text
 from hf_mlalign.data.arrow import is_text, named_column
 from hf_mlalign.data.languages import known_code, normalise
-from hf_mlalign.data.layouts import clean_text
 from hf_mlalign.data.roles import SYNONYMS, check_dataset, find_roles, read_ids, read_languages
 
 if TYPE_CHECKING:

@@ -1,0 +1,106 @@
+"""Which column plays which role, and how ids, languages and datasets are checked."""
+
+import pytest
+from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
+
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.data.roles import (
+    LANGUAGE_COLUMNS,
+    ROLES,
+    check_dataset,
+    find_roles,
+    language_codes,
+    read_column,
+    read_ids,
+    read_languages,
+    read_mapping,
+)
+
+
+def test_the_first_name_that_is_there_is_taken():
+    columns = ["text", "prompt", "lang", "language", "extra"]
+    assert find_roles(columns, ["prompt", "language", "response"]) == {"prompt": "prompt", "language": "language"}
+    assert find_roles(columns, ["prompt"], {"extra": "prompt"}) == {"prompt": "extra"}
+    mapping = {"prompt": "language"}
+    assert find_roles(columns, ["prompt", "language"], mapping) == {"prompt": "text", "language": "prompt"}
+    assert find_roles(["mine"], ["own"], names={"own": ("other", "mine")}) == {"own": "mine"}
+
+
+def test_all_readers_prefer_the_language_code():
+    """`language="Central Kanuri", language_code="knc"`: the code is read."""
+    from hf_mlalign.data.layouts import recognise_layout
+
+    assert ROLES["language"] == LANGUAGE_COLUMNS
+    assert LANGUAGE_COLUMNS[0] == "language_code"
+    ds = Dataset.from_dict({"language": ["Central Kanuri"], "language_code": ["knc"], "prompt": [""], "response": [""]})
+    for columns in (ds.column_names, ds.column_names[::-1]):
+        assert find_roles(columns, ["language"])["language"] == "language_code"
+        assert recognise_layout(columns).language == "language_code"
+    assert read_languages(ds, "language_code") == read_languages(ds, "language") == ["kr"]
+
+
+def test_other_names_of_a_role_may_be_mapped():
+    columns = ["a", "b"]
+    assert read_mapping(columns, {"a": "prompt_id", "b": "lang"}, ["id", "language"]) == {"a": "id", "b": "language"}
+    assert read_mapping(columns, {"a": "question"}, ["question"]) == {"a": "question"}
+    assert read_mapping(columns, None, ["id"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ({"a": "answr"}, "here: column_mapping has unknown roles: answr. Roles: id, answer."),
+        ({"a": "question"}, "unknown roles: question"),
+        ({"c": "id"}, "names columns that are not there: c. Found: a, b."),
+        ({"a": "id", "b": "prompt_id"}, "maps a, b to the role 'id'. Keep one of them."),
+    ],
+)
+def test_mappings_that_cannot_be(mapping, message):
+    with pytest.raises(DataError, match=message):
+        find_roles(["a", "b"], ["id", "answer"], mapping, where="here: ")
+
+
+def test_a_role_that_is_needed_and_not_there():
+    with pytest.raises(DataError, match=r"No column for id, answer\. Columns found: a\. Map yours with --col"):
+        find_roles(["a"], ["id", "answer", "task"], needed=["id", "answer"])
+    with pytest.raises(DataError, match=r"\(column_mapping\), e\.g\. question_id=id\."):
+        find_roles(["a"], ["id"], needed=["id"], remedy="e.g. question_id=id")
+
+
+def test_ids_are_texts_or_whole_numbers():
+    assert read_ids(Dataset.from_dict({"id": ["a", "1"]}), "id") == ["a", "1"]
+    assert read_ids(Dataset.from_dict({"id": [2**53 + 1, -1]}), "id") == [2**53 + 1, -1]
+    names = Features({"id": ClassLabel(names=["x", "y"])})
+    assert read_ids(Dataset.from_dict({"id": [1, 0]}, features=names), "id") == ["y", "x"]
+    for values, message in (([1, None], "row 1: missing"), ([0.5, 1.0], "row 0: 0.5 is not an id"),
+                            ([True], "row 0: True is not an id"), ([["a"]], "is not an id")):  # fmt: skip
+        with pytest.raises(DataError, match=f"Column 'id', {message}" if message[0] == "r" else message):
+            read_ids(Dataset.from_dict({"id": values}), "id")
+
+
+def test_languages():
+    ds = Dataset.from_dict({"l": ["German", "deu", "pt-BR"], "bad": ["de", "germn", "de"], "none": ["de", None, "de"]})
+    assert read_languages(ds, "l") == ["de", "de", "pt"]
+    with pytest.raises(DataError, match="Column 'bad', row 1: unknown language 'germn'"):
+        read_languages(ds, "bad")
+    with pytest.raises(DataError, match="Column 'none', row 1: missing"):
+        read_languages(ds, "none")
+    numbers, names = language_codes(ds.data.column("bad").combine_chunks(), "bad", unknown="germn")
+    assert (numbers.tolist(), names) == ([0, 1, 0], ["de", ""])
+    assert read_column(ds.select([2, 0]), "l") == ["pt-BR", "German"]
+    assert read_languages(ds.select([]), "l") == []
+
+
+def test_only_one_filled_dataset_will_do():
+    ds = Dataset.from_dict({"a": [1]})
+    check_dataset(ds)
+    check_dataset(ds.select([]), empty=None)
+    for bad, message in [
+        (DatasetDict({"train": ds, "test": ds}), r"got a DatasetDict with train, test. Choose one, e.g. ds\['train'\]"),
+        (ds.to_iterable_dataset(), "here: All rows are needed at once, so streaming does not work"),
+        (IterableDataset.from_generator(lambda: iter(())), "streaming"),
+        ([1], "got list"),
+        (ds.select([]), "The dataset is empty. Check the split"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            check_dataset(bad, "here: ")

@@ -39,18 +39,17 @@ def sample(
     The server's key is read from the environment variable MLALIGN_API_KEY.
     """
     from hf_mlalign.generation.sampler import sample as run
-    from hf_mlalign.hub.run_record import read_record
 
-    answers = run(
-        source, output, model=model, base_url=base_url, split=split, config=config,
+    done = run(
+        source, output, model=model, base_url=base_url, split=split, config_name=config,
         column_mapping=column_pairs(column_mapping), languages=split_codes(languages), limit=limit,
         concurrency=concurrency, timeout=timeout, batch_size=batch_size, device=device,
         continuous_batching=continuous_batching, n=n, temperature=temperature, top_p=top_p, max_tokens=max_tokens,
         seed=seed, system_prompt=system_prompt, answer_in_language=answer_in_language, allow_missing=allow_missing,
     )  # fmt: skip
-    drawn = read_record(output).results["drawn"]
+    drawn = done.record.results["drawn"]
     say(f"{drawn:,} answers were drawn now." if drawn else "Nothing to do: every answer was there already.")
-    say(f"{len(answers):,} answers are in {output}. Next: hf-mlalign build-pairs {output} --output pairs")
+    say(f"{len(done.dataset):,} answers are in {output}. Next: hf-mlalign build-pairs {output} --output pairs")
 
 
 def build_pairs(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.options import Options, SourceOptions, option
 
 
@@ -28,10 +27,6 @@ class SamplerOptions(Options):
         False, "Leave out answers that failed for good, instead of an error at the end.", panel="Sampling",
         in_record=False,
     )  # fmt: skip
-
-    def check(self) -> None:
-        if not self.top_p > 0:
-            raise DataError(f"top_p: {self.top_p} is out of range. Use a number above 0 and at most 1.")
 
 
 @dataclass(kw_only=True)

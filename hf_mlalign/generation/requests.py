@@ -1,4 +1,4 @@
-"""What a sampler asks: the requests of a prompt set, with the language instruction, and the protocol of a backend."""
+"""The requests that a prompt set makes, with the language instruction, and the protocol of whatever answers them."""
 
 from __future__ import annotations
 
@@ -6,24 +6,18 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hf_mlalign.core.errors import DataError
+from hf_mlalign.data.languages import language_name
 from hf_mlalign.core.validation import clean_text
-from hf_mlalign.data.languages import check_languages, language_name
-from hf_mlalign.data.roles import assign_columns
+from hf_mlalign.data.roles import check_dataset, find_roles, read_ids, read_languages
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-PROMPT_ROLES: dict[str, tuple[str, ...]] = {
-    "prompt_id": ("prompt_id", "id"),
-    "language": ("language", "lang", "language_code", "locale"),
-    "prompt": ("prompt", "instruction", "question"),
-}
-"""Role → column names that are recognised, in this order."""
 INSTRUCTIONS = Path(__file__).with_name("answer_in_language.json")
 
 COUNTS = ("prompt_tokens", "completion_tokens")
@@ -88,7 +82,7 @@ class Request:
 class Answer:
     """A finished answer; `finish_reason` is "stop", or "length" when `max_tokens` cut it.
 
-    The token counts are `None` where the server did not tell them.
+    The token counts are `None` where the server did not report them.
     """
 
     text: str
@@ -133,20 +127,24 @@ class PromptTable:
 
 
 def read_prompts(ds: Dataset, column_mapping: Mapping[str, str] | None = None) -> PromptTable:
-    """Read prompt_id, language and prompt; see `PROMPT_ROLES` for the names that are recognised.
+    """Read id, language and prompt; `hf_mlalign.data.roles.ROLES` lists the column names that are recognised.
 
     Raises:
-        DataError: missing columns or values, unknown languages, or a prompt id that is there twice in one language.
+        DataError: missing columns or values, unknown languages, or a prompt id that occurs twice in one language.
     """
-    remedy = (
-        "The same prompt needs the same prompt_id in every language. Map your columns with column_mapping, e.g. "
-        '{"question_id": "prompt_id"}.'
-    )
-    roles = assign_columns(ds, PROMPT_ROLES, tuple(PROMPT_ROLES), column_mapping, remedy)
-    ids = [_id(value, roles["prompt_id"], row) for row, value in enumerate(ds[roles["prompt_id"]])]
-    languages = check_languages(ds[roles["language"]], f"Column {roles['language']!r}")
-    prompts = [_prompt(value, roles["prompt"], row) for row, value in enumerate(ds[roles["prompt"]])]
-    _check_unique(ids, languages, roles["prompt_id"])
+    check_dataset(ds, empty=None)
+    wanted = ("id", "language", "prompt")
+    remedy = "e.g. question_id=id. The same prompt needs the same id in every language"
+    columns = find_roles(ds.column_names, wanted, column_mapping, needed=wanted, remedy=remedy)
+    ids, languages = read_ids(ds, columns["id"]), read_languages(ds, columns["language"])
+    prompts = [_prompt(value, columns["prompt"], row) for row, value in enumerate(ds[columns["prompt"]])]
+    first: dict[tuple, int] = {}
+    for row, key in enumerate(zip(ids, languages, strict=True)):
+        if first.setdefault(key, row) != row:
+            raise DataError(
+                f"Column {columns['id']!r}, row {row}: prompt {key[0]!r} in {key[1]!r} is already in row {first[key]}. "
+                "Drop duplicates or give every prompt an id of its own."
+            )
     return PromptTable(ids, languages, prompts)
 
 
@@ -177,26 +175,17 @@ def to_messages(
     return tuple({"role": t["role"], "content": clean_text(t["content"])} for t in turns)
 
 
+@cache
 def language_instruction(language: str) -> str:
     """ "Answer in <language>" in that language itself; in English for a language without a translation."""
-    return _instructions().get(language) or f"Answer in {language_name(language)}."
-
-
-@lru_cache(maxsize=1)
-def _instructions() -> dict[str, str]:
-    return json.loads(INSTRUCTIONS.read_text(encoding="utf-8"))
+    translated = json.loads(INSTRUCTIONS.read_text(encoding="utf-8"))
+    return translated.get(language) or f"Answer in {language_name(language)}."
 
 
 def request_seed(seed: int, prompt_id: str | int, language: str, sample: int) -> int:
     """Seed in [0, 2³¹) of one answer; it depends on nothing but these four values."""
     text = json.dumps([seed, prompt_id, language, sample], ensure_ascii=False)
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1
-
-
-def _id(value: Any, column: str, row: int) -> str | int:
-    if not isinstance(value, (str, int)) or isinstance(value, bool):
-        raise DataError(f"Column {column!r}, row {row}: {value!r} is no id. Use texts or whole numbers.")
-    return value
 
 
 def _prompt(value: Any, column: str, row: int) -> str | list[Message]:
@@ -212,14 +201,3 @@ def _prompt(value: Any, column: str, row: int) -> str | list[Message]:
         f"Column {column!r}, row {row}: expected a text or role/content messages, found {str(value)[:60]!r}. "
         "Drop empty prompts."
     )
-
-
-def _check_unique(ids: list, languages: list[str], column: str) -> None:
-    first: dict[tuple, int] = {}
-    for row, key in enumerate(zip(ids, languages, strict=True)):
-        if key in first:
-            raise DataError(
-                f"Column {column!r}, row {row}: prompt {key[0]!r} in {key[1]!r} is already in row {first[key]}. "
-                "Drop duplicates or give every prompt an id of its own."
-            )
-        first[key] = row

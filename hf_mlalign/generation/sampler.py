@@ -1,77 +1,62 @@
-"""N answers to every prompt in every language, through a transformers model or an OpenAI-compatible server."""
+"""N answers to every prompt in every language, from a transformers model or an OpenAI-compatible server."""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.core.files import check_writable, commit, write_atomic
+from hf_mlalign.core.files import atomic_path, check_writable
+from hf_mlalign.core.options import takes
+from hf_mlalign.generation.options import BackendOptions, SampleOptions, SamplerOptions
 from hf_mlalign.generation.requests import Backend, PromptTable, Request, Settings, build_requests, read_prompts
-from hf_mlalign.generation.store import AnswerStore
-from hf_mlalign.hub.card import data_configs, front_matter
-from hf_mlalign.hub.run_record import RunRecord, describe_source, to_json, write_record
+from hf_mlalign.generation.store import ANSWERS, SAMPLING, AnswerStore
+from hf_mlalign.hub.card import write_card
+from hf_mlalign.hub.result import RunResult
+from hf_mlalign.hub.run_record import Run, describe_source, read_record
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-COLUMNS = ("prompt_id", "language", "prompt", "sample", "response", "finish_reason", "model")
-
 
 class ResponseSampler:
-    """Draws N answers to each prompt in each language.
+    """Draws N answers to each prompt in each language."""
 
-    Args:
-        backend: name or folder of a causal LM, a pair (model, tokenizer), or a `Backend` (`TransformersBackend`,
-            `ServerBackend`, or your own).
-        n: answers per prompt and language (10, *authors' script* of ICR and LaCoMSA; MAPO takes 20).
-        temperature: (0.9, *authors' script* of ICR and LaCoMSA; MAPO takes 0.8).
-        top_p: nucleus in (0, 1] (1.0: no cut, *ours*).
-        max_tokens: longest answer in tokens (1024, *ours*).
-        seed: every answer has a seed of its own, made from this one, prompt_id, language and sample (0, *ours*).
-        system_prompt: first message of every chat.
-        answer_in_language: end every prompt with "Answer in <language>" in that language (*ours*).
-        allow_missing: leave out answers that failed for good instead of raising at the end (*ours*: off).
-        progress: show a progress bar.
-    Raises:
-        DataError: an option out of range.
-    """
-
+    @takes(SamplerOptions)
     def __init__(
         self,
         backend: str | Path | tuple[Any, Any] | Backend,
         *,
-        n: int = 10,
-        temperature: float = 0.9,
-        top_p: float = 1.0,
-        max_tokens: int = 1024,
-        seed: int = 0,
-        system_prompt: str | None = None,
-        answer_in_language: bool = True,
-        allow_missing: bool = False,
         progress: bool = True,
+        options: SamplerOptions,
     ):
-        if n < 1:
-            raise DataError(f"n: {n} answers a prompt. Use 1 or more (2 or more for preference pairs).")
-        self.backend = load_backend(backend)
-        self.settings = Settings(temperature, top_p, max_tokens)
-        self.n, self.seed, self.system_prompt = n, seed, system_prompt
-        self.answer_in_language, self.allow_missing, self.progress = answer_in_language, allow_missing, progress
+        """A sampler.
+
+        Args:
+            backend: name or folder of a causal LM, a pair (model, tokenizer), or a `Backend` (`TransformersBackend`,
+                `ServerBackend`, or your own).
+            progress: show a progress bar.
+        Raises:
+            DataError: an option out of range.
+        """
+        self.backend, self.options, self.progress = load_backend(backend), options, progress
+        self.settings = Settings(options.temperature, options.top_p, options.max_tokens)
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What decides an answer to a request: answers are never mixed with those of other values.
 
-        `n` is not among them: a folder with 5 answers a prompt can be filled up to 10.
+        `n` is not one of them: a folder with 5 answers per prompt can be filled up to 10.
         """
+        options = self.options
         return {
-            **self.backend.describe(), **vars(self.settings), "seed": self.seed, "system_prompt": self.system_prompt,
-            "answer_in_language": self.answer_in_language,
+            **self.backend.describe(), **vars(self.settings), "seed": options.seed,
+            "system_prompt": options.system_prompt, "answer_in_language": options.answer_in_language,
         }  # fmt: skip
 
     def sample(
@@ -85,37 +70,45 @@ class ResponseSampler:
         """Draw what is missing and return all answers.
 
         Args:
-            ds: one row a prompt and language: prompt_id, language, prompt (a text or role/content messages that end
-                with the user's); the same prompt_id in every language.
-            output: folder in which every answer is kept as soon as it is there (`answers.jsonl`), with the parameters
+            ds: one row per prompt and language: id, language, prompt (a text or role/content messages that end with
+                the user's); the same id in every language.
+            output: folder in which every answer is kept as soon as it arrives (`answers.jsonl`), with the parameters
                 (`sampling.json`), and at the end the table (`data/samples.parquet`), a card and `run.json`. After a
                 kill, the same call asks only for what is missing. `None`: nothing is written.
-            column_mapping: your column → prompt_id, language or prompt.
+            column_mapping: your column → id, language or prompt.
             source: where `ds` comes from, for the record, see `hf_mlalign.hub.run_record.describe_source`.
         Returns:
-            One row an answer, in the order of `ds`: prompt_id, language (ISO 639-1), prompt (as given), sample
+            One row per answer, in the order of `ds`: prompt_id, language (ISO 639-1), prompt (as given), sample
             (0 … n−1, int32), response, finish_reason ("stop", "length", …), model.
         Raises:
             DataError: bad prompts, a folder with other parameters, a server that cannot be used, or answers that
                 failed for good (the others are kept).
         """
-        table = read_prompts(ds, column_mapping)
-        requests = build_requests(table, self.n, self.seed, self.system_prompt, self.answer_in_language)
+        table, n, begun = read_prompts(ds, column_mapping), self.options.n, time.perf_counter()
+        requests = build_requests(table, n, self.options.seed, self.options.system_prompt,
+                                  self.options.answer_in_language)  # fmt: skip
         store = AnswerStore(output, self.parameters)
-        record = RunRecord(command="sample", parameters=to_json({**self.parameters, "n": self.n}))
-        record.source = to_json(source or describe_source(ds))
         with store.open():
             missing = sum(not store.has(request) for request in requests)
             failures = run_missing(
                 self.backend, self.settings, store, requests, "Sampling", "answer", progress=self.progress
             )
-            if failures and not self.allow_missing:
-                raise DataError(_failure_message(failures, len(requests), output))
-            samples = _samples(table, requests, store, self.n)
-            if output is not None:
-                write_record(output, record)  # what stands there is not whole until the end
-                _save(Path(output), samples, self.parameters)
-                _record(Path(output), samples, record, missing, failures)
+        if failures and not self.options.allow_missing:
+            request, reason = failures[0]
+            kept = f" The others are kept in {str(output)!r}; run the same again to ask for these." if output else ""
+            raise DataError(
+                f"{len(failures)} of {len(requests)} answers failed, first sample {request.sample} of prompt "
+                f"{request.prompt_id!r} in {request.language!r}: {reason} ({len({why for _, why in failures})} "
+                f"reasons).{kept} --allow-missing (allow_missing=True) leaves them out."
+            )
+        samples = _to_dataset(table, requests, store, n)
+        if output is not None:
+            run = Run(
+                output, "sample", {**self.parameters, "n": n}, source or describe_source(ds),
+                grows=("n", "source"), own=(SAMPLING, ANSWERS, "data", "README.md"),
+            )  # fmt: skip
+            run.record.seconds["sample"] = round(time.perf_counter() - begun, 3)
+            _save(run, samples, missing - len(failures), failures)
         return samples
 
 
@@ -157,68 +150,53 @@ def run_missing(
     return failures
 
 
+@takes(SampleOptions)
 def sample(
-    source: str | Path,
-    output: str | Path,
+    source: str | Path | Dataset,
+    output: str | Path = "samples",
     *,
-    model: str | None = None,
-    base_url: str | None = None,
     api_key: str | None = None,
-    split: str | None = None,
-    config: str | None = None,
-    column_mapping: Mapping[str, str] | None = None,
-    languages: Sequence[str] | None = None,
-    limit: int | None = None,
-    concurrency: int = 8,
-    timeout: float = 300.0,
-    batch_size: int = 16,
-    device: str | None = None,
-    continuous_batching: bool = False,
-    **options: Any,
-) -> Dataset:
-    """Sample answers to the prompts of a file, folder or Hub dataset (the command `hf-mlalign sample`).
+    progress: bool = True,
+    options: SampleOptions,
+) -> RunResult:
+    """Sample N answers to every prompt in every language; a rerun asks only for what is missing.
 
     Args:
-        source, split, config: see `hf_mlalign.data.sources.load_source`.
+        source: see `hf_mlalign.data.sources.load_source`; or a `Dataset`.
         output: see `ResponseSampler.sample`.
-        model: causal LM to load, or, with `base_url`, the name the server knows the model by.
-        base_url: OpenAI-compatible server, up to and with "/v1".
         api_key: key of the server (default: the environment variable MLALIGN_API_KEY).
-        languages: keep only these (ISO 639-1 codes or English names).
-        limit: only the first so many prompt ids.
-        concurrency, timeout: see `ServerBackend`.
-        batch_size, device, continuous_batching: see `TransformersBackend`.
-        **options: see `ResponseSampler`.
+        progress: show a progress bar.
+    Returns:
+        The answers as `dataset`; `fresh` is `False` where every answer was there already.
+    Raises:
+        DataError: see `ResponseSampler.sample`.
     """
     from hf_mlalign.data.sources import load_source
 
-    backend = load_backend(
-        model, base_url, api_key=api_key, concurrency=concurrency, timeout=timeout, batch_size=batch_size,
-        device=device, continuous_batching=continuous_batching,
-    )  # fmt: skip
-    sampler = ResponseSampler(backend, **options)
+    backend = load_backend(api_key=api_key, **BackendOptions.part_of(options).values())
+    sampler = ResponseSampler(backend, progress=progress, options=SamplerOptions.part_of(options))
     check_writable(Path(output))
-    ds = _chosen(load_source(source, split, config), column_mapping, languages, limit)
-    return sampler.sample(
-        ds, output, column_mapping=column_mapping, source=describe_source(source, split=split, config=config)
-    )
+    split, config, mapping = options.split, options.config_name, options.column_mapping
+    ds = load_source(source, split, config) if isinstance(source, (str, Path)) else source
+    if options.languages is not None or options.limit is not None:
+        ds = _chosen(ds, mapping, options.languages, options.limit)
+    described = describe_source(source, split=split, config=config)
+    samples = sampler.sample(ds, output, column_mapping=mapping, source=described)
+    record = read_record(output)
+    return RunResult(samples, Path(output), record, fresh=record.results["drawn"] > 0)
 
 
 def _chosen(ds: Dataset, column_mapping, languages: Sequence[str] | None, limit: int | None) -> Dataset:
     from hf_mlalign.data.languages import check_languages
 
-    if languages is None and limit is None:
-        return ds
     table = read_prompts(ds, column_mapping)
     wanted = set(check_languages(languages)) if languages is not None else set(table.languages)
-    absent = wanted - set(table.languages)
-    if absent:
+    if absent := wanted - set(table.languages):
         there = listed(sorted(set(table.languages)))
         raise DataError(f"languages: no prompts in {listed(sorted(absent))}. There are: {there}.")
     ids = set(list(dict.fromkeys(table.ids))[:limit])
     rows = enumerate(zip(table.ids, table.languages, strict=True))
-    keep = [i for i, (prompt_id, language) in rows if prompt_id in ids and language in wanted]
-    return ds.select(keep)
+    return ds.select([i for i, (prompt_id, language) in rows if prompt_id in ids and language in wanted])
 
 
 def load_backend(
@@ -260,17 +238,8 @@ def load_backend(
     return model
 
 
-def _failure_message(failures: list[tuple[Request, str]], total: int, output) -> str:
-    reasons = Counter(reason for _, reason in failures)
-    request, reason = failures[0]
-    kept = f" The others are kept in {str(output)!r}; run the same again to ask for these." if output else ""
-    return (
-        f"{len(failures)} of {total} answers failed, first sample {request.sample} of prompt {request.prompt_id!r} in "
-        f"{request.language!r}: {reason} ({len(reasons)} reasons).{kept} allow_missing=True leaves them out."
-    )
-
-
-def _samples(table: PromptTable, requests: Sequence[Request], store: AnswerStore, n: int) -> Dataset:
+def _to_dataset(table: PromptTable, requests: Sequence[Request], store: AnswerStore, n: int) -> Dataset:
+    """One row per answer, in the order of the requests."""
     import numpy as np
     from datasets import Dataset
 
@@ -289,41 +258,23 @@ def _samples(table: PromptTable, requests: Sequence[Request], store: AnswerStore
     return Dataset.from_dict(columns)
 
 
-def _save(folder: Path, samples: Dataset, parameters: Mapping[str, Any]) -> None:
-    (folder / "data").mkdir(exist_ok=True)
-    partial = folder / ".samples.parquet.partial"
-    samples.to_parquet(str(partial))
-    commit(partial, folder / "data" / "samples.parquet")
-    write_atomic(folder / "README.md", _card(folder, samples, parameters))
-
-
-def _record(
-    folder: Path, samples: Dataset, record: RunRecord, missing: int, failures: list[tuple[Request, str]]
-) -> None:
-    found = samples.select_columns(["prompt_id", "language", "finish_reason"]).to_pandas().groupby("language")
+def _save(run: Run, samples: Dataset, drawn: int, failures: Sequence[tuple[Request, str]]) -> None:
+    """Write the table, the card and the record."""
+    groups = samples.select_columns(["prompt_id", "language", "finish_reason"]).to_pandas().groupby("language")
     failed = Counter(request.language for request, _ in failures)
     table = {
         language: {"answers": len(rows), "prompts": rows["prompt_id"].nunique(), "failed": failed[language],
                    "truncated": int((rows["finish_reason"] == "length").sum())}
-        for language, rows in found
+        for language, rows in groups
     }  # fmt: skip
-    record.state, record.finished = "finished", datetime.now(UTC)
-    record.seconds = {"sample": round((record.finished - record.started).total_seconds(), 3)}
-    record.results = to_json({"per_language": table, "drawn": missing - len(failures)})
-    write_record(folder, record)
-
-
-def _card(folder: Path, samples: Dataset, parameters: Mapping[str, Any]) -> str:
-    languages = sorted(set(samples["language"]))
-    metadata = {
-        "language": languages,
-        "task_categories": ["text-generation"],
-        "tags": ["hf_mlalign", "cm-align", "sampled-responses", "multilingual"],
-        "configs": data_configs(folder, [{"config_name": "default", "data_files": "data/*.parquet"}]),
-    }
-    rows = "\n".join(f"| {name} | `{str(value).replace('|', chr(92) + '|')}` |" for name, value in parameters.items())
-    return (
-        f"{front_matter(metadata)}\n# Sampled responses\n\n"
-        f"{len(samples):,} answers to {len(set(samples['prompt_id'])):,} prompts in {len(languages)} languages, drawn "
-        f"with `hf_mlalign.generation.sampler.ResponseSampler`.\n\n| parameter | value |\n|---|---|\n{rows}\n"
-    )
+    with run.open():
+        (run.folder / "data").mkdir(exist_ok=True)
+        with atomic_path(run.folder / ".samples.parquet.partial", run.folder / "data" / "samples.parquet") as partial:
+            samples.to_parquet(str(partial))
+        write_card(
+            run.folder, "samples_card.md.j2", run.record, SampleOptions, rows=len(samples), languages=list(table),
+            tags=("cm-align", "sampled-responses", "multilingual"), prompts=len(set(samples["prompt_id"])),
+            configs=[{"config_name": "default", "data_files": "data/*.parquet"}],
+            metadata={"task_categories": ["text-generation"]},
+        )  # fmt: skip
+        run.finish({"per_language": table, "drawn": drawn})

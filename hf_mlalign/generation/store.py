@@ -1,10 +1,8 @@
-"""Finished answers on disk: one line each, written at once, safe against a kill at any moment."""
+"""Finished answers on disk: one line per answer, written at once, safe against a kill at any moment."""
 
 from __future__ import annotations
 
 import json
-import os
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,18 +11,18 @@ from typing import Any
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.files import LOCK, list_names, lock, pin_parameters
+from hf_mlalign.core.jsonl import RecordLog, damaged
 from hf_mlalign.core.validation import clean_text
 from hf_mlalign.generation.requests import COUNTS, Answer, Key, Request
 
-RECORD = "sampling.json"
+SAMPLING = "sampling.json"
 ANSWERS = "answers.jsonl"
 
 
 class AnswerStore:
-    """Answers of one sampling run, in memory and, with a folder, on disk.
+    """Answers of one sampling run, in memory and, with a folder, in a `RecordLog`.
 
-    Every answer is appended to `answers.jsonl` by a single write as soon as it is there. A last line that a killed
-    process left unfinished is cut off; its answer is asked for again. `sampling.json` holds the parameters.
+    Every answer is appended to `answers.jsonl` as soon as it arrives. `sampling.json` holds the parameters.
 
     Args:
         folder: folder of the run; `None` keeps answers in memory only.
@@ -38,30 +36,37 @@ class AnswerStore:
         self.parameters = json.loads(json.dumps(dict(parameters)))
         self.answers: dict[Key, Answer] = {}
         self._digests: dict[Key, str] = {}
-        self._lock, self._descriptor = threading.Lock(), None
+        self._log = RecordLog(self.folder and self.folder / ANSWERS)
         if self.folder is not None:
-            self._check_folder()
+            others = list_names(self.folder)
+            if others - {LOCK, f".{SAMPLING}.partial"} and SAMPLING not in others:
+                raise DataError(f"output: {str(self.folder)!r} is not empty and holds no samples. Name another folder.")
 
     @contextmanager
     def open(self) -> Iterator[AnswerStore]:
-        """Lock the folder, read what is there, and keep it open for `add`."""
+        """Lock the folder, read what is there, and keep it open for `add`.
+
+        Raises:
+            DataError: another process writes to the folder, or a line of `answers.jsonl` is damaged (it is named).
+        """
         if self.folder is None:
             yield self
             return
         with lock(self.folder):
             pin_parameters(
-                self.folder / RECORD, self.parameters, "answers drawn with other parameters",
+                self.folder / SAMPLING, self.parameters, "answers drawn with other parameters",
                 "Use the same parameters or another folder; answers of two settings are not mixed.",
             )  # fmt: skip
-            self._read()
-            self._descriptor = os.open(self.folder / ANSWERS, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-            try:
+            with self._log.open() as rows:
+                for number, row in enumerate(rows, 1):
+                    try:
+                        key = row["prompt_id"], row["language"], row["sample"]
+                        counts = (row.get(name) for name in COUNTS)
+                        self.answers[key] = Answer(row["response"], row["finish_reason"], row["model"], *counts)
+                        self._digests[key] = row["request"]
+                    except (KeyError, TypeError) as error:
+                        raise damaged(self._log.path, number) from error
                 yield self
-            finally:
-                with self._lock:  # a thread may still be writing
-                    descriptor, self._descriptor = self._descriptor, None
-                    os.fsync(descriptor)
-                    os.close(descriptor)
 
     def has(self, request: Request) -> bool:
         """Whether this request is answered.
@@ -73,7 +78,7 @@ class AnswerStore:
         if found is not None and found != request.digest:
             raise DataError(
                 f"output: {str(self.folder)!r} holds answers to another text of prompt {request.prompt_id!r} in "
-                f"{request.language!r}. Name another folder, or give the changed prompt a new prompt_id."
+                f"{request.language!r}. Name another folder, or give the changed prompt a new id."
             )
         return found is not None
 
@@ -86,48 +91,5 @@ class AnswerStore:
             "request": request.digest,
             **{name: count for name in COUNTS if (count := getattr(answer, name)) is not None},
         }  # fmt: skip
-        data = (json.dumps(line, ensure_ascii=False) + "\n").encode()
-        with self._lock:
-            if self._descriptor is not None:
-                _append(self._descriptor, data)
-            self.answers[request.key], self._digests[request.key] = answer, request.digest
-
-    def _check_folder(self) -> None:
-        others = list_names(self.folder)
-        if others - {LOCK, f".{RECORD}.partial"} and RECORD not in others:
-            raise DataError(f"output: {str(self.folder)!r} is not empty and holds no samples. Name another folder.")
-
-    def _read(self) -> None:
-        path = self.folder / ANSWERS
-        if not path.is_file():
-            return
-        good = 0
-        with open(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.endswith(b"\n"):
-                    break
-                self._keep(line, path, number)
-                good += len(line)
-        if good < path.stat().st_size:
-            os.truncate(path, good)
-
-    def _keep(self, line: bytes, path: Path, number: int) -> None:
-        try:
-            row = json.loads(line)
-            key = row["prompt_id"], row["language"], row["sample"]
-            counts = (row.get(name) for name in COUNTS)
-            self.answers[key] = Answer(row["response"], row["finish_reason"], row["model"], *counts)
-            self._digests[key] = row["request"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"output: {str(path)!r}, line {number} is damaged. Remove this line.") from error
-
-
-def _append(descriptor: int, data: bytes) -> None:
-    """Write all or, where the disk is full, nothing."""
-    begin = os.fstat(descriptor).st_size
-    try:
-        while data:
-            data = data[os.write(descriptor, data) :]
-    except BaseException:
-        os.ftruncate(descriptor, begin)
-        raise
+        self._log.append([line])
+        self.answers[request.key], self._digests[request.key] = answer, request.digest

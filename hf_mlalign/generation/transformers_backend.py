@@ -68,7 +68,7 @@ class TransformersBackend:
         max_batch_tokens: int = 2048,
         trust_remote_code: bool = False,
     ):
-        named = isinstance(model, (str, Path))
+        self._named = named = isinstance(model, (str, Path))
         if not named and tokenizer is None:
             raise DataError("tokenizer: a model object needs its tokenizer. Pass (model, tokenizer) or a model name.")
         if batch_size < 1:
@@ -81,7 +81,7 @@ class TransformersBackend:
 
     def describe(self) -> dict[str, Any]:
         """Backend, model name, digest of the weights, and whether batching is continuous."""
-        digest = weights_digest(self._model) if self._model is not None else folder_digest(self.model)
+        digest = folder_digest(self.model) if self._named else weights_digest(self._model)
         return {
             "backend": "transformers", "model": self.model, "weights": digest, "dtype": self.dtype,
             "continuous_batching": self.continuous_batching,

@@ -1,7 +1,7 @@
 """The record of a command in the folder it writes: what was asked, with what, and what came of it.
 
-A folder belongs to one command with one set of parameters. The same command again finds its work done, or goes on
-where a killed one stopped; with other parameters it refuses to mix.
+A folder belongs to one command with one set of parameters. The same command again finds its work done, or continues
+where a killed one stopped; with other parameters it refuses to mix the two.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hf_mlalign.core.files import LOCK, check_writable, content_digest, list_nam
 
 RECORD = "run.json"
 PREVIOUS = ".previous"
-"""Where an old result waits until the new one is finished."""
+"""Where an old result is kept until the new one is finished."""
 
 
 class RunRecord(BaseModel):
@@ -40,8 +40,8 @@ class RunRecord(BaseModel):
         versions: package → version.
         started, finished: times in UTC.
         seconds: step → seconds.
-        results: what the command found, by its own keys.
-        notes: everything that did not go as asked, one sentence each.
+        results: what the command found, under its own keys.
+        notes: everything that was not done as asked, one sentence each.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -75,11 +75,11 @@ def read_record(folder: str | Path) -> RunRecord | None:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
-        raise DataError(f"{str(path)!r} is no run record: {place}: {first['msg']}. Name another folder.") from error
+        raise DataError(f"{str(path)!r} is not a run record: {place}: {first['msg']}. Name another folder.") from error
 
 
 def write_record(folder: str | Path, record: RunRecord) -> None:
-    """Write the record of a command that guards its folder itself."""
+    """Write the record of a command that locks its folder itself."""
     write_atomic(Path(folder) / RECORD, record.model_dump_json(indent=1) + "\n")
 
 
@@ -91,9 +91,10 @@ class Run:
         command: its name.
         parameters: see `RunRecord`; values that JSON does not know are stored as their text.
         source: see `describe_source`.
-        overwrite: begin anew even if the folder holds a run of this command.
-        grows: names of parameters that may be given other values to add to what is there.
-        own: names of files a folder may hold before the first record is written (partial work of this command).
+        overwrite: start over even if the folder holds a run of this command.
+        grows: parameters that may change from run to run, because that only adds to what is there; "source" may be
+            one of them.
+        own: names of files that the folder may hold before the first record is written (partial work of this command).
     Raises:
         DataError: the folder is a file, cannot be written to, holds something else, or a run with other parameters.
     """
@@ -112,7 +113,7 @@ class Run:
         self.folder = Path(folder)
         self.record = RunRecord(command=command, parameters=to_json(parameters), source=to_json(source or {}))
         self._stays, self._overwrite = {LOCK, PREVIOUS, f".{RECORD}.partial", *own}, overwrite
-        self.found = self._found(overwrite, grows, self._stays)
+        self.found = self._found(grows)
         if self.found is not None and self.found.state == "running":
             self.record.started, self.record.seconds = self.found.started, dict(self.found.seconds)
         if not self.is_finished:
@@ -144,8 +145,7 @@ class Run:
             try:
                 yield self
             except BaseException:
-                self._put_back()
-                self._take_back()
+                self._undo()
                 raise
 
     def timed(self, step: str, function: Callable, *arguments, **options) -> Any:
@@ -184,30 +184,29 @@ class Run:
         paths = [path for path in self.folder.iterdir() if path.name not in self._stays | {RECORD}]
         return {path.name for path in paths if not any((path / own).exists() for own in (LOCK, RECORD))}
 
-    def _put_back(self) -> None:
-        """Move the old result back, its record last, unless there is something of the new one."""
+    def _undo(self) -> None:
+        """After a failure: put the old result back unless there is something of the new one, and remove the record of
+        a run that wrote nothing, so that other parameters may use the folder."""
         previous, new = self.folder / PREVIOUS, [self.folder / name for name in self._written()]
         files = [file for path in new for file in (path, *path.rglob("*")) if file.is_file()]
         if (previous / RECORD).is_file() and not any(file.stat().st_size for file in files):
             for path in new:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             self._restore()
-
-    def _take_back(self) -> None:
-        """Remove the record of a run that failed before it wrote anything: other parameters may use the folder."""
         names = {path.name for path in self.folder.iterdir()}
         with suppress(DataError):
             if names <= {LOCK, RECORD} and read_record(self.folder).state == "running":
                 (self.folder / RECORD).unlink()
 
     def _restore(self) -> None:
+        """Move the old result back, its record last."""
         previous = self.folder / PREVIOUS
         for path in sorted(previous.iterdir(), key=lambda path: path.name == RECORD):
             os.replace(path, self.folder / path.name)
         previous.rmdir()
 
     def _drop_previous(self) -> None:
-        """Remove the old result; what the new one has no file for stays, as it was nobody's to remove."""
+        """Remove the old result; files that the new one does not replace are kept."""
         previous = self.folder / PREVIOUS
         if previous.is_dir():
             for path in previous.iterdir():
@@ -215,40 +214,34 @@ class Run:
                     os.replace(path, self.folder / path.name)
             shutil.rmtree(previous)
 
-    def _found(self, overwrite: bool, grows: Sequence[str], own: set[str]) -> RunRecord | None:
-        shown = repr(str(self.folder))
-        names = list_names(self.folder)
+    def _found(self, grows: Sequence[str]) -> RunRecord | None:
+        """The record that is there; `None` for none, or one to overwrite. DataError for one of another run."""
+        shown, names = repr(str(self.folder)), list_names(self.folder)
         if RECORD not in names and (self.folder / PREVIOUS / RECORD).is_file():
             with lock(self.folder):
                 self._restore()
             names |= {RECORD}
         if RECORD not in names:
-            if names - own:
-                raise DataError(f"output: {shown} is not empty and holds no {self.record.command} run. Name another.")
+            if names - self._stays:
+                raise DataError(
+                    f"output: {shown} is not empty and holds no {self.record.command} run. Name another folder."
+                )
             return None
-        found = read_record(self.folder)
-        if found.command != self.record.command:
-            raise DataError(f"output: {shown} holds a run of {found.command!r}. Name another folder.")
-        if overwrite:
+        old, new = read_record(self.folder), self.record
+        if old.command != new.command:
+            raise DataError(f"output: {shown} holds a run of {old.command!r}. Name another folder.")
+        if self._overwrite:
             return None
-        self._refuse_to_mix(found, grows)
-        return found
-
-    def _refuse_to_mix(self, found: RunRecord, grows: Sequence[str]) -> None:
-        changed = [f"{name} was {old!r}, now {new!r}" for name, old, new in _differences(found, self.record, grows)]
+        before, now = ({"source": record.source.get("digest"), **record.parameters} for record in (old, new))
+        changed = [name for name in {**before, **now} if name not in grows and before.get(name) != now.get(name)]
+        names_of = [{**values, "source": record.source.get("name")} for values, record in ((before, old), (now, new))]
+        changed = [f"{name} was {names_of[0].get(name)!r}, now {names_of[1].get(name)!r}" for name in changed]
         if changed:
             raise DataError(
-                f"output: {str(self.folder)!r} holds a run with other parameters ({listed(changed, 5)}). Name another "
-                "folder, use the same parameters, or overwrite it; two settings are not mixed."
+                f"output: {shown} holds a run with other parameters ({listed(changed, 5)}). Name another folder, use "
+                "the same parameters, or --overwrite (overwrite=True) it; two settings are not mixed."
             )
-
-
-def _differences(old: RunRecord, new: RunRecord, grows: Sequence[str]) -> Iterator[tuple[str, Any, Any]]:
-    for name in {**old.parameters, **new.parameters}:
-        if name not in grows and old.parameters.get(name) != new.parameters.get(name):
-            yield name, old.parameters.get(name), new.parameters.get(name)
-    if old.source.get("digest") != new.source.get("digest"):
-        yield "source", old.source.get("name"), new.source.get("name")
+        return old
 
 
 def describe_source(source: Any, **which: Any) -> dict[str, Any]:

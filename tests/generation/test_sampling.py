@@ -129,7 +129,7 @@ def test_bad_prompts_are_named(changes, message):
 
 
 def test_missing_columns_and_bad_last_turn():
-    with pytest.raises(DataError, match="no column for prompt_id among those found: language, prompt"):
+    with pytest.raises(DataError, match=r"No column for id. Columns found: language, prompt. .*The same prompt needs the same id"):
         read_prompts(prompts().remove_columns("prompt_id"))
     table = read_prompts(prompts().rename_column("prompt_id", "q"), {"q": "prompt_id"})
     assert table.ids == PROMPTS["prompt_id"]
@@ -137,7 +137,7 @@ def test_missing_columns_and_bad_last_turn():
     turns = [{"role": "assistant", "content": "x"}]
     with pytest.raises(DataError, match="the last message must be the user's"):
         read_prompts(Dataset.from_list([{"prompt_id": 1, "language": "en", "prompt": turns}]))
-    with pytest.raises(DataError, match="one split as a datasets.Dataset, got dict"):
+    with pytest.raises(DataError, match="Expected a datasets.Dataset, got dict"):
         read_prompts({"train": prompts()})
 
 
@@ -338,7 +338,9 @@ def test_a_prompt_longer_than_the_context_fails_alone():
 
 def test_model_by_name_and_its_identity(tmp_path):
     name = saved(tiny_llama(), tmp_path / "model")
-    by_name = sampler(name, max_tokens=5).sample(prompts(), tmp_path / "out")
+    named = sampler(name, max_tokens=5)
+    by_name = named.sample(prompts(), tmp_path / "out")
+    assert named.sample(prompts(), tmp_path / "out")[:] == by_name[:]  # also once the model is loaded
     by_object = sampler((tiny_llama(), byte_tokenizer()), max_tokens=5).sample(prompts())
     assert by_name["response"][:] == by_object["response"][:]
     tiny_llama(seed=1).save_pretrained(name)
@@ -492,7 +494,8 @@ def test_kill_9_asks_nothing_twice_but_what_was_under_way(tmp_path):
         import sys
         from hf_mlalign.generation.sampler import sample
         source, output, url = sys.argv[1:]
-        print(len(sample(source, output, model="tiny", base_url=url, n=5, concurrency=4, progress=False)))
+        done = sample(source, output, model="tiny", base_url=url, n=5, concurrency=4, progress=False)
+        print(len(done.dataset))
     """)
     environment = {**os.environ, "HF_HUB_OFFLINE": "0", "PYTHONPATH": str(REPO), "HF_HOME": str(tmp_path / "home")}
     with ChatServer(lambda body: "é" * 2000, delay=0.05) as server:
@@ -519,12 +522,33 @@ def test_sample_by_file(tmp_path):
     name = saved(tiny_llama(), tmp_path / "model")
     prompts().to_parquet(str(tmp_path / "prompts.parquet"))
     options = {"model": name, "n": 2, "max_tokens": 4, "progress": False}
-    ds = sample(tmp_path / "prompts.parquet", tmp_path / "out", languages=["German"], limit=1, **options)
-    assert [(r["prompt_id"], r["language"]) for r in ds] == [("a", "de"), ("a", "de")]
+    done = sample(tmp_path / "prompts.parquet", tmp_path / "out", languages=["German"], limit=1, **options)
+    assert [(r["prompt_id"], r["language"]) for r in done.dataset] == [("a", "de"), ("a", "de")]
+    assert (done.fresh, done.folder, done.record.state) == (True, tmp_path / "out", "finished")
+    assert done.record.results["drawn"] == 2
+    counts = {"language": "de", "answers": 2, "prompts": 1, "failed": 0}
+    assert counts.items() <= done.per_language().to_dict("records")[0].items()
+    again = sample(tmp_path / "prompts.parquet", tmp_path / "out", languages=["German"], limit=1, **options)
+    assert (again.fresh, again.dataset[:]) == (False, done.dataset[:])
+    more = sample(tmp_path / "prompts.parquet", tmp_path / "out", languages=["German"], **options)
+    assert (more.fresh, len(more.dataset), more.record.results["drawn"]) == (True, 4, 2)
     with pytest.raises(DataError, match=r"no prompts in fr\. There are: de, en"):
         sample(tmp_path / "prompts.parquet", tmp_path / "out", languages=["fr"], **options)
     with pytest.raises(DataError, match="model: name a causal LM"):
         sample(tmp_path / "prompts.parquet", tmp_path / "out")
+    with pytest.raises(DataError, match="sample: unknown option 'temprature'. Did you mean 'temperature'"):
+        sample(tmp_path / "prompts.parquet", tmp_path / "out", temprature=1.0, **options)
+
+
+def test_the_card_shows_parameters_and_origins(tmp_path):
+    sampler(n=3).sample(prompts(), tmp_path)
+    card = (tmp_path / "README.md").read_text()
+    assert "12 answers to 2 prompts in 2 languages, drawn with\nhf_mlalign" in card
+    assert "| temperature | `0.9` | authors' script |" in card
+    assert "| n | `3` | given |" in card
+    assert "license: unknown" in card
+    assert "- n<1K" in card
+    assert "- sampled-responses" in card
 
 
 def test_settings_reach_a_backend_of_ones_own():

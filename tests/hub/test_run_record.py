@@ -45,6 +45,8 @@ def test_other_parameters_sources_and_commands_are_not_mixed(tmp_path):
     with pytest.raises(DataError, match="holds a run of 'curate'"):
         Run(tmp_path, "sample", {"n": 5})
     assert not Run(tmp_path, "curate", {"n": 6}, grows=["n"]).is_finished
+    source = describe_source(Dataset.from_dict({"a": [1]}))
+    assert Run(tmp_path, "curate", {"n": 5}, source, grows=["source"]).is_finished
     assert not Run(tmp_path, "curate", {"n": 6}, overwrite=True).is_finished
 
 
@@ -134,8 +136,8 @@ def test_folders_that_hold_something_else(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is no run record: the file: Invalid JSON"),
-        ("{}", "is no run record: command: Field required"),
+        ("{", "is not a run record: the file: Invalid JSON"),
+        ("{}", "is not a run record: command: Field required"),
         (json.dumps({"command": "curate", "parameters": {}, "extra": 1}), "extra: Extra inputs are not permitted"),
         (json.dumps({"command": "curate", "parameters": {}, "state": "lost"}), "state: Input should be 'running'"),
     ],

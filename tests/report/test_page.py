@@ -90,7 +90,7 @@ def test_damage_is_named_and_stays_where_it_is(project):
     next((project / "pairs" / "data" / "train").glob("ja.parquet")).write_bytes(b"")
     text = write_report(project).read_text(encoding="utf-8")
     found = headings(text)
-    for problem in ("scores.parquet cannot be read", "judged/run.json&#39; is no run record",
+    for problem in ("scores.parquet cannot be read", "judged/run.json&#39; is not a run record",
                     "trainer_state.json cannot be read", "data/train/ja.parquet cannot be read"):  # fmt: skip
         assert problem in text, problem
     assert "Dropped by language and guard" in found

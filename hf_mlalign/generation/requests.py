@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.data.languages import language_name
 from hf_mlalign.core.validation import clean_text
+from hf_mlalign.data.languages import language_name
 from hf_mlalign.data.roles import check_dataset, find_roles, read_ids, read_languages
 
 if TYPE_CHECKING:

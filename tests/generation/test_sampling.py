@@ -129,7 +129,8 @@ def test_bad_prompts_are_named(changes, message):
 
 
 def test_missing_columns_and_bad_last_turn():
-    with pytest.raises(DataError, match=r"No column for id. Columns found: language, prompt. .*The same prompt needs the same id"):
+    message = "No column for id. Columns found: language, prompt. .*The same prompt needs the same id"
+    with pytest.raises(DataError, match=message):
         read_prompts(prompts().remove_columns("prompt_id"))
     table = read_prompts(prompts().rename_column("prompt_id", "q"), {"q": "prompt_id"})
     assert table.ids == PROMPTS["prompt_id"]

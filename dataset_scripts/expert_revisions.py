@@ -18,10 +18,10 @@ from difflib import SequenceMatcher
 
 from datasets import Features, Value
 
-from dataset_scripts.shared.building import main
-from dataset_scripts.shared.public_files import Record, read_json
-from dataset_scripts.shared.recipes import BuildArguments, Origin, Part, Recipe, places
 from hf_mlalign.core.errors import DataError
+from shared.building import main
+from shared.public_files import Record, read_json
+from shared.recipes import BuildArguments, Origin, Part, Recipe, places
 
 ENGLISH = ("Expert Revision Dataset.json", ".ipynb_checkpoints/Expert Revision Dataset-checkpoint.json")
 LANGUAGES = {

@@ -12,10 +12,10 @@ import sys
 
 from datasets import Features, Value
 
-from dataset_scripts.shared.building import main
-from dataset_scripts.shared.public_files import AGAIN, PublicFile, Record, read_tsv
-from dataset_scripts.shared.recipes import BuildArguments, Origin, Part, Recipe, places
 from hf_mlalign.core.errors import DataError
+from shared.building import main
+from shared.public_files import AGAIN, PublicFile, Record, read_tsv
+from shared.recipes import BuildArguments, Origin, Part, Recipe, places
 
 LANGUAGES = ("bn", "de", "en", "es", "fr", "ja", "ru", "sw", "te", "th", "zh")
 NUMBER = re.compile(r"-?[0-9][0-9,]*(\.[0-9]+)?")

@@ -15,10 +15,10 @@ from typing import Literal
 
 from datasets import Features, Value
 
-from dataset_scripts.shared.building import main
-from dataset_scripts.shared.public_files import Record, read_json
-from dataset_scripts.shared.recipes import BuildArguments, Origin, Part, Recipe, places
 from hf_mlalign.data.languages import SPONTANEOUS_LANGUAGES
+from shared.building import main
+from shared.public_files import Record, read_json
+from shared.recipes import BuildArguments, Origin, Part, Recipe, places
 
 PATHS = {
     "emotion": "data/ap_emotion/emotion_{}500_test.json",

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 from datasets import Features, Value
 
-from dataset_scripts.shared.building import main
-from dataset_scripts.shared.public_files import Record, read_json, read_parallel
-from dataset_scripts.shared.recipes import BuildArguments, Origin, Part, Recipe, places
+from shared.building import main
+from shared.public_files import Record, read_json, read_parallel
+from shared.recipes import BuildArguments, Origin, Part, Recipe, places
 
 SNLI = ("de", "es", "it", "sw", "zh")
 GSM8K = ("bn", "de", "es", "fr", "ja", "ru", "sw", "th", "zh")

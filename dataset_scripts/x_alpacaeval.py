@@ -15,9 +15,9 @@ from typing import Literal
 
 from datasets import Features, Value
 
-from dataset_scripts.shared.building import main
-from dataset_scripts.shared.public_files import Record, read_json, read_json_lines
-from dataset_scripts.shared.recipes import BuildArguments, Origin, Part, Recipe
+from shared.building import main
+from shared.public_files import Record, read_json, read_json_lines
+from shared.recipes import BuildArguments, Origin, Part, Recipe
 
 FIVE = ("de", "en", "es", "fr", "ru")
 RESPONSES = {

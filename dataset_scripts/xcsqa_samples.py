@@ -11,10 +11,10 @@ import sys
 
 from datasets import Features, List, Value
 
-from dataset_scripts.shared.building import main
-from dataset_scripts.shared.public_files import AGAIN, Record, read_json
-from dataset_scripts.shared.recipes import BuildArguments, Origin, Part, Recipe, places
 from hf_mlalign.core.errors import DataError
+from shared.building import main
+from shared.public_files import AGAIN, Record, read_json
+from shared.recipes import BuildArguments, Origin, Part, Recipe, places
 
 LANGUAGES = {"de": "de", "en": "en", "fr": "fr", "it": "it", "ja": "ja", "zh": "cn"}
 MODELS = {"mistral": "train_mistral_sampled", "llama": "train_sampled"}

@@ -12,8 +12,8 @@ import numpy as np
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from encoder_training.config import EncoderConfig
     from encoder_training.parallel_text import Group, Sources
-    from encoder_training.train import EncoderConfig
 
 STATIC_EMBEDDING = "sentence_transformers.sentence_transformer.modules.static_embedding.StaticEmbedding"
 NORMALIZE = "sentence_transformers.base.modules.normalize.Normalize"

@@ -61,7 +61,7 @@ def train_tokenizer(corpus: list[str], vocabulary: int, folding: bool = True) ->
     Args:
         corpus: training texts.
         vocabulary: number of pieces, `<pad>` and `<unk>` included.
-        folding: apply `encoder_folding.folding_rules` before splitting.
+        folding: apply `encoder_training.folding.folding_rules` before splitting.
     """
     import sentencepiece
     from tokenizers import Tokenizer, models

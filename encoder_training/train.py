@@ -1,7 +1,7 @@
 """Trains the bundled multilingual encoder: a table of token vectors, mean pooling, contrastive loss on parallel text.
 
     python -m encoder_training.train --data ../shared/data --catalogues PACKAGES \\
-        --extra dataset_scripts/parallel_text --output hf_mlalign/bundled/encoder
+        --extra dataset_scripts/parallel_text --output hf_mlalign/models/bundled/encoder
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from encoder_training.config import TERSE, EncoderConfig
 from hf_mlalign.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,54 +24,8 @@ if TYPE_CHECKING:
 
     from encoder_training.parallel_text import Sources
 
-SOURCE_WEIGHTS = {
-    "news": 5.0, "lexicon": 4.0, "revisions": 2.0, "paragraphs": 3.0, "prompts": 2.0, "x_alpacaeval": 1.0,
-    "snli": 1.0, "reviews": 1.5, "questions": 1.0, "tatoeba": 2.5, "story": 2.5, "interface": 1.0, "names": 0.7,
-    "browser": 0.8, "help": 1.0, "dictionary": 2.5, "pivot": 0.5, "cldr": 0.7,
-}  # fmt: skip
-TERSE = frozenset(("interface", "browser", "help", "names", "pivot", "cldr", "dictionary", "lexicon"))
 OPTIONS = ("vocabulary", "dimension", "steps", "batch", "learning_rate", "scale", "token_dropout", "seed", "threads")
 LANGUAGE_WEIGHTS = {"id": 0.5, "it": 0.5, "zh": 0.5}
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Settings of the encoder and its training (all *ours*).
-
-    Args:
-        vocabulary: pieces of the tokenizer.
-        dimension: length of the vectors.
-        steps: optimiser steps.
-        batch: pairs a step; the other pairs of the batch are the negatives.
-        learning_rate: of Adam, falling linearly to a fiftieth.
-        scale: factor on the cosines in the softmax (inverse temperature).
-        target_tokens: short texts of one source and language are joined until about so many tokens.
-        max_tokens: longer texts are cut in training.
-        token_dropout: share of tokens left out of each text, drawn anew at each step.
-        any_pair: share of pairs between two languages other than English.
-        chars_per_language: training text of the tokenizer.
-        seed: of every random draw.
-        prose_phase: share of the steps, the last ones, in which `TERSE` sources count a quarter.
-        source_weights: by source, see `cell_chances`.
-        threads: torch threads; the result depends on it only by rounding.
-    """
-
-    vocabulary: int = 100_000
-    dimension: int = 128
-    steps: int = 9000
-    batch: int = 1024
-    learning_rate: float = 0.03
-    scale: float = 20.0
-    target_tokens: int = 25
-    max_tokens: int = 64
-    token_dropout: float = 0.1
-    any_pair: float = 0.15
-    folding: bool = True
-    chars_per_language: int = 500_000
-    seed: int = 0
-    threads: int = 1
-    prose_phase: float = 0.3
-    source_weights: dict[str, float] = field(default_factory=lambda: dict(SOURCE_WEIGHTS))
 
 
 @dataclass
@@ -88,7 +43,7 @@ class TokenisedPairs:
 
     Args:
         sources: groups by source.
-        tokenizer: see `encoder_tokenizer`.
+        tokenizer: see `encoder_training.tokenizer`.
         config: lengths and weights.
     """
 
@@ -245,7 +200,7 @@ def contrastive_loss(left: torch.Tensor, right: torch.Tensor, scale: float) -> t
 def gather_sources(
     data: str | Path | None, catalogues: str | Path | None, extra: str | Path | None, log: Callable[[str], None] = print
 ) -> Sources:
-    """All parallel text from the three places, cut down by `encoder_mixture.trim_sources`; each place is optional.
+    """All parallel text from the three places, cut down by `mixture.trim_sources`; each place is optional.
 
     Raises:
         DataError: no place was given.

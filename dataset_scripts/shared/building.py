@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import datasets
 
-from dataset_scripts.shared.card import write_card
-from dataset_scripts.shared.public_files import PublicFile, PublicSource
-from dataset_scripts.shared.recipes import BuildArguments, Part, Recipe, Row, own_arguments
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import content_digest
 from hf_mlalign.core.quiet import quiet
 from hf_mlalign.data.languages import check_languages
 from hf_mlalign.hub.publish import push
 from hf_mlalign.hub.run_record import Run
+
+from .card import write_card
+from .public_files import PublicFile, PublicSource
+from .recipes import BuildArguments, Part, Recipe, Row, own_arguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -211,11 +212,9 @@ def _write(run: Run, recipe: Recipe, arguments: BuildArguments, tables: Mapping[
 def _dataset(run: Run, recipe: Recipe, arguments: BuildArguments, code: str, rows: list[Row]) -> Dataset:
     import xxhash
 
-    from dataset_scripts.shared import building as row_builder
-
-    what = [run.record.source["digest"], run.record.parameters, content_digest(row_builder.__file__),
-            content_digest(__file__), str(recipe.features), recipe.split]  # fmt: skip
-    builder = row_builder.RowBuilder(
+    what = [run.record.source["digest"], run.record.parameters, content_digest(__file__), str(recipe.features),
+            recipe.split]  # fmt: skip
+    builder = RowBuilder(
         rows, recipe.features, recipe.split, cache_dir=arguments.cache_dir, dataset_name=recipe.name, config_name=code,
         hash=xxhash.xxh3_128(repr(what).encode()).hexdigest(),
     )  # fmt: skip

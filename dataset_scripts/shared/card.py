@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dataset_scripts.shared.recipes import BuildArguments, Recipe, Row, own_arguments
 from hf_mlalign._version import versions
 from hf_mlalign.core.files import write_atomic
 from hf_mlalign.hub.card import data_configs, markdown_table, render_card, size_category
+
+from .recipes import BuildArguments, Recipe, Row, own_arguments
 
 TABLE = {"language": "language", "rows": "rows", "left_out": "left out", "files": "files"}
 COLUMNS = {"column": "column", "type": "type", "what": "what it holds"}

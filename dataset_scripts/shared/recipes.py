@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from dataset_scripts.shared.public_files import Record
+from .public_files import Record
 
 if TYPE_CHECKING:
     from datasets import Features

@@ -7,7 +7,7 @@ from trl import DPOTrainer
 from hf_mlalign.core.errors import DataError
 from tests.cmalign.test_trainer import first_batch, trainer
 
-EXPECTED = r"trl\.DPOTrainer\._compute_loss\(model, inputs, return_outputs\) was expected, found "
+EXPECTED = r"^trl \d[\d.]* differs from what CMAlignTrainer builds on: "
 
 
 def loss_of(run):

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.compat.parts import TESTED
+from hf_mlalign._version import TESTED
 
 REPO = Path(__file__).resolve().parents[2]
 IN_LOWEST = ("app", "ray", "train", "test")

@@ -124,7 +124,7 @@ def test_archives_are_unpacked_into_their_folder(tmp_path):
     import shutil
     import tarfile
 
-    from dataset_scripts.shared.public_files import PublicSource
+    from shared.public_files import PublicSource
 
     for name in ("../evil.txt", str(tmp_path / "evil.txt")):
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

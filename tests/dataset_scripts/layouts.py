@@ -6,8 +6,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from dataset_scripts.shared.building import main
-from dataset_scripts.shared.recipes import BuildArguments
+from shared.building import main
+from shared.recipes import BuildArguments
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "dataset_scripts"
 NAMES = ("expert_revisions", "x_alpacaeval", "xcsqa_samples", "multilingual_evaluation", "question_translation", "mgsm")

@@ -9,9 +9,10 @@ import sys
 import datasets
 import pytest
 
-from dataset_scripts.shared.public_files import Record
-from dataset_scripts.shared.recipes import BuildArguments
 from hf_mlalign.hub.run_record import read_record
+from shared.building import RowBuilder
+from shared.public_files import Record
+from shared.recipes import BuildArguments
 from tests.dataset_scripts.layouts import NAMES, SCRIPTS, arguments, dump, run, script, small, write
 
 LAYOUTS = [
@@ -196,12 +197,10 @@ def test_a_killed_build_goes_on(tmp_path):
 
 
 def test_prepared_rows_come_from_the_cache_unless_they_changed(tmp_path, monkeypatch):
-    from dataset_scripts.shared import building as row_builder
-
     prepared = []
-    real = row_builder.RowBuilder._generate_examples
+    real = RowBuilder._generate_examples
     monkeypatch.setattr(
-        row_builder.RowBuilder, "_generate_examples", lambda self: prepared.append(self.config.name) or real(self)
+        RowBuilder, "_generate_examples", lambda self: prepared.append(self.config.name) or real(self)
     )
     rows = small("mgsm")
     write("mgsm", tmp_path, rows)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from encoder_training import catalogues, formats
+from encoder_training.config import EncoderConfig
 from encoder_training.files import quantise, retrieval_accuracy, save_encoder
 from encoder_training.mixture import trim_sources
 from encoder_training.parallel_text import alternatives, hold_out, read_tables, split_paragraphs
-from encoder_training.train import EncoderConfig, fit, gather_sources, main, make_parser
+from encoder_training.train import fit, gather_sources, main, make_parser
 from hf_mlalign.core.errors import DataError
 
 

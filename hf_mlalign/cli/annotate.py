@@ -36,7 +36,7 @@ def annotate(
     from hf_mlalign.evaluation.annotation.run import annotate as run
 
     run(
-        pairs, output, split=split, config=config, column_mapping=column_pairs(column_mapping), language=language,
+        pairs, output, split=split, config_name=config, column_mapping=column_pairs(column_mapping), language=language,
         languages=split_codes(languages), limit=limit, per_item=per_item, overlap=overlap, points=points, seed=seed,
         host=host, port=port, open_browser=open_browser, on_step=say,
     )  # fmt: skip
@@ -48,7 +48,7 @@ def annotate_export(
 ) -> None:
     """Write judgements, win rates and agreement (Krippendorff's alpha) of an annotation; the page may be running."""
     from hf_mlalign.cli.tables import print_winrates
-    from hf_mlalign.evaluation.annotation.judge import HumanJudge
+    from hf_mlalign.evaluation.annotation.human import HumanJudge
     from hf_mlalign.evaluation.annotation.report import print_human
 
     judge = HumanJudge(judgements)

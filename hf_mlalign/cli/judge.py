@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hf_mlalign.cli.options import column_pairs, say
-from hf_mlalign.core.errors import DataError, listed
 
 if TYPE_CHECKING:
-    from hf_mlalign.evaluation.judges.run import JudgedSource
-
-SELF_TEST_ROWS = 20
+    from hf_mlalign.hub.result import RunResult
 
 
 def judge(
@@ -62,93 +58,37 @@ def judge(
 
     The server's key is read from the environment variable MLALIGN_API_KEY.
     """
-    from hf_mlalign.evaluation.judges.registry import load_judge
-    from hf_mlalign.evaluation.judges.run import REPLIES, judge_source
+    from hf_mlalign.evaluation.judges.run import judge as run
+    from hf_mlalign.evaluation.options import JudgeOptions
 
-    if source is None and not self_test:
-        raise DataError("source: name a file, folder or Hub dataset, or use --self-test.")
-    server = {"base_url": base_url, "template": template} if base_url or template else {}
-    of_kind: dict[str, dict[str, Any]] = {
-        "llm": {
-            "template": template or "general", "base_url": base_url, "both_orders": not one_order,
-            "temperature": temperature, "max_tokens": max_tokens, "structured": structured, "attempts": attempts,
-            "seed": seed, "cache": output / REPLIES, "concurrency": concurrency, "timeout": timeout,
-            "batch_size": batch_size, "device": device, "model": model,
-        },
-        "reward_model": {"batch_size": batch_size, "device": device, "hard": hard, "model": model, **server},
-        "similarity": {"hard": hard, **server, **({"encoder": model} if model else {})},
-        "human": {"source": judgements},
-    }  # fmt: skip
-    plain = {"hard": True} if hard else {}
-    options = of_kind.get(judge, {**plain, **server, **({"model": model} if model else {})})
-    _check_needed(judge, options)
-    _check_taken(judge, {
-        "--hard": hard, "--one-order": one_order, "--temperature": temperature != 0, "--max-tokens": max_tokens != 1024,
-        "--no-structured": not structured, "--attempts": attempts != 2, "--seed": seed != 0, "--model": model,
-        "--base-url": base_url, "--template": template, "--judgements": judgements,
-    })  # fmt: skip
-    judge_object = load_judge(judge, **options)
-    mapping = column_pairs(column_mapping)
-    if self_test:
-        _self_test(judge_object, output, source, baseline, split, config, mapping, limit or SELF_TEST_ROWS)
-        return
-    done = judge_source(source, output, judge_object, baseline=baseline, split=split, config=config,
-                        column_mapping=mapping, limit=limit, overwrite=overwrite, report_to=report_to)  # fmt: skip
-    _report(done)
-
-
-def _check_needed(judge: str, options: dict[str, Any]) -> None:
-    for kind, name, option in (("llm", "model", "--model"), ("reward_model", "model", "--model"),
-                               ("human", "source", "--judgements")):  # fmt: skip
-        if judge == kind and not options[name]:
-            raise DataError(f"{name}: the judge {kind!r} needs {option}.")
-
-
-def _check_taken(judge: str, given: dict[str, Any]) -> None:
-    """A `DataError` for an option that was given and that the judge does not have."""
-    of_llm = {"--one-order", "--temperature", "--max-tokens", "--no-structured", "--attempts", "--seed"}
-    served = {"--model", "--base-url", "--template"}
-    taken = {
-        "llm": of_llm | served, "reward_model": {"--hard", "--model"}, "similarity": {"--hard", "--model"},
-        "length": {"--hard"}, "language": {"--hard"}, "human": {"--judgements"},
-    }.get(judge, {"--hard", *served})  # fmt: skip
-    for option, value in given.items():
-        if value and option not in taken:
-            has = f"It has {listed(sorted(taken))}." if taken else ""
-            raise DataError(f"{option[2:]}: the judge {judge!r} has no option {option}. {has}")
-
-
-def _self_test(judge, output: Path, source, baseline, split, config, mapping, limit: int) -> None:
-    from hf_mlalign.core.files import list_names, write_atomic
-    from hf_mlalign.evaluation.judges.run import SELF_TEST, load_answer_pairs
-    from hf_mlalign.evaluation.judges.self_test import check_judge
-
-    own = ()
-    if source is not None:
-        table = load_answer_pairs(source, baseline, split, config, mapping, limit)[1]
-        own = table.prompts, table.candidates, table.baselines, table.languages
-    list_names(output)
-    report = check_judge(judge, *own)
-    output.mkdir(parents=True, exist_ok=True)
-    write_atomic(output / SELF_TEST, json.dumps(report.record(), indent=1, ensure_ascii=False) + "\n")
-    say(str(report))
-    if not report.passed:
+    options = JudgeOptions(
+        judge=judge, baseline=baseline, model=model, base_url=base_url, template=template, both_orders=not one_order,
+        temperature=temperature, max_tokens=max_tokens, structured=structured, attempts=attempts, seed=seed,
+        concurrency=concurrency, timeout=timeout, batch_size=batch_size, device=device, hard=hard,
+        judgements=None if judgements is None else str(judgements), column_mapping=column_pairs(column_mapping),
+        split=split, config_name=config, limit=limit, overwrite=overwrite, report_to=report_to, self_test=self_test,
+    )  # fmt: skip
+    done = run(source, output, options=options)
+    if not self_test:
+        return _report(done)
+    say(str(done.result))
+    if not done.result.passed:
         raise typer.Exit(1)
 
 
-def _report(done: JudgedSource) -> None:
+def _report(done: RunResult) -> None:
     from hf_mlalign.cli.tables import print_winrates
 
     if not done.fresh:
         say(f"Nothing to do: {done.folder} holds these judgements already. --overwrite repeats it.")
-    print_winrates(done.rates)
-    consistency = done.rates["position_consistency"]
+    print_winrates(done.result.rates)
+    consistency = done.result.rates["position_consistency"]
     if consistency == consistency:
         say(f"  rates are means of both orders; {consistency:.1f} % have one winner in either")
-    reasons = Counter(reason for reason in done.judgements.reasons if reason)
+    reasons = Counter(reason for reason in done.result.judgements.reasons if reason)
     for reason, count in reasons.most_common(3):
         say(f"  not judged, {count:,}×: {reason}")
-    usage = done.judgements.usage
+    usage = done.result.judgements.usage
     if usage:
         say(f"  {usage['requests']:,} requests ({usage['cached']:,} more were in the cache), "
             f"{usage['prompt_tokens']:,} prompt and {usage['completion_tokens']:,} completion tokens")  # fmt: skip

@@ -44,12 +44,13 @@ def atomic_path(partial: Path, target: Path) -> Iterator[Path]:
 def commit(partial: Path, target: Path) -> None:
     """Give a finished file or folder its name, once its content is on the disk (fsync)."""
     for path in (*partial.rglob("*"), partial):
-        _sync(path)
+        sync_path(path)
     os.replace(partial, target)
-    _sync(target.parent)
+    sync_path(target.parent)
 
 
-def _sync(path: Path) -> None:
+def sync_path(path: Path) -> None:
+    """Flush a file or a folder's names to the disk (fsync), where the file system can."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.files import sync_path
 
 
 def to_line(row: Mapping[str, Any]) -> str:
@@ -84,6 +85,9 @@ class RecordLog:
         try:
             if size < os.fstat(self._descriptor).st_size:
                 os.ftruncate(self._descriptor, size)
+            if self.sync:
+                sync_path(self.path)
+                sync_path(self.path.parent)  # the name of a new file
             yield rows
         finally:
             with self._lock:  # a thread may still be writing

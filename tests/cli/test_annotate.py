@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from hf_mlalign.evaluation.annotation.items import read_pairs
+from hf_mlalign.evaluation.annotation.items import read_items
 from hf_mlalign.evaluation.annotation.run import choose
 from tests.cli.test_app import COMMAND, hf_mlalign
 from tests.evaluation.annotation.human_studies import judge_all, make_items, open_study
@@ -22,8 +22,8 @@ MAPPING = ["--column-mapping", "question=prompt,tuned=candidate,raw=baseline"]
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no pair of answers among the columns"),
-        (["--column-mapping", "question=prompt,tuned=candidate"], "map both answers"),
+        ([], "No column for candidate, baseline"),
+        (["--column-mapping", "question=prompt,tuned=candidate"], "No column for baseline"),
         ([*MAPPING, "--languages", "fr"], "no pairs in fr. Languages found: de, sw"),
         ([*MAPPING, "-o", "pairs.parquet"], "is a file"),
     ],
@@ -75,6 +75,6 @@ def test_export(tmp_path):
 
 
 def test_choose():
-    items = read_pairs(Dataset.from_dict(PAIRS), {"question": "prompt", "tuned": "candidate", "raw": "baseline"})
+    items = read_items(Dataset.from_dict(PAIRS), {"question": "prompt", "tuned": "candidate", "raw": "baseline"})
     assert [item.candidate for item in choose(items, ["Swahili"], 2)] == ["h", "j"]
     assert [item.candidate for item in choose(items, None, 1)] == ["g", "h"]

@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 from datasets import Dataset, load_dataset
 
+from hf_mlalign.evaluation.judges import run as judging
 from hf_mlalign.evaluation.judges.llm import LLMJudge
-from hf_mlalign.evaluation.judges.run import judge_source
 from hf_mlalign.hub.run_record import read_record, write_record
 from tests.cli.test_app import COMMAND, hf_mlalign
 from tests.evaluation.judges.judge_models import grading, longer
@@ -86,9 +86,9 @@ def test_a_killed_run_asks_no_more_often_than_an_unbroken_one(tmp_path, monkeypa
 
         def judged(requests: int):
             judge = LLMJudge("tiny", server.base_url, cache=tmp_path / "out" / "replies", progress=False)
-            done = judge_source(tmp_path / "rows.jsonl", tmp_path / "out", judge)
-            assert len(done.judgements.reasons) == 2
-            assert all(done.judgements.reasons)
+            done = judging.judge(tmp_path / "rows.jsonl", tmp_path / "out", judge)
+            assert len(done.result.judgements.reasons) == 2
+            assert all(done.result.judgements.reasons)
             assert server.requests == requests
 
         def killed():

@@ -10,11 +10,10 @@ from hf_mlalign.cli.demo import load_demo_pool
 from hf_mlalign.cli.demo.tiny_dpo import tiny_causal_lm
 from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.data.layouts import LAYOUTS, recognise_layout
-from hf_mlalign.evaluation.annotation.items import read_pairs
+from hf_mlalign.evaluation.annotation.items import read_items
 from hf_mlalign.evaluation.annotation.store import JUDGEMENTS, JudgementStore
-from hf_mlalign.evaluation.judges.columns import read_answer_pairs
-from hf_mlalign.evaluation.judges.registry import load_judge
-from hf_mlalign.evaluation.judges.run import judge_source
+from hf_mlalign.evaluation.judges.base import load_judge
+from hf_mlalign.evaluation.judges.run import judge, read_answer_pairs
 from hf_mlalign.generation.requests import Answer, read_prompts
 from hf_mlalign.generation.sampler import ResponseSampler
 from hf_mlalign.hub.run_record import RECORD, RunRecord
@@ -162,14 +161,14 @@ def test_question_translation_rows(tmp_path):
 
 def test_judgements(tmp_path):
     Dataset.from_list([row("Answers of two models")]).to_json(tmp_path / "answers.jsonl")
-    judge_source(tmp_path / "answers.jsonl", tmp_path / "judged", load_judge("length"))
+    judge(tmp_path / "answers.jsonl", tmp_path / "judged", load_judge("length"))
     assert load_dataset(str(tmp_path / "judged"), split="train")[0] == row("Judgements")
 
 
 def test_human_judgements(tmp_path):
     from hf_mlalign.evaluation.annotation.study import Study
 
-    items = read_pairs(Dataset.from_list([row("Answers of two models")]))
+    items = read_items(Dataset.from_list([row("Answers of two models")]))
     with JudgementStore(tmp_path / "j", {"seed": 0}).open() as store:
         judge_all(Study(items, store), "reader-01", prefer="Reis")
     found, shown = json.loads((tmp_path / "j" / JUDGEMENTS).read_text()), row("Human judgements")

@@ -55,7 +55,7 @@ ELSEWHERE: dict[str, tuple[str, tuple[str, ...]]] = {
     "evaluation.annotation.run": (FOLDER, ("tests/cli/test_annotate.py",)),
     "evaluation.crosslingual_agreement": (INNER, ("tests/evaluation/metrics/test_consistency.py",)),
     "evaluation.diversity_pool": (INNER, ("tests/evaluation/metrics/test_diversity.py",)),
-    "evaluation.human": (FOLDER, ("tests/evaluation/annotation/test_judge.py",)),
+    "evaluation.human": (FOLDER, ("tests/evaluation/annotation/test_human.py",)),
     "evaluation.human_items": (INNER, ("tests/evaluation/annotation/test_items.py",)),
     "evaluation.human_report": (SHOWS, ("tests/cli/test_annotate.py",)),
     "evaluation.human_store": (FOLDER, ("tests/evaluation/annotation/test_study.py",)),

@@ -11,7 +11,7 @@ from datasets import Dataset
 from hf_mlalign.cli.demo import load_demo_pool
 from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.evaluation.judges.rules import LengthJudge
-from hf_mlalign.evaluation.judges.run import judge_source
+from hf_mlalign.evaluation.judges.run import judge
 from hf_mlalign.mdaq.curation import curate
 from hf_mlalign.mdaq.scaling import scale_curve
 from hf_mlalign.report import write_report
@@ -47,7 +47,7 @@ def made(tmp_path_factory) -> Path:
          "baseline": "y" * int(rng.integers(1, 20))} for i in range(12) for code in LANGUAGES
     ]  # fmt: skip
     Dataset.from_list(answers).to_json(folder.parent / "answers.jsonl")
-    judge_source(folder.parent / "answers.jsonl", folder / "judged", LengthJudge())
+    judge(folder.parent / "answers.jsonl", folder / "judged", LengthJudge())
     (folder / "tuned").mkdir()
     (folder / "tuned" / "trainer_state.json").write_text(json.dumps({"log_history": LOG}))
     records = [

@@ -25,8 +25,7 @@ def compare_models(pool: Dataset, output: Path, say: Callable[[str], None]) -> d
     Returns:
         What `hf_mlalign.evaluation.metrics.winrate.winrate` returns.
     """
-    from hf_mlalign.evaluation.judges.rules import SimilarityJudge
-    from hf_mlalign.evaluation.judges.run import judge_source
+    from hf_mlalign.evaluation.judges.run import judge
 
     with quiet():
         best = pool.filter(lambda row: row["grade"] == 3)
@@ -35,8 +34,8 @@ def compare_models(pool: Dataset, output: Path, say: Callable[[str], None]) -> d
         for name, model in (("candidate", "tuned"), ("baseline", "untuned")):
             prompts = prompts.add_column(name, _answers(prompts, output / "dpo" / model))
         prompts.to_parquet(str(output / "answers.parquet"))
-        judge = SimilarityJudge(hard=True)
-        rates = judge_source(output / "answers.parquet", output / "judged", judge, overwrite=True).rates
+        done = judge(output / "answers.parquet", output / "judged", judge="similarity", hard=True, overwrite=True)
+        rates = done.result.rates
     say("   The judge prefers the answer closer in meaning to the author's best one. Neither model can write, so")
     say("   expect intervals around 50 %: the table is the point. Share of prompts on which the tuned model is")
     say("   preferred, with 95 % intervals clustered by prompt; languages that differ from 50 % after Holm's")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from hf_mlalign.core.errors import printable
 
 if TYPE_CHECKING:
-    from hf_mlalign.evaluation.annotation.judge import HumanJudge
+    from hf_mlalign.evaluation.annotation.human import HumanJudge
 
 _COUNTS = ("n_items", "n_judgements", "n_annotators", "candidate", "tie", "both_bad", "baseline", "not_judged")
 

@@ -1,69 +1,68 @@
-"""From a named source to a running annotation page."""
+"""From a named source to a running annotation page, and from its folder to tables."""
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.options import takes
 from hf_mlalign.data.languages import check_languages
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.evaluation.annotation.app import LOOPBACK, serve
-from hf_mlalign.evaluation.annotation.items import Item, digest, read_pairs
+from hf_mlalign.evaluation.annotation.items import Item, digest, read_items
 from hf_mlalign.evaluation.annotation.store import JudgementStore
 from hf_mlalign.evaluation.annotation.study import Study
+from hf_mlalign.evaluation.options import AnnotateOptions
+from hf_mlalign.hub.result import RunResult
+from hf_mlalign.hub.run_record import RunRecord, describe_source, to_json
 
 
+@takes(AnnotateOptions)
 def annotate(
     source: str | Path,
-    output: str | Path,
+    output: str | Path = "judgements",
     *,
-    split: str | None = None,
-    config: str | None = None,
-    column_mapping: Mapping[str, str] | None = None,
-    language: str | None = None,
-    languages: Sequence[str] | None = None,
-    limit: int | None = None,
-    per_item: int = 1,
-    overlap: float = 0.2,
-    points: bool = True,
-    seed: int = 0,
-    host: str = LOOPBACK,
-    port: int | None = None,
-    open_browser: bool = False,
+    options: AnnotateOptions,
     on_step: Callable[[str], None] = print,
-) -> None:
-    """Check the pairs, open the folder of judgements and serve the page until interrupted.
+    stop: threading.Event | None = None,
+) -> RunResult:
+    """Check the pairs, open the folder of judgements and serve the page until interrupted (`hf-mlalign annotate`).
 
     Args:
-        source, split, config: as `sources.load_source`.
-        output: folder of the judgements; with the same pairs and seed, readers go on where they were.
-        column_mapping, language: as `human_items.read_pairs`.
-        languages: keep items of these.
-        limit: only the first so many items a language.
-        per_item, overlap, points, seed: as `human_study.Study`; all but the seed may change between runs.
-        host, port, open_browser: as `annotation.app.serve`.
+        source: see `hf_mlalign.data.sources.load_source`.
+        output: folder of the judgements. With the same pairs and seed, readers continue where they stopped; all other
+            options may change between runs.
         on_step: called with a line of progress.
+        stop: ends the server when set.
+    Returns:
+        Once the server has stopped, a `RunResult` whose `result` lists the last `Judgement` of every item and reader;
+        `HumanJudge(output)` evaluates them.
     Raises:
         DataError: the pairs cannot be used (row named), the folder holds another study, the port is taken.
     """
-    items = choose(read_pairs(load_source(source, split, config), column_mapping, language), languages, limit)
-    study_of = {"pairs": digest(*sorted(item.key for item in items)), "n_items": len(items), "seed": seed}
+    ds = load_source(source, options.split, options.config_name)
+    items = choose(read_items(ds, options.column_mapping, options.language), options.languages, options.limit)
+    study_of = {"pairs": digest(*sorted(item.key for item in items)), "n_items": len(items), "seed": options.seed}
+    which = describe_source(source, split=options.split, config=options.config_name)
+    record = RunRecord(command="annotate", parameters=to_json(options.parameters()), source=to_json(which))
     with JudgementStore(output, study_of).open() as store:
-        study = Study(items, store, seed=seed, per_item=per_item, overlap=overlap, points=points)
+        study = Study(items, store, seed=options.seed, per_item=options.per_item, overlap=options.overlap,
+                      points=options.points)  # fmt: skip
         counts = ", ".join(f"{code} {n:,}" for code, n in study.languages.items())
         on_step(f"{len(items):,} items ({counts}); {len(store.latest):,} judgements so far in {output}.")
-        if host != LOOPBACK:
-            on_step(
-                f"Listening on {host}: whoever reaches this address can judge under any name. There are no passwords."
-            )
-        serve(study, host=host, port=port, open_browser=open_browser,
+        if options.host != LOOPBACK:
+            on_step(f"Listening on {options.host}: whoever reaches this address can judge under any name. "
+                    "There are no passwords.")  # fmt: skip
+        serve(study, host=options.host, port=options.port, open_browser=options.open_browser, stop=stop,
               on_start=lambda address: on_step(f"Judge at {address} (Ctrl-C to stop)."))  # fmt: skip
+        return RunResult(None, Path(output), record, list(store.latest.values()))
 
 
 def choose(items: Sequence[Item], languages: Sequence[str] | None, limit: int | None) -> list[Item]:
-    """The items of `languages` (all by default), at most the first `limit` of each.
+    """The items of `languages` (all by default), at most `limit` of each, from the first on.
 
     Raises:
         DataError: an unknown language, or none of the items is in these languages.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -13,6 +10,7 @@ from typing import Any
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.files import LOCK, list_names, lock, pin_parameters
+from hf_mlalign.core.jsonl import RecordLog, damaged, read_log
 
 RECORD = "study.json"
 JUDGEMENTS = "judgements.jsonl"
@@ -27,7 +25,7 @@ class Judgement:
     """What one person said of one item.
 
     Attributes:
-        item, prompt, candidate, baseline: digests (`human_items`): of the item, its prompt and its two answers.
+        item, prompt, candidate, baseline: digests (see `items.digest`): of the item, its prompt and its two answers.
         preference: a key of `PREFERENCES`; `None`: the reader could not judge.
         candidate_quality, candidate_culture, baseline_quality, baseline_culture: points from 1 to 5, or `None`.
         first: "candidate" or "baseline", whichever stood first (answer A).
@@ -74,7 +72,7 @@ class JudgementStore:
     def __init__(self, folder: str | Path, parameters: dict[str, Any]):
         self.folder, self.parameters = Path(folder), parameters
         self.latest: dict[tuple[str, str], Judgement] = {}
-        self._lock, self._file = threading.Lock(), None
+        self._log = RecordLog(self.folder / JUDGEMENTS, sync=True, role="judgements")
         names = list_names(self.folder)
         if RECORD not in names and not names <= {LOCK, f".{RECORD}.partial"}:
             raise DataError(f"output: {str(self.folder)!r} holds something else. Name another folder.")
@@ -82,17 +80,14 @@ class JudgementStore:
     @contextmanager
     def open(self) -> Iterator[JudgementStore]:
         """Lock the folder, read what is there, and keep it open for `add`."""
-        try:
-            with lock(self.folder):
-                pin_parameters(
-                    self.folder / RECORD, self.parameters, "judgements of another study",
-                    "Start it with the same pairs and seed, or name another folder.",
-                )  # fmt: skip
-                with open(self.folder / JUDGEMENTS, "ab", buffering=0) as self._file:
-                    self._resume()
-                    yield self
-        finally:
-            self._file = None
+        with lock(self.folder):
+            pin_parameters(
+                self.folder / RECORD, self.parameters, "judgements of another study",
+                "Start it with the same pairs and seed, or name another folder.",
+            )  # fmt: skip
+            with self._log.open() as rows:
+                self.latest = _latest(rows, self._log.path)
+                yield self
 
     def add(self, judgement: Judgement) -> None:
         """Keep a judgement; it is on the disk when this returns. May be called from any thread.
@@ -100,30 +95,8 @@ class JudgementStore:
         Raises:
             OSError: it could not be written, e.g. the disk is full; the file is as it was before.
         """
-        line = (json.dumps(asdict(judgement), ensure_ascii=False) + "\n").encode("utf-8", "replace")
-        with self._lock:
-            if self._file is None:
-                raise OSError("the judgements are closed")
-            size = os.fstat(self._file.fileno()).st_size
-            try:
-                written = 0
-                while written < len(line):
-                    written += self._file.write(line[written:])
-                os.fsync(self._file.fileno())
-            except OSError:
-                os.truncate(self._file.fileno(), size)
-                raise
-            self.latest[judgement.item, judgement.annotator] = judgement
-
-    def _resume(self) -> None:
-        path = self.folder / JUDGEMENTS
-        judgements, whole = _read_judgements(path)
-        os.truncate(path, whole)
-        self.latest = {(j.item, j.annotator): j for j in judgements}
-        for name in (path, self.folder):
-            descriptor = os.open(name, os.O_RDONLY)
-            os.fsync(descriptor)
-            os.close(descriptor)
+        self._log.append([asdict(judgement)])
+        self.latest[judgement.item, judgement.annotator] = judgement
 
 
 def read_judgements(folder: str | Path) -> list[Judgement]:
@@ -135,19 +108,16 @@ def read_judgements(folder: str | Path) -> list[Judgement]:
     path = Path(folder) / JUDGEMENTS
     if not path.is_file():
         raise DataError(f"judgements: no {JUDGEMENTS} in {str(folder)!r}. Name the output folder of `annotate`.")
-    return list({(j.item, j.annotator): j for j in _read_judgements(path)[0]}.values())
+    return list(_latest(read_log(path, "judgements")[0], path).values())
 
 
-def _read_judgements(path: Path) -> tuple[list[Judgement], int]:
-    """The judgements of all whole lines, and how many bytes these are."""
-    found, whole = [], 0
-    with open(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n"):
-                break
-            try:
-                found.append(Judgement(**json.loads(line)))
-            except (ValueError, TypeError) as error:
-                raise DataError(f"{str(path)!r}, line {number} is damaged. Remove this line.") from error
-            whole += len(line)
-    return found, whole
+def _latest(rows: list[dict[str, Any]], path: Path) -> dict[tuple[str, str], Judgement]:
+    """(item, annotator) → the last judgement."""
+    found = {}
+    for number, row in enumerate(rows, 1):
+        try:
+            judgement = Judgement(**row)
+        except TypeError as error:
+            raise damaged(path, number, "judgements") from error
+        found[judgement.item, judgement.annotator] = judgement
+    return found

@@ -59,7 +59,7 @@ class Study:
     each reader's own, and which answer is A is drawn for each reader and item, both from `seed` and the pairs.
 
     Args:
-        items: of `read_pairs`.
+        items: of `read_items`.
         store: opened.
         seed: of all drawing (0, *ours*).
         per_item: judgements of different readers wanted for an item outside the overlap (1, *ours*).

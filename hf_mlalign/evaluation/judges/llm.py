@@ -87,7 +87,7 @@ class LLMJudge:
         self.attempts, self.seed, self.shortcuts, self.progress = attempts, seed, shortcuts, progress
         self._store, self._most = AnswerStore(cache, CACHE), None
 
-    def go_on(self, rounds: int) -> None:
+    def start_round(self, rounds: int) -> None:
         """Take stored replies without a verdict up to those of round `rounds` (0, 1, …) for asked in this round.
 
         A round asks `attempts` times at most. Without this call, whatever is stored is of earlier rounds, and what has

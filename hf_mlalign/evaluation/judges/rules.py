@@ -5,15 +5,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.validation import unit_rows
 from hf_mlalign.data.languages import LanguageIdentifier
-from hf_mlalign.evaluation.judges.base import AnswerPairs, Judgements, Prompt, check_answer_pairs, trivial_preferences
-from hf_mlalign.models.encoder import Encoder, load_encoder
+from hf_mlalign.evaluation.judges.base import (
+    AnswerPairs,
+    Judgements,
+    Prompt,
+    Turns,
+    check_answer_pairs,
+    trivial_preferences,
+)
+
+if TYPE_CHECKING:
+    from hf_mlalign.models.encoder import Encoder
 
 
 class ScoreJudge:
@@ -39,7 +48,7 @@ class ScoreJudge:
 
     def scores(
         self,
-        prompts: Sequence[Sequence[dict[str, str]]],
+        prompts: Sequence[Turns],
         answers: Sequence[str],
         languages: Sequence[str],
         references: Sequence[str | None],
@@ -133,6 +142,8 @@ class SimilarityJudge(ScoreJudge):
 
     def __init__(self, encoder: str | Path | Encoder | None = None, references: dict[str, str] | None = None,
                  scale: float = 0.1, **options: Any):  # fmt: skip
+        from hf_mlalign.models.encoder import load_encoder
+
         super().__init__(scale, **options)
         self.encoder, self.references = load_encoder(encoder), dict(references or {})
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.evaluation.judges.columns import PairTable, read_answer_pairs
-from hf_mlalign.evaluation.judges.run import winrate_columns
+from hf_mlalign.evaluation.judges.run import PairTable, read_answer_pairs, winrate_columns
 from hf_mlalign.evaluation.metrics.winrate import winrate
 from hf_mlalign.report.collect import JUDGED
 from hf_mlalign.report.drawing import BLUE, GREY, name_rows, rows_figure

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from hf_mlalign.evaluation.annotation.app import messages, serve
+from hf_mlalign.evaluation.annotation.human import HumanJudge
 from hf_mlalign.evaluation.annotation.items import Item
-from hf_mlalign.evaluation.annotation.judge import HumanJudge
 from hf_mlalign.evaluation.annotation.store import JUDGEMENTS, read_judgements
 from tests.evaluation.annotation.human_studies import make_items, open_study
 

@@ -11,14 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.evaluation.annotation.items import read_pairs
+from hf_mlalign.evaluation.annotation.items import read_items
 from hf_mlalign.evaluation.annotation.store import Judgement, JudgementStore
-from hf_mlalign.evaluation.judges.base import check_answer_pairs, describe, run_judge, trivial_preferences
-from hf_mlalign.evaluation.judges.columns import join_responses
+from hf_mlalign.evaluation.judges import run as judging
+from hf_mlalign.evaluation.judges.base import (
+    JUDGES,
+    check_answer_pairs,
+    describe,
+    load_judge,
+    register_judge,
+    run_judge,
+    trivial_preferences,
+)
 from hf_mlalign.evaluation.judges.llm import LLMJudge
-from hf_mlalign.evaluation.judges.registry import JUDGES, load_judge, register_judge
 from hf_mlalign.evaluation.judges.rules import LanguageJudge, LengthJudge, ScoreJudge, SimilarityJudge
-from hf_mlalign.evaluation.judges.run import judge_dataset, judge_source, winrate_columns
+from hf_mlalign.evaluation.judges.run import join_responses, judge_dataset, winrate_columns
 from hf_mlalign.evaluation.judges.self_test import check_judge
 from hf_mlalign.evaluation.metrics.winrate import winrate
 from hf_mlalign.hub.run_record import read_record
@@ -78,8 +85,8 @@ def test_objects_with_a_method_judge_serve_too():
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [([0.5], "shape"), ([0.5, 1.5], "row 1: the preference 1.5 is outside"), (["x", "y"], "no numbers"),
-     ([0.5, -0.1], "row 1"), (None, "shape|no numbers")],
+    [([0.5], "shape"), ([0.5, 1.5], "row 1: the preference 1.5 is outside"), (["x", "y"], "not numbers"),
+     ([0.5, -0.1], "row 1"), (None, "shape|not numbers")],
 )  # fmt: skip
 def test_judges_that_break_the_protocol(values, message):
     with pytest.raises(DataError, match=message):
@@ -90,8 +97,8 @@ def test_judges_that_break_the_protocol(values, message):
     ("arguments", "message"),
     [
         ((["q"], ["a"], []), "b: 0 values for 1 prompts"),
-        ((["q"], ["a"], [None]), "b, row 0: None is no text"),
-        ((["q", " "], ["a"] * 2, ["b"] * 2), "prompts, row 1: expected a text or role/content messages"),
+        ((["q"], ["a"], [None]), "b, row 0: None is not a text"),
+        ((["q", " "], ["a"] * 2, ["b"] * 2), "prompts, row 1: the prompt is missing or blank"),
         (([[{"role": "user"}]], ["a"], ["b"]), "prompts, row 0"),
         (([3], ["a"], ["b"]), "prompts, row 0"),
         ((["q"], "a", ["b"]), "a: one text was given"),
@@ -134,11 +141,11 @@ def test_other_code_is_another_judge(tmp_path, monkeypatch):
     judge = load_judge("changing_judge:ok")
     assert len(describe(judge)["code"]) == 16
     assert describe(judge) == describe(functools.partial(judge))
-    judge_source(tmp_path / "rows.jsonl", tmp_path / "out", judge)
+    judging.judge(tmp_path / "rows.jsonl", tmp_path / "out", judge)
     (tmp_path / "changing_judge.py").write_text(text.format(0.25))
     sys.modules.pop("changing_judge")
     with pytest.raises(DataError, match="other parameters .judge was"):
-        judge_source(tmp_path / "rows.jsonl", tmp_path / "out", load_judge("changing_judge:ok"))
+        judging.judge(tmp_path / "rows.jsonl", tmp_path / "out", load_judge("changing_judge:ok"))
     assert "code" not in describe(LengthJudge())
 
 
@@ -172,10 +179,10 @@ def test_judges_of_the_working_directory(tmp_path, monkeypatch):
         ("best", {}, "there is no 'best'. There are: llm, reward_model, similarity"),
         ("no.such.module:x", {}, "cannot be imported"),
         ("math:nothing", {}, "cannot be imported"),
-        ("math:pi", {}, "no class or function"),
+        ("math:pi", {}, "not a class or function"),
         ("length", {"depth": 3}, "judge 'length': it has no option 'depth'"),
         (3, {}, "int cannot be called"),
-        (first_wins, {"hard": True}, "come too late"),
+        (first_wins, {"hard": True}, "the judge is made already"),
         ("length", {"scale": 0}, "must be positive"),
     ],
 )
@@ -185,7 +192,7 @@ def test_judges_that_cannot_be_had(name, options, message):
 
 
 def test_own_judges_can_be_registered(monkeypatch):
-    monkeypatch.setattr("hf_mlalign.evaluation.judges.registry.JUDGES", dict(JUDGES))
+    monkeypatch.setattr("hf_mlalign.evaluation.judges.base.JUDGES", dict(JUDGES))
     register_judge("shorter")(shorter_wins)
     assert load_judge("shorter") is shorter_wins
     with pytest.raises(DataError, match="'length' is one of the package's"):
@@ -400,14 +407,14 @@ def test_preference_pairs_can_be_judged():
 @pytest.mark.parametrize(
     ("change", "mapping", "message"),
     [
-        ({"candidate": None}, None, "no column for candidate among those found"),
+        ({"candidate": None}, None, "No column for candidate"),
         ({}, {"candidate": "winner"}, "unknown roles: winner"),
         ({"prompt": ["Q1", "", "Q3", "Q4"]}, None, "Column 'prompt', row 1"),
         ({"language": ["de", "xx1", "de", "de"]}, None, "unknown language 'xx1'"),
         ({"language": ["de", "de", None, "de"]}, None, "Column 'language', row 2: missing"),
         ({"prompt_id": ["p", None, "r", "s"]}, None, "Column 'prompt_id', row 1: missing"),
-        ({name: [] for name in ROWS}, None, "no rows"),
-        ({"baseline": [1, 2, 3, 4]}, None, "Column 'baseline', row 0: '1' is no text"),
+        ({name: [] for name in ROWS}, None, "The dataset is empty"),
+        ({"baseline": [1, 2, 3, 4]}, None, "Column 'baseline', row 0: expected a text or a list of messages, found 1"),
     ],
 )
 def test_datasets_that_cannot_be_judged(change, mapping, message):
@@ -425,7 +432,7 @@ def responses(name: str, **changes) -> Dataset:
 def test_what_people_said_is_a_judge_like_any_other(tmp_path):
     ds = Dataset.from_dict(ROWS).select([0, 1])
     with JudgementStore(tmp_path / "study", {}).open() as store:
-        for item in read_pairs(ds)[:1]:
+        for item in read_items(ds)[:1]:
             store.add(Judgement(
                 item=item.key, annotator="ann", prompt_id=item.prompt_id, language=item.language,
                 preference="candidate", candidate_quality=5, candidate_culture=None, baseline_quality=1,
@@ -463,31 +470,31 @@ def test_answers_that_cannot_be_joined(changes, message):
 
 def test_a_folder_of_judgements(tmp_path):
     Dataset.from_dict(ROWS).to_json(tmp_path / "rows.jsonl")
-    done = judge_source(tmp_path / "rows.jsonl", tmp_path / "out", LengthJudge(hard=True), limit=3)
+    done = judging.judge(tmp_path / "rows.jsonl", tmp_path / "out", LengthJudge(hard=True), limit=3)
     opened = load_dataset(str(tmp_path / "out"), split="train")
-    assert opened["prediction"][:] == done.judged["prediction"][:] == [1.0, 0.0, None]
+    assert opened["prediction"][:] == done.dataset["prediction"][:] == [1.0, 0.0, None]
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert (record["results"]["rows"], record["results"]["n"], record["results"]["unjudged"]) == (3, 2, 1)
-    assert record["results"]["win_rate"] == done.rates["win_rate"] == 50
+    assert record["results"]["win_rate"] == done.result.rates["win_rate"] == 50
     assert record["parameters"]["judge"]["judge"] == "length"
-    judge_source(tmp_path / "rows.jsonl", tmp_path / "out", LengthJudge(hard=True), limit=3)
+    judging.judge(tmp_path / "rows.jsonl", tmp_path / "out", LengthJudge(hard=True), limit=3)
     assert len(list((tmp_path / "out" / "data").iterdir())) == 1
-    whole = judge_source(tmp_path / "rows.jsonl", tmp_path / "whole", LengthJudge(hard=True), limit=2)
-    again = judge_source(tmp_path / "rows.jsonl", tmp_path / "whole", LengthJudge(hard=True), limit=2)
+    whole = judging.judge(tmp_path / "rows.jsonl", tmp_path / "whole", LengthJudge(hard=True), limit=2)
+    again = judging.judge(tmp_path / "rows.jsonl", tmp_path / "whole", LengthJudge(hard=True), limit=2)
     assert (whole.fresh, again.fresh) == (True, False)
-    assert again.judged.to_list() == whole.judged.to_list()
-    assert repr(again.rates["per_language"]) == repr(whole.rates["per_language"])
-    np.testing.assert_array_equal(again.judgements.preferences, whole.judgements.preferences)
-    other = judge_source(tmp_path / "rows.jsonl", tmp_path / "other" / "out", LengthJudge())
-    assert load_dataset(str(tmp_path / "other" / "out"), split="train")[:] == other.judged[:]
+    assert again.dataset.to_list() == whole.dataset.to_list()
+    assert repr(again.result.rates["per_language"]) == repr(whole.result.rates["per_language"])
+    np.testing.assert_array_equal(again.result.judgements.preferences, whole.result.judgements.preferences)
+    other = judging.judge(tmp_path / "rows.jsonl", tmp_path / "other" / "out", LengthJudge())
+    assert load_dataset(str(tmp_path / "other" / "out"), split="train")[:] == other.dataset[:]
     with pytest.raises(DataError, match="other parameters .judge was"):
-        judge_source(tmp_path / "rows.jsonl", tmp_path / "out", LengthJudge())
+        judging.judge(tmp_path / "rows.jsonl", tmp_path / "out", LengthJudge())
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").touch()
     with pytest.raises(DataError, match="is not empty and holds no judge run"):
-        judge_source(tmp_path / "rows.jsonl", tmp_path / "full", LengthJudge())
+        judging.judge(tmp_path / "rows.jsonl", tmp_path / "full", LengthJudge())
     with pytest.raises(DataError, match="is a file"):
-        judge_source(tmp_path / "rows.jsonl", tmp_path / "full" / "thesis.txt", LengthJudge())
+        judging.judge(tmp_path / "rows.jsonl", tmp_path / "full" / "thesis.txt", LengthJudge())
 
 
 @pytest.mark.parametrize("overwrite", [True, False])
@@ -505,7 +512,7 @@ def test_old_judgements_stay_until_there_are_new_ones(tmp_path, overwrite):
             return {"judge": "shy"}
 
     def judged():
-        return judge_source(tmp_path / "rows.jsonl", tmp_path / "out", Shy(), overwrite=overwrite)
+        return judging.judge(tmp_path / "rows.jsonl", tmp_path / "out", Shy(), overwrite=overwrite)
 
     judged()
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}

@@ -10,10 +10,10 @@ import pytest
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.evaluation.annotation.app import Page, messages
+from hf_mlalign.evaluation.annotation.human import HumanJudge
 from hf_mlalign.evaluation.annotation.items import Item
-from hf_mlalign.evaluation.annotation.judge import HumanJudge
 from hf_mlalign.evaluation.annotation.store import JUDGEMENTS, Judgement
-from hf_mlalign.evaluation.judges.registry import load_judge
+from hf_mlalign.evaluation.judges.base import load_judge
 from tests.evaluation.annotation.human_studies import make_items, open_study
 
 
@@ -162,7 +162,7 @@ def test_sources_that_are_refused(tmp_path):
     with pytest.raises(DataError, match="no judgements yet"):
         HumanJudge(tmp_path)
     (tmp_path / "x.parquet").write_text("no")
-    with pytest.raises(DataError, match="no Parquet file"):
+    with pytest.raises(DataError, match="cannot be read as a Parquet file"):
         HumanJudge(tmp_path / "x.parquet")
     pd.DataFrame({"item": ["a"]}).to_parquet(tmp_path / "y.parquet")
     with pytest.raises(DataError, match="lacks the columns annotator"):

@@ -32,8 +32,8 @@ class HumanJudge:
         DataError: there are no judgements, or they cannot be read.
 
     Attributes:
-        judgements: one row a reader and item (the last word of each), columns as `human_store.Judgement` and
-            `preference_score` (1 candidate, 0.5 tie or both bad, 0 baseline, NaN could not judge).
+        judgements: one row per reader and item (the last word of each), with the fields of `store.Judgement` as columns
+            and `preference_score` (1 candidate, 0.5 tie or both bad, 0 baseline, NaN could not judge).
     """
 
     def __init__(self, source: str | Path):
@@ -60,7 +60,7 @@ class HumanJudge:
         codes = [None] * len(prompts) if languages is None else check_languages(languages)
         out = np.full(len(prompts), np.nan)
         for i, prompt in enumerate(prompts):
-            key = turns_digest(prompt_turns(prompt, "prompts", i))
+            key = turns_digest(prompt_turns(prompt, f"prompts, row {i}"))
             found = self._said(key, digest(a[i]), digest(b[i]), codes[i])
             out[i] = np.mean(found) if found else np.nan
         return out
@@ -166,7 +166,7 @@ def _load(source: Path) -> pd.DataFrame:
         try:
             frame = pd.read_parquet(source)
         except (OSError, ValueError) as error:
-            raise DataError(f"judgements: {str(source)!r} is no Parquet file that can be read: {error}") from error
+            raise DataError(f"judgements: {str(source)!r} cannot be read as a Parquet file: {error}") from error
         missing = [name for name in FIELDS if name not in frame]
         if missing:
             raise DataError(f"judgements: {str(source)!r} lacks the columns {listed(missing)}. Export it again.")

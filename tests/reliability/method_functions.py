@@ -11,7 +11,6 @@ from hf_mlalign.cmalign import builder as pairs
 from hf_mlalign.cmalign import consistency, lint, policies, samples
 from hf_mlalign.data import languages
 from hf_mlalign.evaluation.judges import base as judgements
-from hf_mlalign.evaluation.judges import columns as judge_columns
 from hf_mlalign.evaluation.judges import rules as judge_scores
 from hf_mlalign.evaluation.judges import run as judging
 from hf_mlalign.generation import requests
@@ -202,8 +201,8 @@ entry(
 entry("evaluation.judge_scores.LengthJudge", judge_scores.LengthJudge().compare, JUDGED, judged, accepts=OPTIONAL)
 entry("evaluation.judge_scores.LanguageJudge", LANGUAGE_JUDGE.compare, JUDGED, judged, accepts=OPTIONAL)
 entry(
-    "evaluation.judgements.ask",
-    lambda **k: judgements.ask(lambda prompts, a, b: np.full(len(a), 0.5), **k),
+    "evaluation.judgements.run_judge",
+    lambda **k: judgements.run_judge(lambda prompts, a, b: np.full(len(a), 0.5), **k),
     {x: JUDGED[x] for x in ("prompts", "a", "b", "languages")},
     lambda rng, n: {k: v for k, v in judged(rng, n).items() if k != "references"},
     accepts=OPTIONAL,
@@ -231,8 +230,8 @@ def answer_table(n: int) -> Dataset:
 
 
 entry(
-    "evaluation.judge_columns.read_answer_pairs",
-    judge_columns.read_answer_pairs,
+    "evaluation.judging.read_answer_pairs",
+    judging.read_answer_pairs,
     {"ds": "dataset"},
     lambda rng, n: {"ds": answer_table(n)},
     says={"ds": ""},

@@ -11,7 +11,7 @@ from hf_mlalign.cmalign import checks as preference_columns
 from hf_mlalign.data import arrow, languages
 from hf_mlalign.evaluation.annotation import agreement as human_agreement
 from hf_mlalign.evaluation.annotation import items as human_items
-from hf_mlalign.evaluation.judges import columns as judge_columns
+from hf_mlalign.evaluation.judges import run as judge_columns
 from hf_mlalign.launch import rows as sft_rows
 from hf_mlalign.mdaq import scaling
 from hf_mlalign.spontaneous.classification import tasks

@@ -18,9 +18,9 @@ import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.options import flag_of
-from hf_mlalign.core.validation import as_list, as_numbers, as_texts, shown
+from hf_mlalign.core.validation import as_list, as_numbers, as_texts, clean_text, shown
 from hf_mlalign.data.languages import known_code
-from hf_mlalign.data.layouts import clean_text, message_turns
+from hf_mlalign.data.layouts import message_turns
 
 if TYPE_CHECKING:
     from hf_mlalign.evaluation.options import JudgeOptions

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
+import bz2
+import codecs
+import csv
+import gzip
 import io
 import json
+import lzma
 import re
 import stat
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
 
 from hf_mlalign.core.errors import DataError
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 MOST_COLUMNS = 10_000
-"""More columns than this are no table of texts (*ours*)."""
+"""A table of texts has no more columns (*ours*)."""
 MOST_NESTING = 64
 """Deeper nested values are refused (*ours*); readers of JSON crash at some ten thousand levels."""
+SAMPLE_BYTES = 2**16
+"""How much of a CSV file is read to find its delimiter, and of any text file to guess its encoding (*ours*)."""
 HEADER_BYTES = 2**24
-"""A CSV file whose first line is longer has none (*ours*)."""
-FOOTER_BYTES = 2**27
-"""A Parquet file's description of itself may be so large (*ours*)."""
+"""A CSV file whose first line is longer has no header (*ours*)."""
 KEY_LINES = 20_000
-"""Lines of JSON of which the keys are counted (*ours*)."""
+"""Lines of JSON whose keys are counted (*ours*)."""
 CARD_CHARS = 2**20
-"""So much of a card is looked at (*ours*)."""
+"""How much of a card is looked at (*ours*)."""
 RATIO, UNPACKED_BYTES = 100, 2**30
 """A compressed file that is larger than both, times its size and in bytes, is refused (*ours*)."""
 BLOCK = 2**22
 STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+AGAIN = "Fetch or write it again, or name the format it has by its ending."
+FEWER_COLUMNS = "Keep the columns that are needed: prompts, responses, language, ids."
 
 
 def check_file(path: Path, kind: str) -> None:
@@ -41,196 +50,145 @@ def check_file(path: Path, kind: str) -> None:
         path: a local file, perhaps compressed (.gz, .bz2, .xz).
         kind: "parquet", "arrow", "json" or "csv".
     Raises:
-        DataError: no regular or readable file, no rows, too many columns, too deeply nested, damaged, not UTF-8, or a
-            small compressed file that holds a huge one; file, line and remedy are named.
+        DataError: not a regular file, not readable, no rows, too many columns, too deeply nested, damaged, not UTF-8,
+            or a small compressed file that holds a huge one; file, line and remedy are named.
     """
     try:
-        _check_regular(path)
-        if kind == "parquet" and not _opener(path):
-            _check_parquet(path)
-        elif kind == "arrow" and not _opener(path):
-            _check_arrow(path)
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DataError(f"source: {str(path)!r} is a pipe or a device, not a file. Save what it gives to a file.")
+        if status.st_size == 0:
+            raise DataError(f"source: {str(path)!r} is empty (0 bytes).")
+        with open(path, "rb"):
+            pass
+        if kind in ("parquet", "arrow") and path.suffix.lower() not in OPENERS:
+            _check_table_file(path, kind)
         elif kind in ("json", "csv"):
-            _check_text(path, kind)
+            _check_text_file(path, kind)
     except OSError as error:
-        raise DataError(f"source: cannot read {str(path)!r}: {error.strerror or _shortened(error)}.") from error
+        raise DataError(f"source: cannot read {str(path)!r}: {error.strerror or shortened(error)}.") from error
 
 
-def _check_regular(path: Path) -> None:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"source: {str(path)!r} is a pipe or a device, not a file. Save what it gives to a file.")
-    if status.st_size == 0:
-        raise DataError(f"source: {str(path)!r} is empty (0 bytes).")
-    with open(path, "rb"):
-        pass
-
-
-def _opener(path: Path):
-    import bz2
-    import gzip
-    import lzma
-
-    return {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(path.suffix.lower())
-
-
-def _check_parquet(path: Path) -> None:
-    import pyarrow as pa
+def _check_table_file(path: Path, kind: str) -> None:
+    """The schema of a Parquet or Arrow file, and that it has rows; every batch of an Arrow file, which is mapped."""
     import pyarrow.parquet as pq
-
-    with open(path, "rb") as handle:
-        handle.seek(0, io.SEEK_END)
-        handle.seek(max(0, handle.tell() - 8))
-        tail = handle.read()
-    if tail[4:] != b"PAR1":
-        raise DataError(f"source: {str(path)!r} is no whole Parquet file (its end is missing). {_again(path)}")
-    if int.from_bytes(tail[:4], "little") > FOOTER_BYTES:
-        raise DataError(f"source: {str(path)!r} describes itself in more than {FOOTER_BYTES >> 20} MiB. {_columns()}")
-    try:
-        metadata = pq.read_metadata(path)
-        check_width(metadata.num_columns, path)
-        schema = metadata.schema.to_arrow_schema()
-        if metadata.num_rows == 0:
-            raise DataError(no_rows(path))
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"source: {str(path)!r} is no Parquet file: {_shortened(error)}. {_again(path)}") from error
-    _check_schema(schema, path)
-
-
-def _check_arrow(path: Path) -> None:
-    import pyarrow as pa
 
     rows = 0
     try:
-        with pa.memory_map(str(path)) as source:
-            batches = _arrow_batches(source)
-            schema = next(batches)
-            check_width(len(schema), path)
-            _check_schema(schema, path)
-            for batch in batches:
-                batch.validate(full=True)
-                rows += batch.num_rows
+        if kind == "parquet":
+            metadata = pq.read_metadata(path)
+            _check_schema(metadata.schema.to_arrow_schema(), path)
+            rows = metadata.num_rows
+        else:
+            with pa.memory_map(str(path)) as source:
+                try:
+                    reader = pa.ipc.open_file(source)
+                    batches = map(reader.get_batch, range(reader.num_record_batches))
+                except pa.ArrowInvalid:  # a stream, as `datasets` writes it
+                    source.seek(0)
+                    batches = reader = pa.ipc.open_stream(source)
+                _check_schema(reader.schema, path)
+                for batch in batches:
+                    batch.validate(full=True)
+                    rows += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise DataError(f"source: {str(path)!r} is no whole Arrow file: {_shortened(error)}. {_again(path)}") from error
+        name = kind.capitalize()
+        raise DataError(f"source: {str(path)!r} is not a whole {name} file: {shortened(error)}. {AGAIN}") from error
     if not rows:
         raise DataError(no_rows(path))
 
 
-def _arrow_batches(source) -> Iterator:
-    """The schema, then the record batches of a stream or file."""
-    import pyarrow as pa
-
-    try:
-        reader = pa.ipc.open_file(source)
-        yield reader.schema
-        yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
-    except pa.ArrowInvalid:
-        source.seek(0)
-        reader = pa.ipc.open_stream(source)
-        yield reader.schema
-        yield from reader
-
-
-def check_width(columns: int, path: Path) -> None:
-    """DataError for more than `MOST_COLUMNS`."""
-    if columns > MOST_COLUMNS:
-        raise DataError(f"source: {str(path)!r} has more than {MOST_COLUMNS:,} columns. {_columns()}")
-
-
 def _check_schema(schema: pa.Schema, path: Path) -> None:
+    _check_width(len(schema), path)
     if len(set(schema.names)) < len(schema):
         twice = next(name for name in schema.names if schema.names.count(name) > 1)
         raise DataError(f"source: {str(path)!r} has the column {twice[:80]!r} twice. Rename or drop one of them.")
-    for field in schema:
-        if _depth(field.type) > MOST_NESTING:
+    waiting = [(field.type, 0, field.name) for field in schema]
+    while waiting:  # without recursion, which deep types would break
+        kind, level, name = waiting.pop()
+        if level > MOST_NESTING:
             raise DataError(
-                f"source: {str(path)!r}, column {field.name[:80]!r} is nested deeper than {MOST_NESTING} levels. "
-                "Keep texts and lists of messages."
+                f"source: {str(path)!r}, column {name[:80]!r} is nested deeper than {MOST_NESTING} levels. Keep texts "
+                "and lists of messages."
             )
+        waiting += [(kind.field(i).type, level + 1, name) for i in range(kind.num_fields)]
 
 
-def _depth(kind: pa.DataType) -> int:
-    """Levels of lists and structs in a type, counted without recursion."""
-    deepest, waiting = 0, [(kind, 0)]
-    while waiting:
-        one, level = waiting.pop()
-        deepest = max(deepest, level)
-        waiting += [(one.field(i).type, level + 1) for i in range(one.num_fields)]
-    return deepest
+def _check_width(columns: int, path: Path) -> None:
+    if columns > MOST_COLUMNS:
+        raise DataError(f"source: {str(path)!r} has more than {MOST_COLUMNS:,} columns. {FEWER_COLUMNS}")
 
 
-def _check_text(path: Path, kind: str) -> None:
-    """Size when unpacked, encoding, the header of a CSV file, nesting and keys of JSON."""
-    import lzma
-    import zlib
-
-    opener = _opener(path)
-    size = path.stat().st_size
-    limit = max(size * RATIO, UNPACKED_BYTES) if opener else None
+def _check_text_file(path: Path, kind: str) -> None:
+    """Encoding and size when unpacked; the header of a CSV file, nesting and keys of JSON."""
+    opener = OPENERS.get(path.suffix.lower())
     try:
         with (opener or open)(path, "rb") as handle:
-            _check_start(handle, path, kind)
+            start = handle.read(4)
+            if not start:
+                raise DataError(no_rows(path))
+            if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in start:
+                raise DataError(
+                    f"source: {str(path)!r} is UTF-16 or not a text. Save it as UTF-8 (iconv -f utf-16 -t utf-8)."
+                )
+            handle.seek(0)
+            limit = max(path.stat().st_size * RATIO, UNPACKED_BYTES) if opener else None
             if kind == "json":
                 _check_json(handle, path, limit)
-            elif limit:
-                _check_unpacked(handle, path, limit)
+            else:
+                _check_csv(handle, path, limit)
     except (EOFError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"source: {str(path)!r} is not whole: {_shortened(error)}. {_again(path)}") from error
+        raise DataError(f"source: {str(path)!r} is not whole: {shortened(error)}. {AGAIN}") from error
     except OSError as error:
         if opener is None or error.errno is not None:
             raise
-        raise DataError(f"source: {str(path)!r} is not compressed as its ending says: {_shortened(error)}.") from error
+        raise DataError(f"source: {str(path)!r} is not compressed as its ending says: {shortened(error)}.") from error
 
 
-def _check_start(handle: IO[bytes], path: Path, kind: str) -> None:
-    start = handle.read(4)
-    if not start:
-        raise DataError(no_rows(path))
-    if start[:2] in BOMS or b"\0" in start:
-        raise DataError(f"source: {str(path)!r} is UTF-16 or no text. Save it as UTF-8 (iconv -f utf-16 -t utf-8).")
-    handle.seek(0)
-    if kind == "csv":
-        header = handle.readline(HEADER_BYTES)
-        if len(header) == HEADER_BYTES:
-            raise DataError(
-                f"source: {str(path)!r} has no header: its first line is longer than {HEADER_BYTES >> 20} MiB. "
-                "A CSV file begins with a line of column names."
-            )
-        check_width(1 + max(header.count(b","), header.count(b"\t")), path)
-        handle.seek(0)
-
-
-def _check_unpacked(handle: IO[bytes], path: Path, limit: int) -> None:
+def _read_within(handle: IO[bytes], path: Path, limit: int | None, lines: bool) -> Iterator[bytes]:
+    """Lines or blocks of a file; DataError where a compressed one unpacks to more than `limit` bytes."""
     seen = 0
-    while block := handle.read(BLOCK):
-        seen += len(block)
-        _refuse_bomb(seen, path, limit)
+    read, size = (handle.readline, -1 if limit is None else limit + 1) if lines else (handle.read, BLOCK)
+    while part := read(size):
+        seen += len(part)
+        if limit is not None and seen > limit:
+            raise DataError(
+                f"source: {str(path)!r} unpacks to more than {RATIO} times its size and {UNPACKED_BYTES >> 30} GiB. If "
+                "that is meant, unpack it and name the unpacked file."
+            )
+        yield part
 
 
-def _refuse_bomb(seen: int, path: Path, limit: int | None) -> None:
-    if limit is not None and seen > limit:
+def _check_csv(handle: IO[bytes], path: Path, limit: int | None) -> None:
+    header = handle.readline(HEADER_BYTES)
+    if len(header) == HEADER_BYTES:
         raise DataError(
-            f"source: {str(path)!r} unpacks to more than {RATIO} times its size and {UNPACKED_BYTES >> 30} GiB. If "
-            "that is meant, unpack it and name the unpacked file."
+            f"source: {str(path)!r} has no header: its first line is longer than {HEADER_BYTES >> 20} MiB. A CSV file "
+            "begins with a line of column names."
         )
+    _check_width(1 + max(header.count(delimiter.encode()) for delimiter in DELIMITERS), path)
+    handle.seek(0)
+    decoder, line = codecs.getincrementaldecoder("utf-8")(), 1
+    for block in _read_within(handle, path, limit, lines=False):
+        try:
+            decoder.decode(block)
+        except UnicodeDecodeError as error:
+            line += error.object.count(b"\n", 0, error.start)
+            raise _not_utf8(path, f"line {line}", error) from error
+        line += block.count(b"\n")
 
 
 def _check_json(handle: IO[bytes], path: Path, limit: int | None) -> None:
     keys: set[str] = set()
-    seen = rows = 0
-    for number, line in enumerate(_lines(handle, path, limit), 1):
-        seen += len(line)
-        _refuse_bomb(seen, path, limit)
+    rows = 0
+    for number, line in enumerate(_read_within(handle, path, limit, lines=True), 1):
         try:
             line.decode()
         except UnicodeDecodeError as error:
-            raise DataError(
-                f"source: {str(path)!r}, line {number}: byte {error.start} is not UTF-8. Save the file as UTF-8 "
-                "(iconv -f latin1 -t utf-8)."
-            ) from error
-        start = line.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+            raise _not_utf8(path, f"line {number}", error) from error
+        start = line.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
         if not rows and start and start not in b"[{":
-            raise DataError(f"source: {str(path)!r}, line {number}: {line[:40]!r} is no row. Rows are JSON objects.")
+            raise DataError(f"source: {str(path)!r}, line {number}: {line[:40]!r} is not a row. Write JSON objects.")
         rows += bool(start)
         if line.count(b"[") + line.count(b"{") > MOST_NESTING and _json_depth(line) > MOST_NESTING:
             raise DataError(
@@ -238,78 +196,108 @@ def _check_json(handle: IO[bytes], path: Path, limit: int | None) -> None:
                 "of messages."
             )
         if number <= KEY_LINES:
-            _count_keys(line, keys, path)
+            try:
+                found = json.loads(line)
+            except (ValueError, RecursionError):
+                continue  # a part of a JSON file, or damaged: the reader of the rows says where
+            for row in found if isinstance(found, list) else [found]:
+                keys.update(row if isinstance(row, dict) else ())
+                _check_width(len(keys), path)
     if not rows:
         raise DataError(no_rows(path))
 
 
-def _lines(handle: IO[bytes], path: Path, limit: int | None) -> Iterator[bytes]:
-    """Lines; a line of a compressed file is not read beyond what the file may unpack to."""
-    longest = -1 if limit is None else limit + 1
-    while line := handle.readline(longest):
-        yield line
+def _not_utf8(path: Path, place: str, error: UnicodeDecodeError) -> DataError:
+    """The error for a text file in another encoding, which is guessed from the bytes around the first bad one."""
+    import charset_normalizer
+
+    begin = max(0, error.start - SAMPLE_BYTES // 2)
+    guess = charset_normalizer.from_bytes(error.object[begin : begin + SAMPLE_BYTES]).best()
+    encoding = guess.encoding if guess and guess.encoding not in ("utf_8", "ascii") else "cp1252"
+    return DataError(
+        f"source: {str(path)!r}, {place}: byte {error.start} is not UTF-8; the file may be in {encoding}. Save it as "
+        f"UTF-8 (iconv -f {encoding.replace('_', '-')} -t utf-8)."
+    )
 
 
 def _json_depth(line: bytes) -> int:
     """Deepest nesting of brackets outside of strings."""
-    import numpy as np
-
     bare = np.frombuffer(STRING.sub(b"", line), np.uint8)
     level = deepest = 0
     for begin in range(0, len(bare), BLOCK):
         block = bare[begin : begin + BLOCK]
-        steps = ((block == 91) | (block == 123)).astype(np.int8) - ((block == 93) | (block == 125)).astype(np.int8)
-        levels = np.cumsum(steps, dtype=np.int64)
-        deepest = max(deepest, level + int(levels.max(initial=0)))
-        level += int(levels[-1])
+        levels = level + np.cumsum(np.isin(block, list(b"[{")).astype(np.int64) - np.isin(block, list(b"]}")))
+        deepest = max(deepest, int(levels.max(initial=0)))
+        level = int(levels[-1])
     return deepest
 
 
-def _count_keys(line: bytes, keys: set[str], path: Path) -> None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
-        return  # a part of a JSON file, or damaged: the reader of the rows says where
-    for one in row if isinstance(row, list) else [row]:
-        if isinstance(one, dict):
-            keys.update(one)
-            check_width(len(keys), path)
+def csv_delimiter(path: Path) -> str:
+    """The delimiter of a CSV or TSV file: comma or tab as its ending says, else what its first rows agree on.
+
+    Raises:
+        DataError: rows have more fields than the header (first line named).
+    """
+    with OPENERS.get(path.suffix.lower(), open)(path, "rb") as handle:
+        start = handle.read(SAMPLE_BYTES)
+    text = start.decode("utf-8-sig", "ignore")
+    expected = "\t" if ".tsv" in map(str.lower, path.suffixes) else ","
+    others: list[str] = []
+    with_wide_row = None
+    for delimiter in (expected, *(one for one in DELIMITERS if one != expected)):
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        lines = [(rows.line_num, len(row)) for row in rows if row]
+        if len(start) == SAMPLE_BYTES:
+            del lines[-1:]  # cut off
+        width = lines[0][1] if lines else 1
+        wide = next((place for place in lines if place[1] > width), None)
+        if delimiter == expected:
+            if width > 1 and wide is None:
+                return expected
+            with_wide_row = wide and (width, *wide)
+        elif width > 1 and len(lines) > 1 and all(fields == width for _, fields in lines):
+            others.append(delimiter)
+    if not others and with_wide_row:
+        width, line, fields = with_wide_row
+        raise DataError(
+            f"source: {str(path)!r}, line {line} has {fields} fields, the header has {width}. Put texts with "
+            f"{DELIMITERS[expected]} or line breaks into double quotes."
+        )
+    return others[0] if others else expected
 
 
 def check_inside(folder: Path) -> None:
     """DataError where a folder's own description of its data names files outside of it."""
-    for card in (folder / "README.md", folder / ".huggingface.yaml"):
-        if card.is_file():
-            _refuse_outside(folder, card.name, _data_files(card))
-    for record in [folder / "dataset_dict.json", *sorted(folder.glob("**/state.json"))]:
-        if record.is_file():
-            _refuse_outside(record.parent, record.relative_to(folder), _saved_names(record))
-
-
-def _data_files(card: Path) -> list[str]:
-    """What the metadata of a card name as data."""
     import yaml
 
-    text = card.read_text(encoding="utf-8", errors="replace")[:CARD_CHARS]
-    if card.suffix == ".md":
-        text = text.partition("---\n")[2].partition("\n---")[0] if text.startswith("---") else ""
-    try:
-        found = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return []  # the library that reads the card says what is wrong with it
-    configs = found.get("configs") if isinstance(found, dict) else None
-    named = [(one.get("data_files"), one.get("data_dir")) for one in configs or () if isinstance(one, dict)]
-    return list(_strings(named))
-
-
-def _saved_names(record: Path) -> list[str]:
-    try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        reason = _shortened(error)
-        raise DataError(f"source: {str(record)!r} cannot be read: {reason}. Save the dataset again.") from error
-    named = [found.get("splits"), found.get("_data_files")] if isinstance(found, dict) else []
-    return list(_strings(named))
+    named: list[tuple[Path, Any]] = []
+    for card in (folder / "README.md", folder / ".huggingface.yaml"):
+        text = card.read_text(encoding="utf-8", errors="replace")[:CARD_CHARS] if card.is_file() else ""
+        if card.suffix == ".md":
+            text = text.partition("---\n")[2].partition("\n---")[0] if text.startswith("---") else ""
+        try:
+            found = yaml.safe_load(text)
+        except (yaml.YAMLError, RecursionError, ValueError):
+            continue  # the library that reads the card says what is wrong with it
+        configs = (found.get("configs") or ()) if isinstance(found, dict) else ()
+        named += [(card, [one.get("data_files"), one.get("data_dir")]) for one in configs if isinstance(one, dict)]
+    for record in filter(Path.is_file, [folder / "dataset_dict.json", *sorted(folder.glob("**/state.json"))]):
+        try:
+            found = json.loads(record.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            reason = shortened(error)
+            raise DataError(f"source: {str(record)!r} cannot be read: {reason}. Save the dataset again.") from error
+        if isinstance(found, dict):
+            named.append((record, (found.get("splits"), found.get("_data_files"))))
+    for description, value in named:
+        for file in _strings(value):
+            path = Path(file)
+            inside = "\0" not in file and (description.parent / path).resolve().is_relative_to(folder.resolve())
+            if not inside or ".." in path.parts or "://" in file or "::" in file:
+                raise DataError(
+                    f"source: {str(description)!r} names {file[:200]!r}, which is outside of the folder. If you trust "
+                    "it, name that file as the source."
+                )
 
 
 def _strings(value: object) -> Iterator[str]:
@@ -325,46 +313,20 @@ def _strings(value: object) -> Iterator[str]:
             waiting += one
 
 
-def _refuse_outside(folder: Path, name: object, files: list[str]) -> None:
-    for file in files:
-        inside = (folder / file).resolve().is_relative_to(folder.resolve()) if "\0" not in file else False
-        if not inside or ".." in Path(file).parts or "://" in file or "::" in file:
-            raise DataError(
-                f"source: {str(folder / str(name))!r} names {file[:200]!r}, which is outside of the folder. If you "
-                "trust it, name that file as the source."
-            )
-
-
 def check_texts(table: pa.Table, path: str | Path) -> None:
     """DataError where a loaded table has damaged values, texts that are not UTF-8 among them (column and row)."""
-    import pyarrow as pa
-
     for name, column in zip(table.column_names, table.columns, strict=True):
-        row = 0
+        begin = 0
         for chunk in column.chunks:
             try:
                 chunk.validate(full=True)
             except (pa.ArrowException, UnicodeDecodeError) as error:
-                found = row + _first_bad(chunk)
+                index = re.search(r"at string index (\d+)", str(error))
+                row = begin + (int(index[1]) if index else 0)
                 raise DataError(
-                    f"source: {str(path)!r}, column {name!r}, row {found}: {_shortened(error)}. Save texts as UTF-8."
+                    f"source: {str(path)!r}, column {name!r}, row {row}: {shortened(error)}. Save texts as UTF-8."
                 ) from error
-            row += len(chunk)
-
-
-def _first_bad(chunk: pa.Array) -> int:
-    """Number of the first value that is not valid, found by halving."""
-    import pyarrow as pa
-
-    low, high = 0, len(chunk)
-    while high - low > 1:
-        middle = (low + high) // 2
-        try:
-            chunk.slice(low, middle - low).validate(full=True)
-            low = middle
-        except pa.ArrowException:
-            high = middle
-    return low
+            begin += len(chunk)
 
 
 def no_rows(path: str | Path) -> str:
@@ -372,13 +334,6 @@ def no_rows(path: str | Path) -> str:
     return f"source: {str(path)!r} holds no rows."
 
 
-def _columns() -> str:
-    return "Keep the columns that are needed: prompts, responses, language, ids."
-
-
-def _again(path: Path) -> str:
-    return "Fetch or write it again, or name the format it has by its ending."
-
-
-def _shortened(error: BaseException) -> str:
+def shortened(error: BaseException) -> str:
+    """The words of an error of a library, in one line."""
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import glob
 import itertools
+import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import MOST_FILES, content_digest
-from hf_mlalign.data.file_checks import check_file, check_inside, check_texts, no_rows
+from hf_mlalign.data.file_checks import (
+    DELIMITERS,
+    check_file,
+    check_inside,
+    check_texts,
+    csv_delimiter,
+    no_rows,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -32,18 +42,43 @@ _EMPTY = (
 """How the libraries say that there are no rows."""
 
 
-def load_source(source: str | Path, split: str | None = None, config: str | None = None) -> Dataset:
+def load_source(source: str | Path | Dataset, split: str | None = None, config_name: str | None = None) -> Dataset:
     """One split of a dataset.
 
     Args:
         source: a Parquet, JSON Lines, JSON, CSV, TSV or Arrow file (also compressed), a glob pattern of such files, a
-            folder (of `save_to_disk`, or of data files as `load_dataset` opens them), or a Hub dataset "user/name".
+            folder (of `save_to_disk`, or of data files as `load_dataset` opens them), or a Hub dataset "user/name". The
+            columns of a CSV file may be separated by commas, semicolons, tabs or vertical bars. A `Dataset` is
+            returned as it is.
         split: which split (default: "train", or the only one there is; `train[:1000]` works too).
-        config: configuration of a Hub dataset or folder.
+        config_name: configuration of a Hub dataset or folder.
     Raises:
         DataError: nothing is there, it cannot be read (the file is named), or the split must be chosen.
     """
-    return _checked(_one_split(_load(source, split, config), split), source)
+    if not isinstance(source, (str, Path)):
+        return source
+    loaded = _load(source, split, config_name)
+    if isinstance(loaded, dict):
+        if split and "[" in split:
+            raise DataError(f"split: {split!r} cannot be sliced here. Name a whole split: {listed(loaded)}.")
+        wanted = split or ("train" if "train" in loaded else next(iter(loaded)) if len(loaded) == 1 else None)
+        if wanted not in loaded:
+            problem = "choose one" if split is None else f"no {split!r}"
+            raise DataError(f"split: {problem}. Splits found: {listed(loaded)}.")
+        loaded = loaded[wanted]
+    elif split and loaded.split is None and split != "train":
+        raise DataError(f"split: {split!r} asked for, but this is one Dataset without splits. Leave --split out.")
+    return _checked(loaded, source)
+
+
+def load_splits(source: str | Path, config_name: str | None = None) -> Dataset | DatasetDict:
+    """All splits of a source: a `DatasetDict` where there are several, else a `Dataset`. Arguments and errors as
+    `load_source`."""
+    loaded = _load(source, None, config_name)
+    if not isinstance(loaded, dict):
+        return _checked(loaded, source)
+    splits = {name: _checked(ds, source) if len(ds) else ds for name, ds in loaded.items()}
+    return next(iter(splits.values())) if len(splits) == 1 else type(loaded)(splits)
 
 
 def _checked(ds: Dataset, source: str | Path) -> Dataset:
@@ -59,53 +94,55 @@ def _checked(ds: Dataset, source: str | Path) -> Dataset:
     return ds
 
 
-def _load(source: str | Path, split: str | None, config: str | None):
+def _load(source: str | Path, split: str | None, config_name: str | None) -> Dataset | DatasetDict:
     import datasets
 
-    path = Path(source)
-    _check(path)
+    path, name = Path(source), str(source)
+    files = _data_files(path)
+    part = split if split and "[" in split else None
     try:
         if path.is_dir() and ((path / "dataset_info.json").is_file() or (path / "dataset_dict.json").is_file()):
-            return datasets.load_from_disk(str(path))
-        elif path.is_file() or any(ch in str(source) for ch in "*?["):
-            return _load_files(str(source), split)
-        elif path.is_dir():
-            # the description keeps folders of one name apart in the cache, see cards.data_configs
-            return datasets.load_dataset(
-                str(source), config, split=_slice(split), description=f"content {content_digest(path)}"
-            )
-        elif _looks_like_repo(str(source)):
-            return datasets.load_dataset(str(source), config, split=_slice(split))
+            return datasets.load_from_disk(name)
+        if path.is_file() or glob.has_magic(name):
+            kind = _kind(path)
+            if kind is None:
+                raise DataError(f"source: {name!r} has no known ending. Known: {listed(FILE_TYPES)}, also compressed.")
+            return datasets.load_dataset(kind, data_files=name, split=split or "train", **_csv_options(files))
+        if path.is_dir():
+            # the description keeps folders of one name apart in the cache, see hub.card
+            described = f"content {content_digest(path)}"
+            options = _csv_options(files) if all(file.suffix.lower() != ".tsv" for file in files) else {}
+            return datasets.load_dataset(name, config_name, split=part, description=described, **options)
+        if _looks_like_repo(name):
+            return datasets.load_dataset(name, config_name, split=part)
     except DataError:
         raise
     except Exception as error:
         raise DataError(_unreadable(source, error)) from error
-    raise DataError(f"source: no file or folder {str(source)!r}, and it is no Hub dataset id (user/name).")
+    raise DataError(f"source: {name!r} is not there: no file or folder has this name, and a Hub dataset is user/name.")
 
 
-def _check(path: Path) -> None:
-    """DataError where the path is a file, a pattern or a folder with a file that cannot be read safely."""
+def _data_files(path: Path) -> list[Path]:
+    """The data files of a file, a pattern or a folder; DataError where one of them cannot be read safely."""
     if not os.path.lexists(path):
         found = glob.iglob(str(path), recursive=True) if glob.has_magic(str(path)) else ()
         files = [Path(file) for file in itertools.islice(found, MOST_FILES + 1)]
     elif path.is_symlink() and not path.exists():
-        raise DataError(f"source: {str(path)!r} is a link that leads nowhere. Mend it or name the file itself.")
+        raise DataError(f"source: {str(path)!r} is a link that leads nowhere. Correct it or name the file itself.")
     elif path.is_dir():
         check_inside(path)
-        found = list(itertools.islice(path.rglob("*"), MOST_FILES + 1))
-        files = [file for file in sorted(found) if not _hidden(file.relative_to(path))]
+        files = list(itertools.islice(path.rglob("*"), MOST_FILES + 1))
     else:
         files = [path]
     if len(files) > MOST_FILES:
         raise DataError(f"source: {str(path)!r} holds more than {MOST_FILES:,} files. Name the folder of the data.")
+    if path.is_dir():
+        hidden = (any(part.startswith(".") for part in file.relative_to(path).parts) for file in files)
+        files = sorted(file for file, is_hidden in zip(files, hidden, strict=True) if not is_hidden)
+    files = [file for file in files if not file.is_dir() and (_kind(file) or file == path)]
     for file in files:
-        kind = _kind(file)
-        if not file.is_dir() and (kind or file == path):
-            check_file(file, kind or "")
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+        check_file(file, _kind(file) or "")
+    return files
 
 
 def _kind(path: Path) -> str | None:
@@ -114,28 +151,23 @@ def _kind(path: Path) -> str | None:
     return FILE_TYPES.get(suffixes[-1]) if suffixes else None
 
 
-def _slice(split: str | None) -> str | None:
-    return split if split and "[" in split else None
-
-
-def load_splits(source: str | Path, config: str | None = None) -> Dataset | DatasetDict:
-    """All splits of a source: a `DatasetDict` where there are several, else a `Dataset`. Arguments and errors as
-    `load_source`."""
-    loaded = _load(source, None, config)
-    if not isinstance(loaded, dict):
-        return _checked(loaded, source)
-    splits = {name: _checked(ds, source) if len(ds) else ds for name, ds in loaded.items()}
-    return next(iter(splits.values())) if len(splits) == 1 else type(loaded)(splits)
-
-
-def _load_files(source: str, split: str | None):
-    import datasets
-
-    kind = _kind(Path(source))
-    if kind is None:
-        raise DataError(f"source: {source!r} has no known ending. Known: {listed(FILE_TYPES)}, also compressed.")
-    options = {"sep": "\t"} if ".tsv" in map(str.lower, Path(source).suffixes) else {}
-    return datasets.load_dataset(kind, data_files=source, split=split or "train", **options)
+def _csv_options(files: Sequence[Path]) -> dict[str, Any]:
+    """What the CSV reader must be told of files that are all CSV; DataError where their delimiters differ."""
+    if not files or any(_kind(file) != "csv" for file in files):
+        return {}
+    found = {file: csv_delimiter(file) for file in files}
+    first, delimiter = next(iter(found.items()))
+    other = next((file for file, one in found.items() if one != delimiter), None)
+    if other is not None:
+        raise DataError(
+            f"source: {str(first)!r} has {DELIMITERS[delimiter]} between its columns, {str(other)!r} has "
+            f"{DELIMITERS[found[other]]}. Name one of them, or save both alike."
+        )
+    if delimiter == ",":
+        return {}
+    if not any(".tsv" in file.name.lower() for file in files):
+        logging.getLogger(__name__).warning("%s: read with %s between the columns.", first, DELIMITERS[delimiter])
+    return {"sep": delimiter}
 
 
 def _looks_like_repo(source: str) -> bool:
@@ -151,28 +183,13 @@ def _looks_like_repo(source: str) -> bool:
     return True
 
 
-def _one_split(loaded, split: str | None) -> Dataset:
-    import datasets
-
-    if split and "[" in split and loaded.__class__ is not datasets.Dataset:
-        raise DataError(f"split: {split!r} cannot be sliced here. Name a whole split: {listed(loaded)}.")
-    if not isinstance(loaded, datasets.DatasetDict):
-        if split and loaded.split is None and split != "train":
-            raise DataError(f"split: {split!r} asked for, but this is one Dataset without splits. Leave --split out.")
-        return loaded
-    wanted = split or ("train" if "train" in loaded else next(iter(loaded)) if len(loaded) == 1 else None)
-    if wanted is None or wanted not in loaded:
-        raise DataError(f"split: {'choose one' if split is None else f'no {split!r}'}. Splits found: {listed(loaded)}.")
-    return loaded[wanted]
-
-
 def _unreadable(source: str | Path, error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    text = f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+    text = f"{type(error).__name__}: {shortened(error)}"
     if any(words in text for words in _EMPTY):
         return f"{no_rows(source)[:-1]} that can be read (cannot read it: {text})."
     remedy = " Is every file whole, in UTF-8, and what its ending says?" if Path(source).exists() else ""
     if "surrogate" in text:
-        remedy = r" A lone surrogate (\ud800 to \udfff) is no text; replace it by \ufffd."
+        remedy = r" Half of a surrogate pair (\ud800 to \udfff) is not a character; replace it by \ufffd."
     return f"source: cannot read {str(source)!r}: {text.rstrip('.')}.{remedy}"

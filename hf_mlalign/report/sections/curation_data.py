@@ -117,9 +117,9 @@ def _mapping(part: ReportedRun) -> dict[str, str] | None:
 def _pool(part: ReportedRun) -> Any:
     """The pool that the user named, or a local file with the digest of the record; `None` where there is neither."""
     source = part.record.source if part.record else {}
-    which = {key: source.get(key) for key in ("split", "config")}
+    which = {"split": source.get("split"), "config_name": source.get("config")}
     if part.source is not None:
-        return load_source(part.source, **which) if isinstance(part.source, (str, Path)) else part.source
+        return load_source(part.source, **which)
     name = str(source.get("name"))
     plain = Path(name).name == name and name not in ("", "..")  # a foreign record cannot name files elsewhere
     known = source.get("digest") and plain

@@ -1,27 +1,239 @@
-"""What the commands share: reading option values, printing."""
+"""Commands made from options classes: parameters, `--config`, `--print-config`, help pages, and what is printed."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import os
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
+from typer.core import TyperArgument, TyperCommand
 
 from hf_mlalign.core.errors import DataError, printable
+from hf_mlalign.core.options import Options, flag_of, plain_type
+
+HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
+NAME_WIDTH = 38
+"""Widest column of option names on a help page; a longer name gets a line of its own."""
+APP = typer.Typer(
+    name="hf-mlalign", help="Multilingual alignment for the Hugging Face stack.", no_args_is_help=True,
+    pretty_exceptions_enable=False, context_settings=HELP_FLAGS, rich_markup_mode="rich",
+)  # fmt: skip
+"""The command; the modules of this room register theirs on it."""
+LAST = ("Output", "Run")
+"""Groups at the end of a help page."""
+Source = Annotated[str, typer.Argument(help="A local file or folder, or a Hub dataset (user/name).")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.", rich_help_panel="Output")]
+_quiet = False
 
 
-def column_pairs(text: str | None) -> dict[str, str] | None:
-    """`--column-mapping a=b,c=d` as a mapping; `DataError` for another form."""
+def say(text: str) -> None:
+    """Print a line, as `printable`, unless --quiet was given."""
+    if not _quiet:
+        typer.echo(printable(text))
+
+
+def column_pairs(text: str | None, flag: str = "--column-mapping") -> dict[str, str] | None:
+    """`a=b,c=d` as a mapping; `DataError` for another form."""
     if not text:
         return None
     parts = [part.split("=") for part in text.split(",")]
     if any(len(part) != 2 or not all(part) for part in parts):
-        raise DataError(f"--column-mapping: {text!r} is not of the form column=role,column=role.")
+        raise DataError(f"{flag}: {text!r} is not of the form column=role,column=role.")
     return {column.strip(): role.strip() for column, role in parts}
 
 
 def split_codes(text: str | None) -> list[str] | None:
-    """`--languages de,ja` as a list."""
-    return [code.strip() for code in text.split(",")] if text else None
+    """`de,ja` as a list."""
+    return [part.strip() for part in text.split(",")] if text else None
 
 
-def say(text: str) -> None:
-    """Print a line, as `printable`."""
-    typer.echo(printable(text))
+class HelpCommand(TyperCommand):
+    """A command whose help page never cuts the name of an option: two columns, names and what they mean."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from rich.console import Console
+        from rich.padding import Padding
+        from rich.panel import Panel
+        from rich.table import Table
+        from rich.text import Text
+
+        console = Console(markup=False, highlight=False, emoji=False)
+        console.print(Padding(Text(" ".join(self.get_usage(ctx).split()), style="bold"), (1, 1)))
+        if self.help:
+            console.print(Padding(Text(inspect.cleandoc(self.help)), (0, 1, 1, 1)))
+        panels: dict[str, list[Any]] = {}
+        for parameter in self.get_params(ctx):
+            if not getattr(parameter, "hidden", False):
+                first = "Arguments" if isinstance(parameter, TyperArgument) else "Run"
+                panels.setdefault(getattr(parameter, "rich_help_panel", None) or first, []).append(parameter)
+        for name in sorted(panels, key=lambda name: LAST.index(name) if name in LAST else -(name == "Arguments") - 1):
+            table = Table.grid(padding=(0, 2, 0, 0), expand=True)
+            rows = [_help_row(parameter, ctx) for parameter in panels[name]]
+            table.add_column(no_wrap=True, style="cyan", width=min(max(len(n) for n, _ in rows), NAME_WIDTH))
+            table.add_column(overflow="fold", ratio=1)
+            for names, text in rows:
+                table.add_row(names.replace("/", "\n/", 1) if len(names) > NAME_WIDTH else names, text)
+            console.print(Panel(table, title=name, title_align="left", border_style="dim"))
+        if self.epilog:
+            console.print(Padding(Text(self.epilog), (0, 1, 1, 1)))
+
+
+def _help_row(parameter: Any, ctx: Any) -> tuple[str, str]:
+    if isinstance(parameter, TyperArgument):
+        return parameter.name.upper(), parameter.help or ""
+    names = ", ".join(sorted(parameter.opts, key=len))
+    if parameter.secondary_opts:
+        names += "/" + parameter.secondary_opts[0]
+    default = parameter.get_default(ctx)
+    if isinstance(default, bool):
+        default = "yes" if default and parameter.secondary_opts else None
+    if isinstance(default, StrEnum):
+        default = default.value
+    text = parameter.help or ""
+    hidden = default is None or str(default) in ("", "()") or "default" in text
+    return names, text if hidden else f"{text} [default: {default}]"
+
+
+def command(
+    name: str, options: type[Options], *, panel: str, examples: Sequence[str] = (), app: typer.Typer | None = None
+) -> Callable[[Callable], Callable]:
+    """Register a function as a command that takes the options of a class.
+
+    The function's own parameters (the arguments, and `output`) are Typer's; its parameter `options` gets a checked
+    instance. Every command also takes `--config run.yaml` (the command line wins), `--print-config`, `--quiet` and
+    `--verbose`.
+
+    Args:
+        name: of the command.
+        options: class of its options.
+        panel: group on the help page of `hf-mlalign`.
+        examples: lines shown at the end of the help page.
+        app: where to register it (default: the `hf-mlalign` command).
+    """
+
+    def decorate(function: Callable) -> Callable:
+        own = {n: p for n, p in inspect.signature(function, eval_str=True).parameters.items() if n != "options"}
+        fields = [f for f in dataclasses.fields(options) if f.metadata.get("on_command_line", True)]
+        hints = typing.get_type_hints(options)
+
+        def run(ctx: typer.Context, **given: Any) -> None:
+            chosen = {n: v for n, v in given.items() if ctx.get_parameter_source(n).name != "DEFAULT"}
+            _set_verbosity(given.pop("quiet"), given.pop("verbose"))
+            in_file = options.from_yaml(chosen["config"], [*own]) if "config" in chosen else {}
+            values = {**in_file, **{n: v for n, v in chosen.items() if n in own or n in hints}}
+            arguments = {n: values.pop(n, p.default) for n, p in own.items()}
+            if absent := [n for n, p in own.items() if arguments[n] is inspect.Parameter.empty]:
+                raise DataError(f"{absent[0].upper()}: missing. Name it on the command line or in the --config file.")
+            for n in own:
+                if plain_type(own[n].annotation.__origin__) is Path and isinstance(arguments[n], str):
+                    arguments[n] = Path(arguments[n])
+            flags = {field.name: flag_of(field).split("/")[0] for field in fields}
+            try:
+                made = options.of({n: _read(v, hints[n], flags[n]) for n, v in values.items()})
+                if given["print_config"]:
+                    typer.echo(made.to_yaml({n: _plain(v) for n, v in arguments.items()}), nl=False)
+                    return
+                function(**arguments, options=made)
+            except DataError as error:
+                raise DataError(_with_flag(str(error), flags)) from error
+
+        parameters = [_argument(p) for p in own.values()]
+        parameters += [_option(field, hints[field.name]) for field in fields]
+        parameters += _common()
+        context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        run.__signature__ = inspect.Signature([context, *parameters])
+        run.__annotations__ = {p.name: p.annotation for p in [context, *parameters]}
+        run.__doc__, run.__name__ = function.__doc__, function.__name__
+        epilog = "\n".join(["Example:" if len(examples) == 1 else "Examples:", *(f"  {line}" for line in examples)])
+        facts = {"epilog": epilog if examples else None, "rich_help_panel": panel, "context_settings": HELP_FLAGS}
+        (app or APP).command(name, cls=HelpCommand, **facts)(run)
+        return function
+
+    return decorate
+
+
+def _argument(parameter: inspect.Parameter) -> inspect.Parameter:
+    """A parameter of the command's own; a required one may also come from the file of `--config`."""
+    kind, *facts = typing.get_args(parameter.annotation)
+    default = None if parameter.default is inspect.Parameter.empty else parameter.default
+    return parameter.replace(
+        kind=inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[(kind | None, *facts)]
+    )
+
+
+def _option(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
+    facts, kind = field.metadata, plain_type(hint)
+    default = field.default_factory() if field.default is dataclasses.MISSING else field.default
+    given: dict[str, Any] = {"help": facts.get("help"), "rich_help_panel": facts.get("panel")}
+    if facts.get("choices") and (default is None or isinstance(default, str)):
+        known = StrEnum(field.name, {choice.upper().replace("-", "_"): choice for choice in facts["choices"]})
+        annotation = known
+        default = None if default is None else known(default)
+    elif kind in (bool, int, float, Path):
+        annotation = kind
+        if kind in (int, float):
+            given |= {"min": facts.get("low"), "max": facts.get("high")}
+    else:
+        annotation = str
+        default = default if isinstance(default, str) else None
+    names = [facts["flag"]] if facts.get("flag") else []
+    choices = facts.get("choices") or ()
+    if not all(choice in given["help"] for choice in choices):
+        given["help"] += f" One of {', '.join(choices)}."
+    if facts.get("shown"):
+        given["help"] += f" [default: {facts['shown']}]"
+    annotation = annotation | None if default is None else annotation
+    return inspect.Parameter(
+        field.name, inspect.Parameter.KEYWORD_ONLY, default=default,
+        annotation=Annotated[annotation, typer.Option(*names, **given)],
+    )  # fmt: skip
+
+
+def _common() -> list[inspect.Parameter]:
+    def one(name: str, default: Any, kind: Any, *names: str, help: str) -> inspect.Parameter:
+        note = typer.Option(*names, help=help, rich_help_panel="Run")
+        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, note])
+
+    return [
+        one("config", None, Path | None, "--config", help="YAML file with options; the command line wins."),
+        one("print_config", False, bool, "--print-config", help="Write the YAML of what would run, and stop."),
+        one("quiet", False, bool, "--quiet", "-q", help="Print errors only."),
+        one("verbose", False, bool, "--verbose", "-v", help="Also print what libraries have to say."),
+    ]
+
+
+def _read(value: Any, hint: Any, flag: str) -> Any:
+    """A value of the command line or of a YAML file as its option has it: `de,ja` is a list, `a=b` a mapping."""
+    if isinstance(value, StrEnum):
+        return value.value
+    kind = typing.get_origin(plain_type(hint)) or plain_type(hint)
+    if isinstance(value, str) and kind in (list, tuple, typing.get_origin(Sequence[str])):
+        return split_codes(value)
+    if isinstance(value, str) and kind in (dict, typing.get_origin(Mapping[str, str])):
+        return column_pairs(value, flag)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def _with_flag(message: str, flags: Mapping[str, str]) -> str:
+    """A message that begins with the Python name of an option, with its name on the command line."""
+    name, colon, rest = message.partition(":")
+    return f"{flags[name]}:{rest}" if colon and name in flags else message
+
+
+def _set_verbosity(quiet: bool, verbose: bool) -> None:
+    global _quiet
+    _quiet = quiet
+    if quiet:
+        os.environ["TQDM_DISABLE"] = os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    if verbose:
+        os.environ["HF_MLALIGN_VERBOSE"] = "1"

@@ -1,0 +1,57 @@
+"""`hf-mlalign train`: the accelerate line of a training script, printed or run."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hf_mlalign.cli.options import APP, HELP_FLAGS, HelpCommand, say
+
+
+class Script(StrEnum):
+    """Training scripts of `hf_mlalign.launch`."""
+
+    dpo = "dpo"
+    sft = "sft"
+    qsm = "qsm"
+
+
+MODULES = {"dpo": "hf_mlalign.launch.dpo", "sft": "hf_mlalign.launch.sft", "qsm": "hf_mlalign.launch.train_qsm"}
+EXAMPLES = """Examples:
+  hf-mlalign train sft --recipe mdaq --dataset curated --output_dir tuned \\
+      --model_name_or_path Qwen/Qwen2.5-0.5B
+  hf-mlalign train dpo --setup multi_gpu --print --dataset pairs --output_dir tuned \\
+      --model_name_or_path tuned
+All options of a script: python -m hf_mlalign.launch.dpo --help"""
+
+
+@APP.command(
+    "train", cls=HelpCommand, rich_help_panel="Train", epilog=EXAMPLES,
+    context_settings={**HELP_FLAGS, "ignore_unknown_options": True, "allow_extra_args": True},
+)  # fmt: skip
+def train(
+    ctx: typer.Context,
+    script: Annotated[Script, typer.Argument(help="dpo, sft or qsm (the Quality Scoring Model).")],
+    setup: Annotated[
+        str | None, typer.Option(help="Accelerate config: a file, or single_gpu, multi_gpu, fsdp2, deepspeed_zero3, ….")
+    ] = None,
+    only_print: Annotated[bool, typer.Option("--print", help="Print the line instead of running it.")] = False,
+) -> None:
+    """Train with accelerate. Every other option goes to the training script as it is."""
+    from hf_mlalign.launch.configs import config_path
+
+    launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    settings = setup and str(Path(setup) if Path(setup).is_file() else config_path(setup))
+    chosen = ["--config_file", settings] if settings else []
+    line = [*chosen, "-m", MODULES[script.value], *ctx.args]
+    if only_print:
+        typer.echo(shlex.join(["accelerate", "launch", *line]))
+        return
+    say(f"Running: {shlex.join(['accelerate', 'launch', *line])}")
+    raise typer.Exit(subprocess.call([*launcher, *line]))

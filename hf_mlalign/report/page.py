@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,14 +16,13 @@ from hf_mlalign.core.errors import DataError, printable
 from hf_mlalign.core.files import list_names, write_atomic
 from hf_mlalign.core.secrets import redacted
 from hf_mlalign.data.languages import is_right_to_left, language_name, normalise
-from hf_mlalign.report.collect import PAGE, command_of, find_parts
+from hf_mlalign.hub.run_record import RECORD, read_record
 from hf_mlalign.report.drawing import STYLE, save_png, to_svg
 from hf_mlalign.report.registry import SECTIONS, Block, Chart, Examples, Facts, Numbers, ReportedRun
-from hf_mlalign.report.sections.records import results_per_language
-from hf_mlalign.report.tables import settings, shown
+from hf_mlalign.report.tables import settings, shown_table
 
 FIGURES = "figures"
-BUILT_IN = ("curation", "cluster_map", "curation_examples", "pairs", "training", "judging", "scaling", "models")
+BUILT_IN = ("curation", "cluster_map", "pairs", "training", "judging", "scaling", "models")
 """Modules with sections, in the order of the page."""
 TEXT = 1500
 """Characters of an example that are shown (*ours*)."""
@@ -44,7 +43,7 @@ class View:
 def write_page(run: Path, output: Path | None, source: Any, seed: int) -> Path:
     """See `hf_mlalign.report.write_report`."""
     for module in BUILT_IN:
-        importlib.import_module(f"hf_mlalign.report.{module}")
+        importlib.import_module(f"hf_mlalign.report.sections.{module}")
     parts = find_parts(run, source, seed)
     output = output or _default_output(run, [part for part, _ in parts])
     _check_output(output)
@@ -105,7 +104,7 @@ def _add(view: View, block: Block, output: Path) -> None:
         made["png"] = f"{folder}-{len(view.blocks) + 1}-{_slug(block.title)}.png"
         save_png(block.figure, output / FIGURES / made["png"])
     if isinstance(block, (Chart, Numbers)):
-        made["table"] = shown(block.table)
+        made["table"] = shown_table(block.table)
     if isinstance(block, Examples):
         made["groups"] = {_group_name(name): examples for name, examples in block.groups.items()}
     view.blocks.append(made)
@@ -147,3 +146,89 @@ def _text(value: Any) -> Any:
 
 def _cut(text: str) -> str:
     return text if len(text) <= TEXT else f"{text[:TEXT]}… ({len(text):,} characters)"
+
+SHOWN_ELSEWHERE = ("curate", "build-pairs", "classify", "lens", "judge")
+
+
+
+def results_per_language(part: ReportedRun) -> Iterator[Block]:
+    """Single figures and the table per language of `run.json`, for commands without sections of their own."""
+    import pandas as pd
+
+    if part.record is None or part.record.command in SHOWN_ELSEWHERE:
+        return
+    results = part.record.results
+    facts = {k.replace("_", " "): f"{v:,}" for k, v in results.items()
+             if isinstance(v, (int, float)) and not isinstance(v, bool)}  # fmt: skip
+    if facts:
+        yield Facts(dict(list(facts.items())[:8]))
+    rows = results.get("per_language")
+    if isinstance(rows, dict):
+        rows = [{"language": name, **row} for name, row in rows.items() if isinstance(row, dict)]
+    if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+        yield Numbers("Results by language", "As the command recorded them in run.json.", pd.DataFrame(rows))
+
+DEPTH = 3
+"""Run folders are looked for so many levels down."""
+
+
+ORDER = ("sample", "curate", "questions", "build-pairs", "train", "judge", "classify", "lens")
+"""Commands in the order of the work; others come after them."""
+
+
+PAGE = "report.html"
+
+
+TRAINING = ("curve.json", "trainer_state.json", "checkpoint-*/trainer_state.json")
+
+
+JUDGED = ("judgements.parquet",)
+
+
+
+def find_parts(run: Path, source: Any, seed: int) -> list[tuple[ReportedRun, list[str]]]:
+    """The parts of a report in the order of the work, each with a sentence if its record cannot be read.
+
+    Raises:
+        DataError: there is no such folder, or nothing in it to report on.
+    """
+    if not run.is_dir():
+        raise DataError(f"run: no folder {str(run)!r}. Name a run folder, or a folder with run folders in it.")
+    parts = []
+    for folder in _folders(run, DEPTH):
+        name = folder.relative_to(run).as_posix() if folder != run else run.resolve().name
+        try:
+            part, problems = ReportedRun(folder, name, read_record(folder), source, seed), []
+        except DataError as error:
+            part, problems = ReportedRun(folder, name, None, source, seed), [str(error)]
+        if part.record is not None or problems or any(section.fits(part) for section in SECTIONS):
+            parts.append((part, problems))
+    if not parts:
+        raise DataError(
+            f"run: {str(run)!r} holds no {RECORD}, no training and no judgements, nor do the folders in it. Name what "
+            "a command of hf-mlalign wrote."
+        )
+    return sorted(parts, key=lambda pair: (_rank(pair[0]), pair[0].name))
+
+
+
+def _folders(folder: Path, depth: int) -> Iterator[Path]:
+    yield folder
+    for path in sorted(folder.iterdir()) if depth else ():
+        hidden = path.name.startswith((".", "checkpoint-")) or path.name == "data" or (path / PAGE).is_file()
+        if path.is_dir() and not path.is_symlink() and not hidden:
+            yield from _folders(path, depth - 1)
+
+
+
+def command_of(part: ReportedRun) -> str:
+    """The command that wrote a part; by its files where there is no record; "" if they do not tell."""
+    if part.record is not None:
+        return part.record.command
+    return "train" if part.files(*TRAINING) else "judge" if part.files(*JUDGED) else ""
+
+
+
+def _rank(part: ReportedRun) -> int:
+    command = command_of(part)
+    return ORDER.index(command) if command in ORDER else len(ORDER)

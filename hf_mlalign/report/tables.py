@@ -38,7 +38,7 @@ class Shown:
     left_out: int = 0
 
 
-def shown(table: pd.DataFrame) -> Shown:
+def shown_table(table: pd.DataFrame) -> Shown:
     """The table with its totals apart and long ones cut."""
     names = list(table.columns)
     records = table.to_dict("records")
@@ -46,11 +46,11 @@ def shown(table: pd.DataFrame) -> Shown:
     totals = [row for row in records if row.get("language") in TOTALS] if len(records) > 1 else []
     rows = [row for row in records if row not in totals] if totals else records
     heads = [(name.replace("_", " "), numbers[name]) for name in names]
-    made = [[cell(name, row[name]) for name in names] for row in rows[:MOST]]
-    return Shown(heads, made, [[cell(n, row[n]) for n in names] for row in totals], max(len(rows) - MOST, 0))
+    made = [[table_cell(name, row[name]) for name in names] for row in rows[:MOST]]
+    return Shown(heads, made, [[table_cell(n, row[n]) for n in names] for row in totals], max(len(rows) - MOST, 0))
 
 
-def cell(column: str, value: Any) -> Cell:
+def table_cell(column: str, value: Any) -> Cell:
     """One value: thousands separated, three decimals, a dash for none, the name of a language beside its code."""
     if _is_number(value):
         missing = value is None or value != value or math.isinf(value)

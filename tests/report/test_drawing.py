@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from hf_mlalign.report.drawing import BLUE, STYLE, box_rows, language_style, new_figure, save_png, to_svg
-from hf_mlalign.report.tables import cell, number, settings, shown
+from hf_mlalign.report.tables import number, settings, shown_table, table_cell
 
 
 def figure():
@@ -66,22 +66,22 @@ def test_numbers(value, text):
 
 
 def test_cells():
-    assert cell("language", "ja").name == "Japanese"
-    assert cell("language", "all").name == cell("method", "ja").name == ""
-    assert cell("n", None).text == cell("n", float("nan")).text == "–"
-    assert cell("n", None).sort == ""
-    assert cell("n", np.float32(0.5)).sort == "0.5"
-    assert not cell("clear", True).number
+    assert table_cell("language", "ja").name == "Japanese"
+    assert table_cell("language", "all").name == table_cell("method", "ja").name == ""
+    assert table_cell("n", None).text == table_cell("n", float("nan")).text == "–"
+    assert table_cell("n", None).sort == ""
+    assert table_cell("n", np.float32(0.5)).sort == "0.5"
+    assert not table_cell("clear", True).number
 
 
 def test_totals_stand_apart_and_long_tables_are_cut():
     table = pd.DataFrame({"language": ["all", *(f"x{i}" for i in range(450))], "n_wins": range(451)})
-    made = shown(table)
+    made = shown_table(table)
     assert made.heads == [("language", False), ("n wins", True)]
     assert [row[0].text for row in made.totals] == ["all"]
     assert len(made.rows) == 400
     assert made.left_out == 50
-    alone = shown(table.head(1))
+    alone = shown_table(table.head(1))
     assert len(alone.rows) == 1
     assert not alone.totals
 

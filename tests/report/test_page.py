@@ -176,5 +176,5 @@ def test_the_pool_is_found_named_or_refused(project, tmp_path):
 
 
 def texts_of(folder, source):
-    part = report.Part(folder, "alone", read_record(folder), source)
+    part = report.ReportedRun(folder, "alone", read_record(folder), source)
     return read_texts(part, read_selection(part))

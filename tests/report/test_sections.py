@@ -12,7 +12,7 @@ from hf_mlalign.evaluation.metrics.winrate import winrate
 from hf_mlalign.hub.run_record import read_record
 from hf_mlalign.mdaq.selector import SelectionResult
 from hf_mlalign.report import Chart, Numbers, ReportedRun
-from hf_mlalign.report.collect import find_parts
+from hf_mlalign.report.page import find_parts
 from hf_mlalign.report.sections import cluster_map, curation, judging, models, pairs, scaling, training
 from hf_mlalign.spontaneous.classification.evaluate import evaluate_classification
 from hf_mlalign.spontaneous.lens.run import lens_before_and_after

@@ -10,8 +10,8 @@ import numpy as np
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.evaluation.judges.run import PairTable, read_answer_pairs, winrate_columns
 from hf_mlalign.evaluation.metrics.winrate import winrate
-from hf_mlalign.report.collect import JUDGED
 from hf_mlalign.report.drawing import BLUE, GREY, name_rows, rows_figure
+from hf_mlalign.report.page import JUDGED
 from hf_mlalign.report.registry import Block, Chart, Example, Examples, Facts, ReportedRun, section
 from hf_mlalign.report.sections.pairs import plain_text
 
@@ -71,7 +71,7 @@ def _facts(rates: dict[str, Any], judged: Dataset, mapping, both: bool) -> dict[
 
 
 @section("Wins and losses", command="judge", files=JUDGED)
-def examples(part: ReportedRun) -> Iterator[Block]:
+def judged_examples(part: ReportedRun) -> Iterator[Block]:
     """For each language the clearest win and the clearest loss."""
     judged = read_judged(part)
     table = read_answer_pairs(judged, _mapping(part))

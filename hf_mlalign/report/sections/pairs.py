@@ -87,7 +87,7 @@ def guards(part: ReportedRun) -> Iterator[Block]:
 
 
 @section("Chosen and rejected", command=COMMAND)
-def examples(part: ReportedRun) -> Iterator[Block]:
+def pair_examples(part: ReportedRun) -> Iterator[Block]:
     """For each language the pair of the largest margin and that of the median one."""
     groups: dict[str, list[Example]] = {}
     for path in pair_files(part):

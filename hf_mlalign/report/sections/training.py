@@ -9,8 +9,8 @@ from typing import Any
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.data.languages import normalise
-from hf_mlalign.report.collect import TRAINING
 from hf_mlalign.report.drawing import BLUE, GREEN, ORANGE, RED, legend_above, name_rows, new_figure, rows_figure
+from hf_mlalign.report.page import TRAINING
 from hf_mlalign.report.registry import Block, Chart, Facts, Numbers, ReportedRun, section
 
 PANELS = {

@@ -105,9 +105,9 @@ def command(
 ) -> Callable[[Callable], Callable]:
     """Register a function as a command that takes the options of a class.
 
-    The function's own parameters (the arguments, and `output`) are Typer's; its parameter `options` gets a checked
-    instance. Every command also takes `--config run.yaml` (the command line wins), `--print-config`, `--quiet` and
-    `--verbose`.
+    The function's own parameters (the arguments, and `output`) are Typer's; one that has the name of an option stands
+    for it. Its parameter `options` gets a checked instance. Every command also takes `--config run.yaml` (the command
+    line wins), `--print-config`, `--quiet` and `--verbose`.
 
     Args:
         name: of the command.
@@ -119,8 +119,9 @@ def command(
 
     def decorate(function: Callable) -> Callable:
         own = {n: p for n, p in inspect.signature(function, eval_str=True).parameters.items() if n != "options"}
-        fields = [f for f in dataclasses.fields(options) if f.metadata.get("on_command_line", True)]
         hints = typing.get_type_hints(options)
+        fields = [field for field in dataclasses.fields(options)
+                  if field.metadata.get("on_command_line", True) and field.name not in own]  # fmt: skip
 
         def run(ctx: typer.Context, **given: Any) -> None:
             chosen = {n: v for n, v in given.items() if ctx.get_parameter_source(n).name != "DEFAULT"}
@@ -128,6 +129,7 @@ def command(
             in_file = options.from_yaml(chosen["config"], [*own]) if "config" in chosen else {}
             values = {**in_file, **{n: v for n, v in chosen.items() if n in own or n in hints}}
             arguments = {n: values.pop(n, p.default) for n, p in own.items()}
+            values |= {n: v for n, v in arguments.items() if n in hints}
             if absent := [n for n, p in own.items() if arguments[n] is inspect.Parameter.empty]:
                 raise DataError(f"{absent[0].upper()}: missing. Name it on the command line or in the --config file.")
             for n in own:
@@ -198,7 +200,8 @@ def _option(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
 def _common() -> list[inspect.Parameter]:
     def one(name: str, default: Any, kind: Any, *names: str, help: str) -> inspect.Parameter:
         note = typer.Option(*names, help=help, rich_help_panel="Run")
-        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, note])
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(name, keyword, default=default, annotation=Annotated[kind, note])
 
     return [
         one("config", None, Path | None, "--config", help="YAML file with options; the command line wins."),
@@ -212,12 +215,11 @@ def _read(value: Any, hint: Any, flag: str) -> Any:
     """A value of the command line or of a YAML file as its option has it: `de,ja` is a list, `a=b` a mapping."""
     if isinstance(value, StrEnum):
         return value.value
-    kind = typing.get_origin(plain_type(hint)) or plain_type(hint)
-    if isinstance(value, str) and kind in (list, tuple, typing.get_origin(Sequence[str])):
+    kind = plain_type(hint)
+    kinds = {typing.get_origin(one) or one for one in (typing.get_args(hint) if kind is Any else [kind])}
+    if isinstance(value, str) and list in kinds and (str not in kinds or "," in value):
         return split_codes(value)
-    if isinstance(value, str) and kind in (dict, typing.get_origin(Mapping[str, str])):
-        return column_pairs(value, flag)
-    return value
+    return column_pairs(value, flag) if isinstance(value, str) and kinds == {dict} else value
 
 
 def _plain(value: Any) -> Any:

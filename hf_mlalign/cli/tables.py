@@ -53,6 +53,29 @@ def print_record(record: RunRecord) -> None:
     _print(table, record.notes)
 
 
+def print_lens(found: Any) -> None:
+    """Print the table of a lens run (probabilities at the last layer, distance from English, retrieval) and its notes."""
+    from rich.table import Table
+
+    summary = found.summary()
+    heads = {"own_last": "P(own answer)", "english_last": "P(English)", "english_highest": "P(English), best layer",
+             "distance_in_spreads": "distance", "to_english": "→ English", "from_english": "English →"}  # fmt: skip
+    names = [name for name in heads if name in summary]
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    table.add_column("language")
+    for name in names:
+        table.add_column(heads[name], justify="right")
+    for row in summary.reset_index().to_dict("records"):
+        after = [row.get(f"{name}_after") for name in names]
+        _add(table, row["language"], *(f"{row[name]:.3f}" if new is None else f"{row[name]:.3f} → {new:.3f}"
+                                       for name, new in zip(names, after)))  # fmt: skip
+    ending = " Before → after." if "to_english_after" in summary else ""
+    _print(table, found.notes, legend=(
+        "Probabilities at the last layer; distance from English in units of the spread and retrieval top-1, to and "
+        f"from English, as means over the blocks.{ending}"
+    ))  # fmt: skip
+
+
 def print_winrates(rates: Mapping[str, Any]) -> None:
     """Print the table of `hf_mlalign.evaluation.metrics.winrate.winrate`: a row a language, all, and the mean of
     languages."""
@@ -100,11 +123,13 @@ def print_table(table: Table) -> None:
     _console().print(table)
 
 
-def _print(table: Table, notes: list[str], most: int = 20) -> None:
+def _print(table: Table, notes: list[str], most: int = 20, legend: str = "") -> None:
     console = _console()
     console.print()
     console.print(table)
     console.print()
+    if legend:
+        console.print(legend)
     for note in notes[:most]:
         console.print(f"  note: {printable(note)}")
     if len(notes) > most:

@@ -1,4 +1,4 @@
-"""`hf-mlalign train`: the accelerate line of a training script, printed or run."""
+"""The commands around training: `train` prints or runs the accelerate line; `questions` makes rows to train on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import Annotated
 
 import typer
 
-from hf_mlalign.cli.options import APP, HELP_FLAGS, HelpCommand, say
+from hf_mlalign.cli.options import APP, HELP_FLAGS, HelpCommand, Output, command, say
+from hf_mlalign.spontaneous.options import QuestionsOptions
+
+Parallel = Annotated[str, typer.Argument(help="Parallel questions: a local file or folder, or a Hub dataset.")]
 
 
 class Script(StrEnum):
@@ -55,3 +58,24 @@ def train(
         return
     say(f"Running: {shlex.join(['accelerate', 'launch', *line])}")
     raise typer.Exit(subprocess.call([*launcher, *line]))
+
+
+@command(
+    "questions", QuestionsOptions, panel="Train",
+    examples=["hf-mlalign questions parallel.jsonl --languages de,sw -o questions",
+              "hf-mlalign questions snli.jsonl --languages sw --translator facebook/nllb-200-distilled-600M"],
+)  # fmt: skip
+def questions(source: Parallel, output: Output = Path("questions"), *, options: QuestionsOptions) -> None:
+    """Turn parallel questions into rows that teach a model to translate them, without answers.
+
+    The key of a server is read from the environment variable MLALIGN_API_KEY.
+    """
+    from hf_mlalign.cli.tables import print_record
+    from hf_mlalign.spontaneous.questions.build import build_questions
+
+    built = build_questions(source, output, options=options)
+    if not built.fresh:
+        say(f"Nothing to do: {built.folder} holds these rows already. --overwrite repeats it.")
+    print_record(built.record)
+    say(f"Saved to {built.folder}: data/, README.md (card), run.json. Next: hf-mlalign train sft "
+        f"--dataset {built.folder} --model_name_or_path … --output_dir …")  # fmt: skip

@@ -5,9 +5,9 @@ import json
 import pytest
 import typer
 from datasets import Dataset, load_dataset
+from hf_mlalign.cli.questions import questions
 from typer.testing import CliRunner
 
-from hf_mlalign.cli.questions import questions
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.hub.run_record import read_record
 from hf_mlalign.spontaneous.questions.build import FAILURES, build_questions

@@ -44,6 +44,8 @@ def demo(output: Output = Path("mlalign-demo")) -> None:
 
 
 app.command(cls=HelpCommand, rich_help_panel="Start here", context_settings=HELP_FLAGS)(env)
+PANELS = ("Start here", "Choose data", "Build pairs", "Train", "Evaluate", "Share")
+app.registered_commands.sort(key=lambda command: PANELS.index(command.rich_help_panel))
 app.add_typer(metrics, name="metrics", rich_help_panel="Evaluate")
 
 

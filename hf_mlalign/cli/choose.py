@@ -27,7 +27,8 @@ def curate(source: Source, output: Output = Path("curated"), *, options: CurateO
 
 @command(
     "score", ScoreOptions, panel=PANEL,
-    examples=["hf-mlalign score pool.jsonl -o scored", "accelerate launch --multi_gpu -m hf_mlalign score pool.jsonl"],
+    examples=["hf-mlalign score pool.jsonl -o scored",
+              "accelerate launch --multi_gpu -m hf_mlalign score pool.jsonl"],
 )  # fmt: skip
 def score(source: Source, output: Output = Path("scored"), *, options: ScoreOptions) -> None:
     """Score instruction/response pairs and save them as Parquet. A rerun scores only what is missing.

@@ -34,8 +34,8 @@ Parallel = Annotated[
 
 @command(
     "judge", JudgeOptions, panel=PANEL,
-    examples=["hf-mlalign judge answers.jsonl --judge llm --model my-judge --base-url http://localhost:8000/v1",
-              "hf-mlalign judge tuned/ --baseline untuned/ --judge reward_model --model me/reward -o judged"],
+    examples=["hf-mlalign judge answers.jsonl --judge llm --model me/judge -o judged",
+              "hf-mlalign judge tuned --baseline untuned --judge llm --model me/judge"],
 )  # fmt: skip
 def judge(source: Comparisons = None, output: Output = Path("judged"), *, options: JudgeOptions) -> None:
     """Compare a candidate's answers with a baseline's and print win rates per language. A rerun asks nothing twice.
@@ -101,9 +101,9 @@ def annotate_export(judgements: Human, output: Output = Path("human"), *, option
 
 @command(
     "classify", ClassifyOptions, panel=PANEL,
-    examples=["hf-mlalign classify emotion.parquet --task emotion --model google/gemma-3-270m -o before",
-              "hf-mlalign classify emotion.parquet --task emotion --model google/gemma-3-270m \\",
-              "      --adapter tuned --baseline before -o after"],
+    examples=["hf-mlalign classify emotion.parquet --task emotion --model me/base -o before",
+              "hf-mlalign classify emotion.parquet --task emotion --model me/tuned \\",
+              "    --baseline before -o after"],
 )  # fmt: skip
 def classify(source: Labelled, output: Output = Path("classification"), *, options: ClassifyOptions) -> None:
     """Measure few-shot accuracy per language. With --baseline: did the model become better?

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperArgument, TyperCommand
+from typer.models import ArgumentInfo
 
 from hf_mlalign.core.errors import DataError, printable
 from hf_mlalign.core.options import Options, flag_of, plain_type
@@ -85,17 +86,17 @@ class HelpCommand(TyperCommand):
 
 
 def _help_row(parameter: Any, ctx: Any) -> tuple[str, str]:
-    if isinstance(parameter, TyperArgument):
-        return parameter.name.upper(), parameter.help or ""
-    names = ", ".join(sorted(parameter.opts, key=len))
-    if parameter.secondary_opts:
-        names += "/" + parameter.secondary_opts[0]
-    default = parameter.get_default(ctx)
-    if isinstance(default, bool):
-        default = "yes" if default and parameter.secondary_opts else None
-    if isinstance(default, StrEnum):
-        default = default.value
+    """The names of a parameter, and its help with the default."""
     text = parameter.help or ""
+    if isinstance(parameter, TyperArgument):
+        return parameter.name.upper(), text
+    names, default = ", ".join(sorted(parameter.opts, key=len)), parameter.get_default(ctx)
+    for other in parameter.secondary_opts:
+        if default or not other.startswith("--no-"):
+            names += f"/{other}"
+    if isinstance(default, bool):
+        default = (parameter.opts if default else parameter.secondary_opts or [""])[0] if "/" in names else ""
+    default = default.value if isinstance(default, StrEnum) else default
     hidden = default is None or str(default) in ("", "()") or "default" in text
     return names, text if hidden else f"{text} [default: {default}]"
 
@@ -164,6 +165,9 @@ def _argument(parameter: inspect.Parameter) -> inspect.Parameter:
     """A parameter of the command's own; a required one may also come from the file of `--config`."""
     kind, *facts = typing.get_args(parameter.annotation)
     default = None if parameter.default is inspect.Parameter.empty else parameter.default
+    for fact in facts:
+        if isinstance(fact, ArgumentInfo) and fact.metavar is None:
+            fact.metavar = parameter.name.upper()
     return parameter.replace(
         kind=inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[(kind | None, *facts)]
     )

@@ -18,8 +18,8 @@ Pairs = Annotated[str, typer.Argument(help="Preference pairs: a local file or fo
 
 @command(
     "sample", SampleOptions, panel=PANEL,
-    examples=["hf-mlalign sample prompts.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --n 10 -o samples",
-              "hf-mlalign sample prompts.jsonl --model my-model --base-url http://localhost:8000/v1"],
+    examples=["hf-mlalign sample prompts.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --n 10",
+              "hf-mlalign sample prompts.jsonl --model m --base-url http://localhost:8000/v1"],
 )  # fmt: skip
 def sample(source: Source, output: Output = Path("samples"), *, options: SampleOptions) -> None:
     """Sample several answers to each prompt in each language. A rerun asks only for what is missing.

@@ -54,7 +54,7 @@ def print_record(record: RunRecord) -> None:
 
 
 def print_lens(found: Any) -> None:
-    """Print the table of a lens run (probabilities at the last layer, distance from English, retrieval) and its notes."""
+    """Print the table of a lens run: probabilities at the last layer, distance from English and retrieval."""
     from rich.table import Table
 
     summary = found.summary()

@@ -29,8 +29,8 @@ MODULES = {"dpo": "hf_mlalign.launch.dpo", "sft": "hf_mlalign.launch.sft", "qsm"
 EXAMPLES = """Examples:
   hf-mlalign train sft --recipe mdaq --dataset curated --output_dir tuned \\
       --model_name_or_path Qwen/Qwen2.5-0.5B
-  hf-mlalign train dpo --setup multi_gpu --print --dataset pairs --output_dir tuned \\
-      --model_name_or_path tuned
+  hf-mlalign train dpo --setup multi_gpu --print --dataset pairs \\
+      --model_name_or_path tuned --output_dir tuned-dpo
 All options of a script: python -m hf_mlalign.launch.dpo --help"""
 
 
@@ -63,7 +63,7 @@ def train(
 @command(
     "questions", QuestionsOptions, panel="Train",
     examples=["hf-mlalign questions parallel.jsonl --languages de,sw -o questions",
-              "hf-mlalign questions snli.jsonl --languages sw --translator facebook/nllb-200-distilled-600M"],
+              "hf-mlalign questions snli.jsonl --languages sw --translator me/nllb"],
 )  # fmt: skip
 def questions(source: Parallel, output: Output = Path("questions"), *, options: QuestionsOptions) -> None:
     """Turn parallel questions into rows that teach a model to translate them, without answers.

@@ -136,7 +136,7 @@ def command(
             for n in own:
                 if plain_type(own[n].annotation.__origin__) is Path and isinstance(arguments[n], str):
                     arguments[n] = Path(arguments[n])
-            flags = {field.name: flag_of(field).split("/")[0] for field in fields}
+            flags = {field.name: flag_of(field).split("/")[0].split(",")[0] for field in fields}
             try:
                 made = options.of({n: _read(v, hints[n], flags[n]) for n, v in values.items()})
                 if given["print_config"]:
@@ -188,7 +188,7 @@ def _option(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
     else:
         annotation = str
         default = default if isinstance(default, str) else None
-    names = [facts["flag"]] if facts.get("flag") else []
+    names = facts["flag"].split(",") if facts.get("flag") else []
     choices = facts.get("choices") or ()
     if not all(choice in given["help"] for choice in choices):
         given["help"] += f" One of {', '.join(choices)}."

@@ -111,10 +111,9 @@ def classify(source: Labelled, output: Output = Path("classification"), *, optio
     Rows are written as they are scored. The same command continues where it was stopped.
     """
     from hf_mlalign.cli.tables import print_record
-    from hf_mlalign.spontaneous.classification.run import classify as run
+    from hf_mlalign.spontaneous.classification.evaluate import classify as run
 
-    done = run(source, output, options=options)
-    print_record(done.record)
+    print_record(run(source, output, options=options).record)
     say(f"Saved to {output}: rows.jsonl, table.csv, run.json. Compare a later run with --baseline {output}")
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-
-    pass
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the libraries' progress bars, warnings and log lines, which would drown the story."""
+    """Without the progress bars, warnings and log lines of libraries; `HF_MLALIGN_VERBOSE` (--verbose) keeps them."""
+    if os.environ.get("HF_MLALIGN_VERBOSE"):
+        yield
+        return
     import datasets
     from transformers.utils import logging
 

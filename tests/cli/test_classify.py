@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 import typer
 from datasets import Dataset
+from hf_mlalign.cli.classify import classify
 from typer.testing import CliRunner
 
-from hf_mlalign.cli.classify import classify
 from hf_mlalign.core.errors import DataError
 from tests.spontaneous.label_models import reviews
 from tests.tiny_models import saved, tiny_llama

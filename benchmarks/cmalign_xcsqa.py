@@ -134,7 +134,7 @@ def _xcsqa_row(name: str, options: dict, ds: Dataset, right: np.ndarray, encoder
 
 def _every_group(result) -> tuple[np.ndarray, np.ndarray]:
     """Best and worst of every group, also where the pair guards drop them."""
-    from hf_mlalign.cmalign.policies import choose_pairs
+    from hf_mlalign.cmalign.pairs import choose_pairs
 
     samples = result.samples
     scores = np.where(samples.is_english, np.nan, np.nan_to_num(result.scores, nan=-1.0))

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "CMAlignTrainer": "hf_mlalign.cmalign.trainer",
         "LintOptions": "hf_mlalign.cmalign.options",
         "PairOptions": "hf_mlalign.cmalign.options",
-        "PairResult": "hf_mlalign.cmalign.result",
+        "PairResult": "hf_mlalign.cmalign.pairs",
         "build_pairs": "hf_mlalign.cmalign.build",
         "lint_preferences": "hf_mlalign.cmalign.lint",
     },

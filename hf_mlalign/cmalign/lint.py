@@ -318,7 +318,7 @@ def _languages(split: _Split, sample: int, seed: int) -> None:
 
 
 def _known(split: _Split) -> Sequence[str]:
-    from hf_mlalign.cmalign.filters import identifiable
+    from hf_mlalign.cmalign.pairs import identifiable
     from hf_mlalign.data.languages import LanguageIdentifier, normalise
 
     if split.languages is None:
@@ -328,7 +328,7 @@ def _known(split: _Split) -> Sequence[str]:
 
 
 def _identify(split: _Split, values: pa.Array, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    from hf_mlalign.cmalign.filters import identifier
+    from hf_mlalign.cmalign.pairs import identifier
 
     texts = values.take(pa.array(rows)).to_pylist()
     enough = [text if text and sum(c.isalpha() for c in text[:200]) >= 20 else None for text in texts]

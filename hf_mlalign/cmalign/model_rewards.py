@@ -258,7 +258,7 @@ def prompt_ids(tokenizer: Any, prompt: str | list[dict]) -> list[int]:
 
 def _balanced(gain: np.ndarray, lengths: np.ndarray, groups: np.ndarray) -> float:
     """The penalty α ≥ 0 with which best and worst of the groups are equally long on average (bisection)."""
-    from hf_mlalign.cmalign.policies import choose_pairs
+    from hf_mlalign.cmalign.pairs import choose_pairs
 
     def surplus(alpha: float) -> float:
         chosen, rejected = choose_pairs("best_worst", gain - alpha * lengths, groups, np.zeros(len(gain)))

@@ -25,23 +25,13 @@ from hf_mlalign.data.arrow import (
     matrix,
     named_column,
 )
-from hf_mlalign.data.roles import choose_column, language_codes
+from hf_mlalign.data.roles import check_dataset, find_roles, language_codes
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-ROLES: dict[str, tuple[str, ...]] = {
-    "prompt_id": ("prompt_id", "id"),
-    "language": ("language", "lang", "language_code", "locale"),
-    "prompt": ("prompt", "instruction", "question"),
-    "response": ("response", "completion", "output"),
-    "responses": ("responses", "samples", "candidates"),
-    "sample": ("sample_id", "sample", "sample_index"),
-    "model": ("model",),
-    "finish_reason": ("finish_reason",),
-    "embedding": ("embedding",),
-}
-"""Role → column names that are recognised, in this order."""
+ROLES = ("id", "language", "prompt", "response", "responses", "sample", "model", "finish_reason", "embedding")
+"""Roles that are read; `hf_mlalign.data.roles.ROLES` has the column names that are recognised."""
 
 
 class Samples:
@@ -75,8 +65,9 @@ class Samples:
         encode: Callable[[list[str]], np.ndarray] | None = None,
         answer_kind: str = "auto",
     ):
-        order = _order(prompt, language, len(languages), sample)
-        self.order = order
+        key = prompt.astype(np.int64) * len(languages) + language
+        order = np.argsort(key, kind="stable") if sample is None else np.lexsort((sample, key))
+        self.order = order = None if (order[1:] > order[:-1]).all() else order
         self.prompt, self.language = _take(prompt, order), _take(language, order)
         self.languages, self.english = languages, languages.index("en") if "en" in languages else -1
         self.prompt_ids, self.prompts = prompt_ids, prompts
@@ -227,10 +218,10 @@ def read_samples(
     answer_kind: str = "auto",
     languages: Sequence[str] | None = None,
 ) -> Samples:
-    """Read `ds` (one row a sample, or one row a prompt with a list of responses) into `Samples`.
+    """Read `ds` (one row per sample, or one row per prompt with a list of responses) into `Samples`.
 
     Args:
-        ds: columns prompt_id, language, prompt, and response or responses; `ROLES` has the names that are recognised.
+        ds: columns id, language, prompt, and response or responses, see `ROLES`.
         column_mapping: your column → role.
         embeddings: (n, d) vectors of the samples in the order of `ds` (of the flattened lists); wins over a column
             "embedding" of `ds`.
@@ -239,17 +230,17 @@ def read_samples(
     Raises:
         DataError: missing, doubly present or wrongly typed columns, missing ids or languages, duplicate sample ids.
     """
-    check_dataset(ds)
-    roles = find_roles(ds.column_names, column_mapping)
+    check_dataset(ds, empty="There are no samples to compare. Check the split and the filters.")
+    roles = sample_roles(ds.column_names, column_mapping)
     responses, counts = read_responses(ds, roles)
     repeat = (lambda values: values) if counts is None else (lambda values: np.repeat(values, counts))
-    prompt, prompt_ids = codes_of(arrow_column(ds, roles["prompt_id"]), roles["prompt_id"])
+    prompt, prompt_ids = codes_of(arrow_column(ds, roles["id"]), roles["id"])
     language, names = language_codes(named_column(ds, roles["language"]), roles["language"])
     if languages is not None:
         language, names = np.array([languages.index(name) for name in names], np.int32)[language], list(languages)
     prompts = arrow_column(ds, roles["prompt"])
     if not (is_text(prompts.type) or is_messages(prompts.type)):
-        raise DataError(f"Column {roles['prompt']!r} holds {prompts.type}, neither texts nor role/content messages.")
+        raise DataError(f"Column {roles['prompt']!r} holds {prompts.type}, not texts or role/content messages.")
     if prompts.null_count:
         row = int(np.flatnonzero(prompts.is_null().to_numpy(zero_copy_only=False))[0])
         raise DataError(f"Column {roles['prompt']!r}, row {row}: missing. Fill it in or drop such rows.")
@@ -260,51 +251,44 @@ def read_samples(
     sample = None
     if "sample" in roles and counts is None:
         sample = _sample_numbers(ds, roles, (prompt, language, prompt_ids, names))
+    truncated = None
+    if "finish_reason" in roles:
+        reasons = _one_per_response(ds, roles["finish_reason"], counts, "entry")
+        if is_text(reasons.type):
+            truncated = pc.fill_null(pc.equal(reasons, "length"), False).to_numpy(zero_copy_only=False)
     return Samples(
         repeat(prompt), repeat(language), names, responses, prompts, prompt_ids=prompt_ids, prompt_rows=rows,
-        sample=sample, truncated=_truncated(ds, roles.get("finish_reason"), counts, len(responses)),
+        sample=sample, truncated=truncated,
         vectors=given_vectors(ds, roles.get("embedding"), counts, embeddings, len(responses)), encode=encode,
         answer_kind=answer_kind,
     )  # fmt: skip
 
 
-def find_roles(columns: list[str], column_mapping: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Role → column; DataError if a needed one is missing, a role is unknown or both response forms are there."""
-    mapping = dict(column_mapping or {})
-    unknown = [role for role in mapping.values() if role not in ROLES]
-    if unknown:
-        raise DataError(f"column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(ROLES)}.")
-    found = {role: choose_column(columns, names, role, mapping) for role, names in ROLES.items()}
-    roles = {role: column for role, column in found.items() if column}
-    if "response" in roles and "responses" in roles:
-        explicit = [role for role in ("response", "responses") if role in mapping.values()]
-        if len(explicit) != 1:
-            raise DataError(
-                f"Both {roles['response']!r} (one row a sample) and {roles['responses']!r} (lists) are there. "
-                'Say which one to read with column_mapping, e.g. {"responses": "responses"}.'
-            )
-        roles.pop("responses" if explicit[0] == "response" else "response")
-    missing = [role for role in ("prompt_id", "language", "prompt") if role not in roles]
-    if not {"response", "responses"} & roles.keys():
-        missing.append("response (or responses)")
-    if missing:
+def sample_roles(columns: list[str], column_mapping: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Role → column, with either "response" (one row per sample) or "responses" (lists).
+
+    Raises:
+        DataError: a needed one is missing, a role is unknown, or both forms of responses are there.
+    """
+    remedy = "e.g. question_id=id,answer=response"
+    roles = find_roles(columns, ROLES, column_mapping, needed=("id", "language", "prompt"), remedy=remedy)
+    forms = [role for role in ("response", "responses") if role in roles]
+    if not forms:
         raise DataError(
-            f"No column for {listed(missing)} among those found: {listed(columns)}. "
-            'Map yours with column_mapping, e.g. {"question_id": "prompt_id", "answer": "response"}.'
+            f"No column for response (or responses). Columns found: {listed(columns)}. Map yours with "
+            f"--column-mapping (column_mapping), {remedy}."
         )
+    if len(forms) == 2:
+        mapped = [role for role in forms if roles[role] in (column_mapping or {})]
+        if not mapped and roles["response"] == "answer":
+            mapped = ["responses"]  # beside sampled responses, the answer is the right one
+        if len(mapped) != 1:
+            raise DataError(
+                f"Both {roles['response']!r} (one row per sample) and {roles['responses']!r} (lists) are there. Say "
+                f"which one to read with --column-mapping (column_mapping), e.g. {roles['responses']}=responses."
+            )
+        roles.pop("responses" if mapped == ["response"] else "response")
     return roles
-
-
-def check_dataset(ds: Any) -> None:
-    """Raise a `DataError` unless `ds` is one non-empty map-style `Dataset`."""
-    import datasets
-
-    if isinstance(ds, datasets.DatasetDict):
-        raise DataError(f"Expected one split, got a DatasetDict with {listed(ds)}. Choose one, e.g. ds['train'].")
-    if not isinstance(ds, datasets.Dataset):
-        raise DataError(f"Expected a datasets.Dataset, got {type(ds).__name__}. Load without streaming=True.")
-    if not len(ds):
-        raise DataError("The dataset is empty: there are no samples to compare. Check the split and filters.")
 
 
 def read_responses(ds: Dataset, roles: dict[str, str]) -> tuple[pa.Array, np.ndarray | None]:
@@ -315,7 +299,7 @@ def read_responses(ds: Dataset, roles: dict[str, str]) -> tuple[pa.Array, np.nda
     if "responses" in roles:
         values, counts = flatten_lists(values, column)
         if pa.types.is_struct(values.type):
-            raise DataError(f"Column {column!r} holds one message list a row; map it to the role response instead.")
+            raise DataError(f"Column {column!r} holds one message list per row; map it to the role response instead.")
     elif is_list(values.type) and not is_messages(values.type):
         raise DataError(f"Column {column!r} holds {values.type}; map it to the role responses if these are samples.")
     return last_contents(values, column), counts
@@ -342,7 +326,7 @@ def _sample_numbers(ds: Dataset, roles: dict[str, str], keys: tuple) -> np.ndarr
         raise DataError(
             f"Column {roles['sample']!r}, row {row}: sample {distinct[numbers[row]].as_py()!r} of prompt "
             f"{prompt_ids[prompt[row]].as_py()!r} in {names[language[row]]!r} was there before "
-            f"({len(again):,} such rows). Drop duplicates, or give every sample an id of its own."
+            f"({len(again):,} such rows). Drop duplicates, or give every sample its own id."
         )
     if pa.types.is_integer(values.type) and pc.max(values).as_py() < 2**31 and pc.min(values).as_py() >= 0:
         return values.to_numpy().astype(np.int32)
@@ -371,46 +355,27 @@ def _repeats(keys: np.ndarray) -> np.ndarray:
     return order[1:][np.diff(keys[order]) == 0]
 
 
-def _truncated(ds, column, counts, n: int) -> np.ndarray | None:
-    """(n,) bool: the finish reason says that the sample reached the length limit."""
-    if column is None:
-        return None
-    values = _one_a_response(ds, column, counts, "entry")
-    if not is_text(values.type):
-        return None
-    return pc.fill_null(pc.equal(values, "length"), False).to_numpy(zero_copy_only=False)
-
-
 def given_vectors(ds, column, counts, embeddings: Any, n: int) -> np.ndarray | None:
     """(n, d) float32 vectors of the n responses, as given or from a column."""
     if embeddings is not None:
         array = as_table(embeddings)
         if len(array) != n:
-            raise DataError(f"embeddings has shape {array.shape} for {n:,} samples; pass one row a sample")
+            raise DataError(f"embeddings has shape {array.shape} for {n:,} samples; pass one row per sample")
         return finite_vectors(array)
     if column is None:
         return None
-    return matrix(_one_a_response(ds, column, counts, "vector"), column)
+    return matrix(_one_per_response(ds, column, counts, "vector"), column)
 
 
-def _one_a_response(ds, column: str, counts, what: str):
-    """The column's values, one a response; with `counts` (lists of responses) the rows hold lists as long as those."""
+def _one_per_response(ds, column: str, counts, what: str):
+    """The column's values, one per response; `counts`: how long the lists of responses are, where there are lists."""
     values = arrow_column(ds, column)
     if counts is None:
         return values
     values, own = flatten_lists(values, column)
     if not np.array_equal(own, counts):
-        raise DataError(f"Column {column!r}, row {int(np.argmax(own != counts))}: one {what} a response is needed.")
+        raise DataError(f"Column {column!r}, row {int(np.argmax(own != counts))}: one {what} per response is needed.")
     return values
-
-
-def _order(prompt, language, n_languages: int, sample) -> np.ndarray | None:
-    """Stable order by prompt, language and sample number; `None` if the rows are in that order already."""
-    key = prompt.astype(np.int64) * n_languages + language
-    if sample is not None:
-        rank = np.lexsort((sample, key))
-        return None if (rank[1:] > rank[:-1]).all() else rank
-    return None if (key[1:] >= key[:-1]).all() else np.argsort(key, kind="stable")
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from datasets import Dataset, load_dataset
 from hf_mlalign.cli.demo import load_demo_pool
 from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder
-from hf_mlalign.cmalign.policies import best_worst
+from hf_mlalign.cmalign.pairs import best_worst
 from hf_mlalign.core.errors import DataError
 from tests.cli.test_app import hf_mlalign
 from tests.servers import ChatServer

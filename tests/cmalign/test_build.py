@@ -33,7 +33,7 @@ def pool(tmp_path_factory):
 
 
 def test_vectors_are_kept_while_pairs_are_built(pool, tmp_path, monkeypatch):
-    monkeypatch.setattr("hf_mlalign.cmalign.embedding.KEPT_TEXTS", 50)
+    monkeypatch.setattr("hf_mlalign.cmalign.consistency.KEPT_TEXTS", 50)
     whole = Counting()
     wanted = build_pairs(pool, tmp_path / "whole", model=whole)
     assert whole.calls > 3

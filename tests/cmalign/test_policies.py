@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_mlalign.cmalign.policies import POLICIES, choose_pairs, register_policy
+from hf_mlalign.cmalign.pairs import POLICIES, choose_pairs, register_policy
 from hf_mlalign.core.errors import DataError
 
 NAN = np.nan

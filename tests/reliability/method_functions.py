@@ -8,7 +8,8 @@ import numpy as np
 from datasets import Dataset
 
 from hf_mlalign.cmalign import builder as pairs
-from hf_mlalign.cmalign import consistency, lint, policies, samples
+from hf_mlalign.cmalign import consistency, lint, samples
+from hf_mlalign.cmalign import pairs as policies
 from hf_mlalign.data import languages
 from hf_mlalign.evaluation.judges import base as judgements
 from hf_mlalign.evaluation.judges import rules as judge_scores
@@ -58,7 +59,7 @@ entry(
     unnamed=["voters"],
 )
 entry(
-    "cmalign.policies.choose_pairs",
+    "cmalign.pairs.choose_pairs",
     policies.choose_pairs,
     {"policy": "name", "scores": "numbers", "groups": "codes", "keys": "numbers"},
     lambda rng, n: {

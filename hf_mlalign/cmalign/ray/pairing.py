@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder
+from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder, different_prompts
 from hf_mlalign.cmalign.consistency import spaced
-from hf_mlalign.cmalign.filters import Counts, guard_samples
-from hf_mlalign.cmalign.pair_table import different_prompts
-from hf_mlalign.cmalign.policies import load_policy
+from hf_mlalign.cmalign.pairs import Counts, PairResult, guard_samples, load_policy
 from hf_mlalign.cmalign.ray.tasks import (
     Built,
     Settings,
@@ -28,8 +26,7 @@ from hf_mlalign.cmalign.ray.tasks import (
     take_mask,
     texts_at,
 )
-from hf_mlalign.cmalign.result import PairResult
-from hf_mlalign.cmalign.samples import Samples, find_roles, read_samples
+from hf_mlalign.cmalign.samples import Samples, read_samples, sample_roles
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.ray import Held, cores, import_ray, plain_errors, submit
 from hf_mlalign.data.arrow import codes_of
@@ -76,7 +73,7 @@ def build_pairs(
         raise DataError(f"blocks is {blocks!r}; give a whole number of at least 1.")
     builder = builder or CMAlignPreferenceBuilder()
     start = time.perf_counter()
-    roles = find_roles([name for name in column_names(ds) if name != ROW], builder.options.column_mapping)
+    roles = sample_roles([name for name in column_names(ds) if name != ROW], builder.options.column_mapping)
     with plain_errors():
         pool = _Pool.read(ds, builder, roles)
         result, tables, splits = pool.build(blocks or BLOCKS_A_CORE * cores(), num_gpus)
@@ -118,7 +115,7 @@ class _Pool:
         samples = read_samples(light, mapping, answer_kind=builder.options.answer_kind)
         numbers_used = "sample" in roles and "response" in roles and _numbers_used(light, mapping, samples)
         kept = {column: role for role, column in roles.items() if role != "sample" or numbers_used}
-        prompts = codes_of(light.data.column(roles["prompt_id"]).combine_chunks(), roles["prompt_id"])[0]
+        prompts = codes_of(light.data.column(roles["id"]).combine_chunks(), roles["id"])[0]
         settings = Settings(kept, list(samples.languages), any(marked for _, marked in found))
         guard_samples(samples, Counts(samples.languages), builder.options.min_chars, builder.options.drop_truncated)
         return cls(builder, tables, settings, samples, rows, prompts, builder.check(samples))
@@ -203,11 +200,10 @@ def joined(
         samples.reference_consistency[prompts] = part.consistency
         for guard, values in part.counts.items():
             counts.table[guard] = counts.get(guard) + values
-    samples.lengths, samples.wanted = lengths, builder._candidates(samples)
+    samples.lengths, samples.wanted = lengths, builder.candidates(samples)
     chosen, rejected, different = (
         np.concatenate([values(rows, part) for rows, part in zip(own, parts, strict=True)])
         for values in (lambda r, p: r[p.chosen], lambda r, p: r[p.rejected], lambda r, p: p.different)
     )
-    note = different_prompts(samples, chosen, rejected, different)
-    notes = [*notes, note] if note else list(notes)
+    notes = [*notes, *different_prompts(samples, chosen, rejected, different)]
     return PairResult(builder.parameters, samples, scores, chosen, rejected, counts, notes)

@@ -9,10 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder, check_single_turns
-from hf_mlalign.cmalign.consistency import language_means
-from hf_mlalign.cmalign.embedding import encode_responses
-from hf_mlalign.cmalign.pair_table import differ, pair_table
+from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder, check_single_turns, differ, pair_table
+from hf_mlalign.cmalign.consistency import encode_responses, language_means
 from hf_mlalign.cmalign.samples import given_vectors, read_responses, read_samples
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.ray import Held

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_mlalign.cmalign.filters import MEANINGS
+from hf_mlalign.cmalign.pairs import MEANINGS
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.report.drawing import (
     COLOURS,

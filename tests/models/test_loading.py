@@ -65,7 +65,7 @@ def _seq2seq(folder):
 def _judge(folder):
     from hf_mlalign.evaluation.judges.reward_model import RewardModelJudge
 
-    RewardModelJudge(str(folder))._load()
+    RewardModelJudge(str(folder))(["q"], ["a"], ["b"])
 
 
 def _kind(kind):

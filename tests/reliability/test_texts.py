@@ -15,7 +15,7 @@ from hf_mlalign.core.validation import clean_text, shown
 from hf_mlalign.data.answers.extract import KINDS, answer_spans, extract_answers, find_options
 from hf_mlalign.data.answers.numbers import last_number, parse_number
 from hf_mlalign.data.languages import LanguageIdentifier, is_right_to_left, known_code, language_name, normalise
-from hf_mlalign.evaluation.judges.verdicts import read_verdict
+from hf_mlalign.evaluation.judges.prompts import read_verdict
 from hf_mlalign.hub.card import front_matter, markdown_table
 from hf_mlalign.hub.run_record import to_json
 

@@ -31,9 +31,9 @@ def agreement(
         confidence: of the intervals, in (0, 1) (0.95, *ours*).
         seed: of the resamples.
     Returns:
-        One row a language and measure, language "all" at the end: `language`, `measure`, `alpha` (1: full agreement, 0:
-        as by chance; NaN where it is undefined), `ci_low`, `ci_high`, `n_items` (judged by two or more), `n_judgements`
-        (of these), `n_annotators` (of these), `reason` (why alpha is NaN, else "").
+        One row per language and measure, language "all" at the end: `language`, `measure`, `alpha` (1: full agreement,
+        0: as by chance; NaN where it is undefined), `ci_low`, `ci_high`, `n_items` (judged by two or more),
+        `n_judgements` (of these), `n_annotators` (of these), `reason` (why alpha is NaN, else "").
     Raises:
         DataError: `confidence` or `n_resamples` is out of range.
     """
@@ -53,7 +53,7 @@ def agreement(
 
 
 def _ratings(judgements: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """One row a rating: unit, item, prompt, annotator, value; only units that two or more rated."""
+    """One row per rating: unit, item, prompt, annotator, value; only units that two or more rated."""
     import pandas as pd
 
     common = ["item", "prompt_id", "annotator"]
@@ -69,28 +69,22 @@ def _ratings(judgements: pd.DataFrame, measure: str) -> pd.DataFrame:
 def _alpha_row(
     ratings: pd.DataFrame, domain: Sequence[float], n_resamples: int, confidence: float, rng: np.random.Generator
 ) -> dict:
-    counted = {
-        "n_items": int(ratings["item"].nunique()),
+    row = {
+        "alpha": np.nan, "ci_low": np.nan, "ci_high": np.nan, "n_items": int(ratings["item"].nunique()),
         "n_judgements": len(ratings[["item", "annotator"]].drop_duplicates()),
-        "n_annotators": int(ratings["annotator"].nunique()),
-    }
-    nothing = {"alpha": np.nan, "ci_low": np.nan, "ci_high": np.nan, **counted}
+        "n_annotators": int(ratings["annotator"].nunique()), "reason": "",
+    }  # fmt: skip
     if not len(ratings):
-        return {**nothing, "reason": "nothing was judged by two readers"}
+        return {**row, "reason": "nothing was judged by two readers"}
     if ratings["value"].nunique() == 1:
-        return {**nothing, "reason": "all judgements are equal, so agreement by chance is undefined"}
-    counts, prompts = _value_counts(ratings, domain)
-    low, high = _interval(counts, prompts, domain, n_resamples, confidence, rng)
-    return {"alpha": _alpha(counts, domain), "ci_low": low, "ci_high": high, **counted, "reason": ""}
-
-
-def _value_counts(ratings: pd.DataFrame, domain: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """(units, values) int64 counts, and (units,) int64 codes of the prompts."""
+        return {**row, "reason": "all judgements are equal, so agreement by chance is undefined"}
     units, first = np.unique(ratings["unit"].to_numpy(), return_index=True)
-    counts = np.zeros((len(units), len(domain)), np.int64)
+    counts = np.zeros((len(units), len(domain)), np.int64)  # how often each unit got each value
     rows = np.searchsorted(units, ratings["unit"].to_numpy())
     np.add.at(counts, (rows, np.searchsorted(domain, ratings["value"].to_numpy(float))), 1)
-    return counts, np.unique(ratings["prompt_id"].to_numpy()[first], return_inverse=True)[1]
+    prompts = np.unique(ratings["prompt_id"].to_numpy()[first], return_inverse=True)[1]
+    low, high = _interval(counts, prompts, domain, n_resamples, confidence, rng)
+    return {**row, "alpha": _alpha(counts, domain), "ci_low": low, "ci_high": high}
 
 
 def _alpha(counts: np.ndarray, domain: Sequence[float]) -> float:
@@ -107,6 +101,7 @@ def _interval(
     counts: np.ndarray, prompts: np.ndarray, domain: Sequence[float], n_resamples: int, confidence: float,
     rng: np.random.Generator,
 ) -> tuple[float, float]:  # fmt: skip
+    """Percentile bootstrap over prompts, each drawn with all its units."""
     n = int(prompts.max()) + 1
     if n < 2 or not n_resamples:
         return np.nan, np.nan

@@ -1,8 +1,9 @@
-"""The annotation page as a Gradio app: what it may show, what it may ask, how it is served."""
+"""The annotation page as a Gradio app: what it shows, what it asks of the server, how it is served."""
 
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -61,7 +62,12 @@ class Page:
         """Write a judgement down and give the next item."""
 
         def save(reader: str, languages: list[str]) -> Shown | None:
-            self.study.save(reader, str(request.get("token")), _verdict(request))
+            try:
+                (a, b), (c, d) = request.get("points")
+            except (TypeError, ValueError):
+                raise DataError("points: two numbers for each of the two answers are needed.") from None
+            verdict = Verdict(request.get("preference"), ((a, b), (c, d)))
+            self.study.save(reader, str(request.get("token")), verdict)
             return self.study.next(reader, languages)
 
         return self._answer(request, save)
@@ -78,25 +84,12 @@ class Page:
         done, total = self.study.progress(reader, languages)
         previous = self.study.previous(reader, shown.token if shown else None)
         ui = str(request.get("ui"))
-        item = _item(shown, ui if ui in messages() else "en") if shown else None
+        item = None if shown is None else {
+            "token": shown.token, "language": shown.language, "turns": [list(turn) for turn in shown.turns],
+            "language_name": _name(shown.language, ui if ui in messages() else "en"), "answers": list(shown.answers),
+            "direction": _direction(shown.language), "earlier": shown.earlier,
+        }  # fmt: skip
         return {"item": item, "done": done, "total": total, "can_go_back": previous is not None}
-
-
-def _item(shown: Shown, ui: str) -> dict:
-    return {
-        "token": shown.token, "language": shown.language, "language_name": _name(shown.language, ui),
-        "direction": _direction(shown.language), "turns": [list(turn) for turn in shown.turns],
-        "answers": list(shown.answers), "earlier": shown.earlier,
-    }  # fmt: skip
-
-
-def _verdict(request: Mapping[str, Any]) -> Verdict:
-    points = request.get("points")
-    try:
-        (a, b), (c, d) = points
-    except (TypeError, ValueError):
-        raise DataError("points: two numbers for each of the two answers are needed.") from None
-    return Verdict(request.get("preference"), ((a, b), (c, d)))
 
 
 def _direction(code: str) -> str:
@@ -155,16 +148,21 @@ def serve(
         DataError: gradio is not installed, the address is unknown, or the port is taken.
     """
     gr = _gradio()
+    from starlette.middleware import Middleware
+
     blocks = build_page(study)
     style = f"<style>{(FOLDER / 'page.css').read_text(encoding='utf-8')}</style>"
     theme = gr.themes.Base(font=gr.themes.Font("system-ui"), font_mono=gr.themes.Font("ui-monospace"))
-    _check_host(host)
+    try:
+        socket.getaddrinfo(host, None)
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"host: {host!r} is not an address of this machine: {error}. Leave --host out.") from error
     try:
         _, address, _ = blocks.launch(
             server_name=host, server_port=port, share=False, inbrowser=open_browser, prevent_thread_lock=True,
             quiet=True, footer_links=[], run_history=False, ssr_mode=False, pwa=False, mcp_server=False,
             enable_monitoring=False, max_file_size=1, head=style, theme=theme,
-            app_kwargs={"middleware": _middleware()}, blocked_paths=[str(study.store.folder.resolve())],
+            app_kwargs={"middleware": [Middleware(_Headers)]}, blocked_paths=[str(study.store.folder.resolve())],
         )  # fmt: skip
     except OSError as error:
         raise DataError(f"port: cannot listen on {host}:{port or 'any'}: {error}. Choose another --port.") from error
@@ -177,15 +175,6 @@ def serve(
         blocks.close(verbose=False)
 
 
-def _check_host(host: str) -> None:
-    import socket
-
-    try:
-        socket.getaddrinfo(host, None)
-    except (OSError, UnicodeError) as error:
-        raise DataError(f"host: {host!r} is no address of this machine: {error}. Leave --host out.") from error
-
-
 def _gradio():
     try:
         import gradio
@@ -194,15 +183,8 @@ def _gradio():
     return gradio
 
 
-def _middleware() -> list:
-    """Headers that keep the browser from loading anything from elsewhere."""
-    from starlette.middleware import Middleware
-
-    return [Middleware(_Headers)]
-
-
 class _Headers:
-    """Adds the content security policy to every response (ASGI)."""
+    """Adds headers to every response (ASGI) that keep the browser from loading anything from elsewhere."""
 
     def __init__(self, app):
         self.app = app

@@ -60,18 +60,14 @@ class HumanJudge:
         codes = [None] * len(prompts) if languages is None else check_languages(languages)
         out = np.full(len(prompts), np.nan)
         for i, prompt in enumerate(prompts):
-            key = turns_digest(prompt_turns(prompt, f"prompts, row {i}"))
-            found = self._said(key, digest(a[i]), digest(b[i]), codes[i])
+            key, x, y = turns_digest(prompt_turns(prompt, f"prompts, row {i}")), digest(a[i]), digest(b[i])
+            swapped = [(code, 1 - score) for code, score in self._by_texts.get((key, y, x), [])]
+            found = [score for code, score in self._by_texts.get((key, x, y), []) + swapped
+                     if codes[i] in (None, code)]  # fmt: skip
             out[i] = np.mean(found) if found else np.nan
         return out
 
     __call__ = judge
-
-    def _said(self, prompt: str, a: str, b: str, language: str | None) -> list[float]:
-        """What the readers said of a prompt and two answers, given by their digests, as preferences for `a`."""
-        straight = self._by_texts.get((prompt, a, b), [])
-        swapped = [(code, 1 - score) for code, score in self._by_texts.get((prompt, b, a), [])]
-        return [score for code, score in straight + swapped if language in (None, code)]
 
     def winrate_columns(self, lengths: bool = False) -> dict[str, list]:
         """What the winrate metric takes, one value an item: `predictions`, `prompt_ids`, `languages`.
@@ -107,8 +103,21 @@ class HumanJudge:
         """
         import pandas as pd
 
-        languages = [*sorted(self.judgements["language"].unique()), "all"]
-        return pd.DataFrame([self._summary_row(language) for language in languages])
+        rows = []
+        for language in [*sorted(self.judgements["language"].unique()), "all"]:
+            part = self.judgements
+            part = part if language == "all" else part[part["language"] == language]
+            said = part["preference"].value_counts()
+            decided = part[part["preference"].isin(("candidate", "baseline"))]
+            rows.append({
+                "language": language, "n_items": int(part["item"].nunique()), "n_judgements": len(part),
+                "n_annotators": int(part["annotator"].nunique()),
+                **{name: int(said.get(name, 0)) for name in PREFERENCES},
+                "not_judged": int(part["preference"].isna().sum()),
+                **{name: float(part[name].mean()) for name in POINTS},
+                "first_preferred": float((decided["preference"] == decided["first"]).mean()),
+            })  # fmt: skip
+        return pd.DataFrame(rows)
 
     def export(self, folder: str | Path) -> dict[str, Path]:
         """Write `judgements.parquet`, `winrate.json`, `agreement.csv` and `summary.csv`; returns the paths by name.
@@ -136,20 +145,6 @@ class HumanJudge:
         for *texts, language, score in zip(*columns):
             said[tuple(texts)].append((language, float(score)))
         return dict(said)
-
-    def _summary_row(self, language: str) -> dict[str, Any]:
-        part = self.judgements
-        part = part if language == "all" else part[part["language"] == language]
-        said = part["preference"].value_counts()
-        decided = part[part["preference"].isin(("candidate", "baseline"))]
-        return {
-            "language": language, "n_items": int(part["item"].nunique()), "n_judgements": len(part),
-            "n_annotators": int(part["annotator"].nunique()),
-            **{name: int(said.get(name, 0)) for name in PREFERENCES},
-            "not_judged": int(part["preference"].isna().sum()),
-            **{name: float(part[name].mean()) for name in POINTS},
-            "first_preferred": float((decided["preference"] == decided["first"]).mean()),
-        }  # fmt: skip
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Who judges what: the order of items and answers for each reader, overlap, going on and going back."""
+"""Who judges what: the order of items and answers for each reader, the overlap, the next item and the one before."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SIDES = ("candidate", "baseline")
 
 @dataclass(frozen=True)
 class Shown:
-    """An item as one reader sees it: no more than may be shown.
+    """An item as one reader sees it, with only what may be shown.
 
     Attributes:
         token: stands for the item; says nothing about it.
@@ -63,7 +63,7 @@ class Study:
         store: opened.
         seed: of all drawing (0, *ours*).
         per_item: judgements of different readers wanted for an item outside the overlap (1, *ours*).
-        overlap: share in [0, 1] (0.2, *ours*); at least one item a language unless 0.
+        overlap: share in [0, 1] (0.2, *ours*); at least one item per language unless 0.
         points: ask for quality and culture points.
     Raises:
         DataError: `per_item` or `overlap` is out of range.
@@ -81,10 +81,17 @@ class Study:
         self._secret = digest(str(seed), *sorted(item.key for item in items))
         self._by_token = {self._draw("token", item.key): item for item in items}
         self._tokens = {item.key: token for token, item in self._by_token.items()}
-        self._shared = dict.fromkeys(self._choose_shared(overlap))
+        by_language: dict[str, list[str]] = defaultdict(list)
+        for item in self.items:
+            by_language[item.language].append(item.key)
+        shared = []
+        for keys in by_language.values():
+            number = max(1, round(overlap * len(keys))) if overlap else 0
+            shared += sorted(keys, key=lambda key: self._draw("overlap", key))[:number]
+        self._shared = dict.fromkeys(sorted(shared, key=lambda key: self._draw("order", key)))
         self._held: dict[str, tuple[str, float]] = {}
         self._lock, self._clock = threading.RLock(), clock
-        self._order = lru_cache(maxsize=64)(self._order_uncached)
+        self._order = lru_cache(maxsize=64)(self._merge_order)
         self._mine: dict[str, dict[str, Judgement]] = defaultdict(dict)
         self._judged: Counter[str] = Counter()
         for judgement in store.latest.values():
@@ -98,11 +105,17 @@ class Study:
     def next(self, reader: str, languages: Collection[str]) -> Shown | None:
         """The item this reader has open, or the next one; `None` when there is none left for them."""
         with self._lock:
-            key = self._next_key(reader, frozenset(languages))
+            held = self._held.get(reader, ("",))[0]
+            key = None
+            for candidate in self._open_keys(reader, frozenset(languages)):
+                key = key or candidate
+                if candidate == held:
+                    key = held
+                    break
             if key is None:
                 self._held.pop(reader, None)
                 return None
-            if self._held.get(reader, ("",))[0] != key:
+            if held != key:
                 self._held[reader] = key, self._clock()
             return self._show(reader, self._item(self._tokens[key]))
 
@@ -113,12 +126,29 @@ class Study:
             DataError: there is no such item, or the verdict is not complete.
             OSError: it could not be written; nothing has changed.
         """
-        item = self._item(token)
-        self._check(verdict)
+        item, said = self._item(token), verdict.preference
+        if said not in ("a", "b", "tie", "both_bad", None):
+            raise DataError(f"preference: {said!r} is not one of a, b, tie, both_bad.")
+        low, high = POINT_RANGE
+        for point in (point for answer in verdict.points for point in answer):
+            if said is not None and self.points and type(point) is not int:
+                raise DataError("points: each answer needs points for quality and culture.")
+            if point is not None and not (type(point) is int and low <= point <= high):
+                raise DataError(f"points: {point!r} is not a whole number from {low} to {high}.")
+        sides = self._sides(reader, item)
+        points = {
+            f"{side}_{kind}": verdict.points[s][k] if said else None
+            for s, side in enumerate(sides) for k, kind in enumerate(("quality", "culture"))
+        }  # fmt: skip
         with self._lock:
             key, since = self._held.get(reader, ("", 0.0))
             seconds = self._clock() - since if key == item.key else 0.0
-            judgement = self._judgement(reader, item, verdict, seconds)
+            judgement = Judgement(
+                item=item.key, annotator=reader, prompt_id=item.prompt_id, language=item.language,
+                preference=dict(zip(("a", "b"), sides)).get(said, said), **points, first=sides[0], **item.digests,
+                candidate_chars=len(item.candidate), baseline_chars=len(item.baseline), seconds=round(seconds, 2),
+                time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            )  # fmt: skip
             self.store.add(judgement)
             self._remember(judgement)
             if key == item.key:
@@ -144,18 +174,8 @@ class Study:
         """A number in hexadecimal that depends on the seed, all pairs and `parts` alone."""
         return digest(self._secret, *parts)
 
-    def _choose_shared(self, overlap: float) -> list[str]:
-        by_language: dict[str, list[str]] = defaultdict(list)
-        for item in self.items:
-            by_language[item.language].append(item.key)
-        chosen = []
-        for keys in by_language.values():
-            number = max(1, round(overlap * len(keys))) if overlap else 0
-            chosen += sorted(keys, key=lambda key: self._draw("overlap", key))[:number]
-        return sorted(chosen, key=lambda key: self._draw("order", key))
-
-    def _order_uncached(self, reader: str, languages: frozenset[str]) -> list[str]:
-        """The reader's items: shared and other ones merged evenly."""
+    def _merge_order(self, reader: str, languages: frozenset[str]) -> list[str]:
+        """The reader's items, shared and other ones merged evenly; `_order` keeps the last results."""
         language = {item.key: item.language for item in self.items}
         shared = [key for key in self._shared if language[key] in languages]
         others = sorted(
@@ -174,59 +194,19 @@ class Study:
             if key not in mine and (key in self._shared or self._judged[key] + held[key] < self.per_item):
                 yield key
 
-    def _next_key(self, reader: str, languages: frozenset[str]) -> str | None:
-        held = self._held.get(reader, ("",))[0]
-        first = None
-        for key in self._open_keys(reader, languages):
-            if key == held:
-                return key
-            first = first or key
-        return first
-
-    def _first(self, reader: str, item: Item) -> str:
-        """Which answer stands first: "candidate" or "baseline"."""
-        return _SIDES[int(self._draw("side", reader, item.key), 16) % 2]
-
     def _show(self, reader: str, item: Item) -> Shown:
-        sides = self._sides(reader, item)
-        earlier = self._mine[reader].get(item.key)
-        return Shown(
-            self._tokens[item.key], item.language, item.turns, tuple(getattr(item, side) for side in sides),
-            self._earlier(earlier, sides) if earlier else None,
-        )  # fmt: skip
+        sides, judgement = self._sides(reader, item), self._mine[reader].get(item.key)
+        earlier = None
+        if judgement:
+            said = {sides[0]: "a", sides[1]: "b"}.get(judgement.preference, judgement.preference)
+            points = [[getattr(judgement, f"{side}_{kind}") for kind in ("quality", "culture")] for side in sides]
+            earlier = {"preference": said, "points": points}
+        answers = tuple(getattr(item, side) for side in sides)
+        return Shown(self._tokens[item.key], item.language, item.turns, answers, earlier)
 
     def _sides(self, reader: str, item: Item) -> tuple[str, str]:
-        return _SIDES if self._first(reader, item) == "candidate" else _SIDES[::-1]
-
-    @staticmethod
-    def _earlier(judgement: Judgement, sides: tuple[str, str]) -> dict:
-        said = {sides[0]: "a", sides[1]: "b"}.get(judgement.preference, judgement.preference)
-        points = [[getattr(judgement, f"{side}_{kind}") for kind in ("quality", "culture")] for side in sides]
-        return {"preference": said, "points": points}
-
-    def _judgement(self, reader: str, item: Item, verdict: Verdict, seconds: float) -> Judgement:
-        sides = self._sides(reader, item)
-        said = dict(zip(("a", "b"), sides)).get(verdict.preference, verdict.preference)
-        points = {
-            f"{side}_{kind}": verdict.points[s][k] if said else None
-            for s, side in enumerate(sides) for k, kind in enumerate(("quality", "culture"))
-        }  # fmt: skip
-        return Judgement(
-            item=item.key, annotator=reader, prompt_id=item.prompt_id, language=item.language, preference=said,
-            **points, first=sides[0], **item.digests, candidate_chars=len(item.candidate),
-            baseline_chars=len(item.baseline), seconds=round(seconds, 2),
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
-        )  # fmt: skip
-
-    def _check(self, verdict: Verdict) -> None:
-        if verdict.preference not in ("a", "b", "tie", "both_bad", None):
-            raise DataError(f"preference: {verdict.preference!r} is none of a, b, tie, both_bad.")
-        low, high = POINT_RANGE
-        for point in (point for answer in verdict.points for point in answer):
-            if verdict.preference is not None and self.points and type(point) is not int:
-                raise DataError("points: each answer needs points for quality and culture.")
-            if point is not None and not (type(point) is int and low <= point <= high):
-                raise DataError(f"points: {point!r} is no whole number from {low} to {high}.")
+        """("candidate", "baseline"), or the other way round: which answer stands first, and second."""
+        return _SIDES[::-1] if int(self._draw("side", reader, item.key), 16) % 2 else _SIDES
 
     def _item(self, token: str) -> Item:
         if token not in self._by_token:

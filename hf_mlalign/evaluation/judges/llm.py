@@ -1,11 +1,11 @@
-"""A language model as judge: both orders, verdicts that answers cannot forge, every reply on disk at once."""
+"""A language model as judge: both orders, verdicts that answers cannot forge, each reply on disk at once."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,13 @@ import numpy as np
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.evaluation.judges.base import AnswerPairs, Judgements, Prompt, check_answer_pairs, trivial_preferences
-from hf_mlalign.evaluation.judges.prompts import JudgeTemplate, judge_messages
-from hf_mlalign.evaluation.judges.verdicts import RESPONSE_FORMAT, preference, read_verdict
+from hf_mlalign.evaluation.judges.prompts import (
+    RESPONSE_FORMAT,
+    JudgeTemplate,
+    judge_messages,
+    preference,
+    read_verdict,
+)
 from hf_mlalign.generation.requests import Backend, Key, Request, StructuredSettings, request_seed
 from hf_mlalign.generation.sampler import load_backend, run_missing
 from hf_mlalign.generation.store import AnswerStore
@@ -50,7 +55,7 @@ class LLMJudge:
         max_tokens: longest reply (1,024, *ours*); judges that think aloud need more.
         structured: ask the server for JSON by schema; one that refuses is asked without (*ours*: on).
         attempts: how often a run asks, each time with a new code, while the verdict cannot be read (2, *ours*); a
-            later run asks anew, as often again.
+            later run asks again, as often.
         seed: of the codes and of the model's sampling (0, *ours*).
         cache: folder that keeps every reply; `None` keeps them in this object.
         shortcuts: count identical answers as a tie and a blank one as a loss without asking (*ours*: on).
@@ -88,10 +93,11 @@ class LLMJudge:
         self._store, self._most = AnswerStore(cache, CACHE), None
 
     def start_round(self, rounds: int) -> None:
-        """Take stored replies without a verdict up to those of round `rounds` (0, 1, …) for asked in this round.
+        """Say that `rounds` runs (0, 1, …) were finished before this one, which was perhaps killed and begins again.
 
-        A round asks `attempts` times at most. Without this call, whatever is stored is of earlier rounds, and what has
-        no verdict is asked anew.
+        A run asks `attempts` times at most. Stored replies without a verdict count as asked in this run unless they
+        belong to the earlier ones. Without this call, all belong to earlier runs, and what has no verdict is asked
+        again.
         """
         self._most = (rounds + 1) * self.attempts
 
@@ -157,7 +163,7 @@ class LLMJudge:
             while waiting:
                 unread = self._round(store, waiting, verdicts)
                 waiting = [again(question) for question in unread if (question.request.sample + 1) % self.attempts]
-            return verdicts.judgements(self._usage(store, verdicts.asked, known))
+            return verdicts.judgements(store, known)
 
     def _open(self, store: AnswerStore, question: Question, again: Callable, verdicts: _Verdicts) -> Question:
         """The question, or, past stored replies without a verdict, the next attempt that is not one of these."""
@@ -201,22 +207,9 @@ class LLMJudge:
             self.template, comparisons.prompts[row], first, second, language, comparisons.references[row],
             salt=f"{self.seed}/{attempt}",
         )  # fmt: skip
-        key = _digest(identity + json.dumps(messages))
+        key = hashlib.sha256((identity + json.dumps(messages)).encode("utf-8", "surrogatepass")).hexdigest()
         seed = request_seed(self.seed, key, language, attempt)
         return Question(row, swapped, code, Request(key, language, attempt, messages, seed, key[:16]))
-
-    @staticmethod
-    def _usage(store: AnswerStore, asked: Iterable[Key], known: set[Key]) -> dict[str, int]:
-        usage = dict.fromkeys(("requests", "cached", "prompt_tokens", "completion_tokens", "cached_prompt_tokens",
-                               "cached_completion_tokens", "without_token_counts"), 0)  # fmt: skip
-        for key in asked:
-            if (reply := store.answers.get(key)) is None:
-                continue
-            usage["cached" if key in known else "requests"] += 1
-            for name in ("prompt_tokens", "completion_tokens"):
-                usage[f"cached_{name}" if key in known else name] += getattr(reply, name) or 0
-            usage["without_token_counts"] += reply.prompt_tokens is None or reply.completion_tokens is None
-        return usage
 
     def _changed(self, **values: Any) -> LLMJudge:
         other = copy.copy(self)
@@ -239,7 +232,17 @@ class _Verdicts:
         self.reasons[order][question.row], self.replies[order][question.row] = reason, reply
         self.asked[question.request.key] = None
 
-    def judgements(self, usage: dict[str, int]) -> Judgements:
+    def judgements(self, store: AnswerStore, known: set[Key]) -> Judgements:
+        """All of it, with the token counts of what was asked; replies to `known` requests were there before."""
+        usage = dict.fromkeys(("requests", "cached", "prompt_tokens", "completion_tokens", "cached_prompt_tokens",
+                               "cached_completion_tokens", "without_token_counts"), 0)  # fmt: skip
+        for key in self.asked:
+            if (reply := store.answers.get(key)) is None:
+                continue
+            usage["cached" if key in known else "requests"] += 1
+            for name in ("prompt_tokens", "completion_tokens"):
+                usage[f"cached_{name}" if key in known else name] += getattr(reply, name) or 0
+            usage["without_token_counts"] += reply.prompt_tokens is None or reply.completion_tokens is None
         names = ("candidate first: ", "candidate second: ")
         reasons = [
             "; ".join(name + reason for name, reason in zip(names, row, strict=False) if reason)
@@ -248,7 +251,3 @@ class _Verdicts:
         swapped = self.values[1] if len(self.values) == 2 else None
         second = self.replies[1] if swapped is not None else [""] * len(reasons)
         return Judgements(self.values[0], swapped, reasons, usage, (self.replies[0], second))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

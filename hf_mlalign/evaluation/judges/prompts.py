@@ -1,4 +1,4 @@
-"""The judge's prompt: templates as files, and fences round everything that others wrote."""
+"""What a language model is asked and how its verdict is read: templates, fences round all that others wrote, a code."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from hf_mlalign.generation.requests import Message
 
 TEMPLATES = Path(__file__).with_name("templates")
 OWN = "this template"
+SPEAKERS = ("user", "assistant", "system")
+"""Roles that the prompt names; any other is only a message."""
 CODE_LENGTH = 16
 CONTROL = re.compile(
     r"<(?=[|｜]|/?(?:s|bos|eos|pad|unk|think|tool_call|im_start|im_end|(?:start|end)_of_turn)>)|(?<=[|｜])>|\[(?=/?INST)",
@@ -28,6 +30,29 @@ REPLY_FORMAT = (
     "Reply with one JSON object and nothing else, in this form:\n"
     '{{"explanation": "<your explanation>", "code": "{code}", "verdict": <whole number from 1 to 5>}}'
 )
+
+GRADES = 5
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "explanation": {"type": "string"},
+        "code": {"type": "string"},
+        "verdict": {"type": "integer", "enum": list(range(1, GRADES + 1))},
+    },
+    "required": ["explanation", "code", "verdict"],
+    "additionalProperties": False,
+}
+RESPONSE_FORMAT = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": SCHEMA}}
+"""One schema for all comparisons, so that a server prepares it once."""
+_GAP = r"""[\s"'`*:=,;.]{0,20}"""
+_GRADE = rf"([1-{GRADES}])(?:\.0)?"
+WORDS = re.compile(
+    r"""(?:^[\s"'`*{#>-]{0,20}|[{,]\s{0,20}["'])"""
+    rf"(?:code{_GAP}([0-9a-f]{{16}}){_GAP}verdict{_GAP}{_GRADE}|verdict{_GAP}{_GRADE}{_GAP}code{_GAP}([0-9a-f]{{16}}))"
+    r"""[\s"'`*.)}\]]{0,20}\Z""",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""A code and a verdict side by side at the end of a reply: on a line of their own, or as fields of a broken object."""
 
 
 class JudgeTemplate:
@@ -51,13 +76,26 @@ class JudgeTemplate:
         path = TEMPLATES / f"{name}.j2" if self.name in template_names() else Path(name)
         if not path.is_file():
             raise DataError(f"template: no file {self.name!r}, and none of {listed(template_names())}.")
-        self._environment = ImmutableSandboxedEnvironment(loader=_loader(path), undefined=jinja2.StrictUndefined)
+
+        def beside(name: str) -> str | None:
+            other = path.parent / name
+            inside = other.resolve().is_relative_to(path.parent.resolve()) and other.resolve() != path.resolve()
+            return other.read_text(encoding="utf-8") if inside and other.is_file() else None
+
+        # the template itself is OWN; what it extends or includes is looked for beside it, then in the package
+        own = jinja2.FunctionLoader(lambda name: read_small(path, "template") if name == OWN else None)
+        loader = jinja2.ChoiceLoader([own, jinja2.FunctionLoader(beside), jinja2.FileSystemLoader(TEMPLATES)])
+        environment = ImmutableSandboxedEnvironment(loader=loader, undefined=jinja2.StrictUndefined)
         try:
-            self.digest = _template_digest(self._environment, path)
-            self._template = self._environment.get_template(OWN)
+            self.digest = _template_digest(environment, path)
+            self._template = environment.get_template(OWN)
         except (jinja2.TemplateError, UnicodeDecodeError) as error:
             raise DataError(f"template: {self.name!r} cannot be read: {error}.") from error
-        self._check()
+        needed = {name: f"probe-{name}" for name in ("conversation", "answer_1", "answer_2", "reply_format")}
+        text = self.render(**needed, reference=None, language="", code="probe-code")
+        missing = [name for name, probe in needed.items() if text.count(probe) != 1]
+        if missing:
+            raise DataError(f"template: {self.name!r} must show {listed(missing)} exactly once.")
 
     def render(self, **values: Any) -> str:
         """The prompt; `DataError` for a mistake in the template."""
@@ -65,26 +103,6 @@ class JudgeTemplate:
             return self._template.render(**values)
         except Exception as error:
             raise DataError(f"template: {self.name!r} fails: {type(error).__name__}: {error}.") from error
-
-    def _check(self) -> None:
-        needed = {name: f"probe-{name}" for name in ("conversation", "answer_1", "answer_2", "reply_format")}
-        text = self.render(**needed, reference=None, language="", code="probe-code")
-        missing = [name for name, probe in needed.items() if text.count(probe) != 1]
-        if missing:
-            raise DataError(f"template: {self.name!r} must show {listed(missing)} exactly once.")
-
-
-def _loader(path: Path):
-    """Finds the template itself as `OWN`, and what it extends or includes beside it, or else in the package."""
-    import jinja2
-
-    def beside(name: str) -> str | None:
-        other = path.parent / name
-        inside = other.resolve().is_relative_to(path.parent.resolve()) and other.resolve() != path.resolve()
-        return other.read_text(encoding="utf-8") if inside and other.is_file() else None
-
-    own = jinja2.FunctionLoader(lambda name: read_small(path, "template") if name == OWN else None)
-    return jinja2.ChoiceLoader([own, jinja2.FunctionLoader(beside), jinja2.FileSystemLoader(TEMPLATES)])
 
 
 def _template_digest(environment: Any, path: Path) -> str:
@@ -128,7 +146,10 @@ def judge_messages(
     texts = [[turn["role"], turn["content"]] for turn in turns], first, second, language, reference
     code = make_code(json.dumps(texts, ensure_ascii=False), salt)
     values = {
-        "conversation": "\n\n".join(fenced(_role(turn["role"]), turn["content"], code) for turn in turns),
+        "conversation": "\n\n".join(
+            fenced(f"{turn['role']} message" if turn["role"] in SPEAKERS else "message", turn["content"], code)
+            for turn in turns
+        ),
         "answer_1": fenced("answer 1", first, code),
         "answer_2": fenced("answer 2", second, code),
         "reference": fenced("reference answer", reference, code) if reference else None,
@@ -155,5 +176,68 @@ def defused(text: str) -> str:
     return CONTROL.sub(lambda match: "\u200b>" if match[0] == ">" else match[0] + "\u200b", text)
 
 
-def _role(role: str) -> str:
-    return f"{role} message" if role in ("user", "assistant", "system") else "message"
+# --- reading the verdict ----------------------------------------------------------------------------------------------
+
+
+def read_verdict(reply: str, code: str, finish_reason: str = "stop") -> tuple[int | None, str]:
+    """The grade 1 … 5 a reply gives, or `None` and the reason why none can be read.
+
+    A grade counts only together with the comparison's code, which no judged text can hold; so a verdict that the judge
+    merely quotes is not mistaken for its own. The last JSON object with the code is the verdict, whatever its
+    explanation or the prose before it quotes; without one, it is a code and a verdict that end the reply. Thoughts that
+    open the reply, between <think> tags, do not count.
+    """
+    text = reply.strip()
+    thought = text.startswith("<think>")
+    if thought:
+        text = text.partition("</think>")[2].strip()
+    try:  # one JSON object, fences aside
+        grades = _grade(json.loads(re.sub(r"^```\w*", "", text).removesuffix("```"), strict=False), code)
+    except (ValueError, RecursionError):
+        grades = set()
+    grades = grades or _from_objects(text.rpartition("</think>")[2], code)
+    grades = grades or _from_objects(text, code) or _from_words(text, code)
+    if len(grades) == 1:
+        return grades.pop(), ""
+    if grades:
+        return None, f"the reply gives several verdicts: {', '.join(map(str, sorted(grades)))}"
+    if finish_reason == "length":
+        return None, "the reply was cut by max_tokens before its verdict"
+    if not text:
+        return None, "the reply holds thoughts only" if thought else "the reply is empty"
+    return None, "the reply holds no verdict with the code of this comparison"
+
+
+def preference(grade: int, swapped: bool) -> float:
+    """Preference for the candidate: 1, 0.75, 0.5, 0.25, 0 for the grades 1 … 5; mirrored if it was shown second."""
+    first = (GRADES - grade) / (GRADES - 1)
+    return 1 - first if swapped else first
+
+
+def _from_objects(text: str, code: str) -> set[int]:
+    """The grade of the last JSON object with the code, and another one that follows it in words."""
+    decoder, start = json.JSONDecoder(strict=False), text.rfind("{") if code in text.lower() else -1
+    while start >= 0:
+        try:
+            found, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            found, end = None, start
+        if grade := _grade(found, code):
+            return grade | _from_words(text[end:], code)
+        start = text.rfind("{", 0, start)
+    return set()
+
+
+def _grade(found: Any, code: str) -> set[int]:
+    if not isinstance(found, dict) or str(found.get("code")).strip().lower() != code:
+        return set()
+    text = str(found.get("verdict")).strip()
+    return {int(text[0])} if re.fullmatch(rf"[1-{GRADES}](\.0+)?", text) else set()
+
+
+def _from_words(text: str, code: str) -> set[int]:
+    """The code and the verdict that end the text."""
+    found = WORDS.search(text)
+    if found is None or (found[1] or found[4]).lower() != code:
+        return set()
+    return {int(found[2] or found[3])}

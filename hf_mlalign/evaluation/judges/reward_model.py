@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.evaluation.judges.base import Turns
 from hf_mlalign.evaluation.judges.rules import ScoreJudge
-from hf_mlalign.generation.requests import Message
 from hf_mlalign.generation.transformers_backend import folder_digest, weights_digest
-from hf_mlalign.models.loading import from_pretrained, to_device
+from hf_mlalign.models.loading import load_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -59,15 +59,17 @@ class RewardModelJudge(ScoreJudge):
             raise DataError(f"batch_size: {batch_size} and max_length: {max_length}; use at least 1 and 2.")
         if not isinstance(model, (str, Path)) and not (isinstance(model, (tuple, list)) and len(model) == 2):
             raise DataError(f"model: expected a name, a folder or (model, tokenizer), got {type(model).__name__}.")
-        self._named = named = isinstance(model, (str, Path))
-        self._model, self._tokenizer = (None, None) if named else model
-        self.model = str(model) if named else getattr(model[0].config, "_name_or_path", "") or type(model[0]).__name__
+        self._pair = model if not isinstance(model, (str, Path)) else None
+        self.model = str(model) if self._pair is None else (
+            getattr(model[0].config, "_name_or_path", "") or type(model[0]).__name__
+        )  # fmt: skip
         self.label, self.batch_size, self.max_length, self.truncate = label, batch_size, max_length, truncate
         self.device, self.trust_remote_code, self.progress = device, trust_remote_code, progress
+        self._named = self._pair is None
 
     def describe(self) -> dict[str, Any]:
         """Name, model, digest of its weights (`None` for a Hub name), and options."""
-        weights = folder_digest(self.model) if self._named else weights_digest(self._model)
+        weights = folder_digest(self.model) if self._named else weights_digest(self._pair[0])
         return {**super().describe(), "model": self.model, "weights": weights, "label": self.label,
                 "max_length": self.max_length, "truncate": self.truncate}  # fmt: skip
 
@@ -80,42 +82,38 @@ class RewardModelJudge(ScoreJudge):
         import torch
         from tqdm.auto import tqdm
 
-        model, tokenizer = self._load()
+        self._pair = model, tokenizer = load_model(
+            self._pair or self.model, "reward", self.device, trust_remote_code=self.trust_remote_code
+        )
         column = self._column(model)
         segments = "token_type_ids" in inspect.signature(model.forward).parameters
         names = ("input_ids", "token_type_ids") if segments else ("input_ids",)
-        rows = [_tokenised(tokenizer, turns, answer, names) for turns, answer in zip(prompts, answers, strict=True)]
-        limit = self.max_length or _limit(model, tokenizer)
+        rows = [_tokenise(tokenizer, turns, answer, names) for turns, answer in zip(prompts, answers, strict=True)]
+        config = model.config.get_text_config()
+        context = getattr(config, "max_position_embeddings", None) or 2**31
+        limit = self.max_length or min(context, tokenizer.model_max_length or 2**31)
         if self.truncate:
             rows = [{name: ids[:limit] for name, ids in row.items()} for row in rows]
         lengths = np.array([len(row["input_ids"]) for row in rows])
         scores = np.full(len(rows), np.nan)
         order = [i for i in np.argsort(-lengths, kind="stable") if lengths[i] <= limit]
-        size = self.batch_size if _can_pad(model, tokenizer) else 1
+        can_pad = tokenizer.pad_token_id is not None and tokenizer.pad_token_id == config.pad_token_id
+        size = self.batch_size if can_pad else 1
         for begin in tqdm(range(0, len(order), size), "Judging", unit="batch", disable=not self.progress):
             batch = order[begin : begin + size]
-            inputs = _padded([rows[i] for i in batch], tokenizer, model.device)
+            inputs = _pad([rows[i] for i in batch], tokenizer, model.device)
             with torch.no_grad():
                 logits = model(**inputs).logits.double().cpu()
-            scores[batch] = _log_odds(logits, column).numpy()
+            others = torch.arange(logits.shape[1]) != column
+            odds = logits[:, column] - torch.logsumexp(logits[:, others], dim=1) if others.any() else logits[:, 0]
+            scores[batch] = odds.numpy()
         reasons = ["" if n <= limit else f"{n} tokens are more than the model's {limit}" for n in lengths.tolist()]
-        bad = np.flatnonzero(~np.isfinite(scores) & (lengths <= limit))
-        for i in bad:
-            scores[i], reasons[i] = np.nan, "the model's score is no finite number"
+        for i in np.flatnonzero(~np.isfinite(scores) & (lengths <= limit)):
+            scores[i], reasons[i] = np.nan, "the model's score is not a finite number"
         return scores, reasons
 
-    def _load(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        if self._model is None:
-            from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-            which = self.model, "a reward model"
-            options = {"trust_remote_code": self.trust_remote_code}
-            self._tokenizer = from_pretrained(AutoTokenizer, *which, **options)
-            model = from_pretrained(AutoModelForSequenceClassification, *which, dtype="auto", **options)
-            self._model = to_device(model, self.device)
-        return self._model.eval(), self._tokenizer
-
     def _column(self, model: PreTrainedModel) -> int:
+        """Which logit stands for the good class."""
         n, names = model.config.num_labels, model.config.label2id or {}
         column = names.get(self.label) if isinstance(self.label, str) else self.label
         if self.label is None and n <= 2:
@@ -125,7 +123,8 @@ class RewardModelJudge(ScoreJudge):
         return column
 
 
-def _tokenised(tokenizer, turns: Sequence[Message], answer: str, names: Sequence[str]) -> dict[str, list[int]]:
+def _tokenise(tokenizer, turns: Turns, answer: str, names: Sequence[str]) -> dict[str, list[int]]:
+    """A conversation with its answer as token ids; without a chat template, prompt and answer as a pair of texts."""
     if tokenizer.chat_template:
         chat = [*map(dict, turns), {"role": "assistant", "content": answer}]
         ids = tokenizer.apply_chat_template(chat, tokenize=True, return_dict=True)["input_ids"]
@@ -134,17 +133,7 @@ def _tokenised(tokenizer, turns: Sequence[Message], answer: str, names: Sequence
     return {name: list(encoded[name]) for name in names if name in encoded}
 
 
-def _limit(model, tokenizer) -> int:
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
-    return min(context, tokenizer.model_max_length or 2**31)
-
-
-def _can_pad(model, tokenizer) -> bool:
-    ids = tokenizer.pad_token_id, model.config.get_text_config().pad_token_id
-    return None not in ids and ids[0] == ids[1]
-
-
-def _padded(rows: list[dict[str, list[int]]], tokenizer, device) -> dict[str, Any]:
+def _pad(rows: list[dict[str, list[int]]], tokenizer, device) -> dict[str, Any]:
     """Right-padded tensors of a batch."""
     import torch
 
@@ -153,13 +142,3 @@ def _padded(rows: list[dict[str, list[int]]], tokenizer, device) -> dict[str, An
     out = {name: [row[name] + [fill[name]] * (width - len(row[name])) for row in rows] for name in rows[0]}
     out["attention_mask"] = [[1] * (n := len(row["input_ids"])) + [0] * (width - n) for row in rows]
     return {name: torch.tensor(values, device=device) for name, values in out.items()}
-
-
-def _log_odds(logits, column: int):
-    """(n,) the only logit, or the log-odds of one class against all others."""
-    import torch
-
-    if logits.shape[1] == 1:
-        return logits[:, 0]
-    others = torch.arange(logits.shape[1]) != column
-    return logits[:, column] - torch.logsumexp(logits[:, others], dim=1)

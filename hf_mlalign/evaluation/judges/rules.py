@@ -1,4 +1,4 @@
-"""Judges that score each answer by itself: closeness to a text, length, language. Offline, and blind to much."""
+"""Judges that score each answer by itself: closeness to a text, length, language. They work offline and see little."""
 
 from __future__ import annotations
 
@@ -85,42 +85,37 @@ class ScoreJudge:
         Raises:
             DataError: bad arguments.
         """
-        comparisons = check_answer_pairs(prompts, a, b, languages, references)
-        n = len(comparisons)
-        values = trivial_preferences(comparisons.a, comparisons.b) if self.shortcuts else np.full(n, np.nan)
+        pairs = check_answer_pairs(prompts, a, b, languages, references)
+        values = trivial_preferences(pairs.a, pairs.b) if self.shortcuts else np.full(len(pairs), np.nan)
         rows = np.flatnonzero(np.isnan(values))
-        reasons = [""] * n
+        reasons = [""] * len(pairs)
         if len(rows):
-            scores, why = self._both(comparisons, rows)
-            values[rows] = self._preference(scores[0] - scores[1])
+            scores, why = self._score_sides(pairs, rows)
+            difference = scores[0] - scores[1]
+            if self.hard:
+                values[rows] = np.where(difference > 0, 1.0, np.where(np.isnan(difference), np.nan, 0.0))
+                values[rows[np.abs(difference) <= self.tie_margin]] = 0.5
+            else:
+                values[rows] = 1 / (1 + np.exp(-np.clip(difference / self.scale, -500, 500)))
             for row, *pair in zip(rows, *why, strict=True):
                 sides = zip(("candidate", "baseline"), pair, strict=True)
                 reasons[row] = "; ".join(f"{side}: {reason}" for side, reason in sides if reason)
         return Judgements(values, values.copy(), reasons)
 
-    def _both(self, comparisons: AnswerPairs, rows: np.ndarray) -> tuple[np.ndarray, list[list[str]]]:
-        """(2, k) scores of the answers in `rows`, each distinct (prompt, answer) scored once."""
+    def _score_sides(self, pairs: AnswerPairs, rows: np.ndarray) -> tuple[np.ndarray, list[list[str]]]:
+        """(2, k) scores of the answers in `rows` with their reasons; an answer that comes twice is scored once."""
         slots: dict[tuple, int] = {}
         where = np.empty((2, len(rows)), int)
         items = []
-        for side, answers in enumerate((comparisons.a, comparisons.b)):
+        for side, answers in enumerate((pairs.a, pairs.b)):
             for i, row in enumerate(rows):
-                turns, language = comparisons.prompts[row], comparisons.languages[row]
-                item = turns, answers[row], language, comparisons.references[row]
-                key = tuple((t["role"], t["content"]) for t in turns), *item[1:]
+                item = pairs.prompts[row], answers[row], pairs.languages[row], pairs.references[row]
+                key = tuple((turn["role"], turn["content"]) for turn in item[0]), *item[1:]
                 where[side, i] = slots.setdefault(key, len(slots))
                 if len(slots) > len(items):
                     items.append(item)
         scores, reasons = self.scores(*zip(*items, strict=True))
         return np.asarray(scores, float)[where], [[reasons[i] for i in side] for side in where]
-
-    def _preference(self, difference: np.ndarray) -> np.ndarray:
-        if not self.hard:
-            return 1 / (1 + np.exp(-np.clip(difference / self.scale, -500, 500)))
-        out = np.where(difference > 0, 1.0, 0.0)
-        out[np.abs(difference) <= self.tie_margin] = 0.5
-        out[np.isnan(difference)] = np.nan
-        return out
 
 
 class SimilarityJudge(ScoreJudge):

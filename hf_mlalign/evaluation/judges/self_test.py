@@ -1,4 +1,4 @@
-"""Self-tests any judge can take: does it agree with itself, with its equals, and with what must be so?"""
+"""Tests that any judge can take: does it agree with itself, with its equals, and where the answer is certain?"""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def check_judge(
         raise DataError(f"n_judges: {n_judges}; a majority of others needs 2 or more.")
     known = prompts is None
     if known:
-        prompts, a, b, languages = _examples()
+        rows = json.loads(EXAMPLES.read_text(encoding="utf-8"))
+        prompts, a, b, languages = ([row[name] for row in rows] for name in ("prompt", "good", "bad", "language"))
     elif a is None or b is None or not len(prompts):
         raise DataError("prompts: comparisons of your own need one prompt or more, with a and b.")
 
@@ -100,7 +101,8 @@ def check_judge(
         return run_judge(to, prompts, x, y, languages=languages)
 
     first = put(judge, a, b)
-    equals = [put(_equal(judge, seed + i), a, b).preferences for i in range(n_judges - 1)]
+    with_seed = getattr(judge, "with_seed", lambda seed: judge)
+    equals = [put(with_seed(seed + i), a, b).preferences for i in range(n_judges - 1)]
     exchanged = 1 - put(judge, b, a).predictions if first.swapped_predictions is None else first.swapped_predictions
     aided = callable(getattr(judge, "unaided", None))
     checks = _agreements(first, exchanged, equals, min_agreement) + _must(put, judge, a, b, "", None if aided else 1.0)
@@ -113,16 +115,18 @@ def check_judge(
 
 
 def _agreements(first: Judgements, exchanged: np.ndarray, equals: list, needed: float) -> list[Check]:
-    """With itself under swap, with the majority of equal judges, and what the first place is worth."""
+    """With itself when answers are swapped, with the majority of equal judges, and what the first place is worth."""
     n = len(first.predictions)
     panel = np.stack([_sides(preferences) for preferences in (first.preferences, *equals)])
+    votes = np.nan_to_num(panel)
+    majority = panel == np.sign(votes.sum(0) - votes)  # (judges, n): sides with most of the others
     gains = first.predictions - exchanged
     gain = float(np.nanmean(gains)) if not np.isnan(gains).all() else float("nan")
     return [
         Check("gives a verdict", _share(~np.isnan(first.preferences)), needed, n, "comparisons that are judged"),
         Check("agrees under swap", _share(_sides(first.predictions) == _sides(exchanged)), needed, n,
               "same winner whichever answer is shown first"),
-        Check("agrees with a majority", _majority(panel), needed, n, f"same winner as most of {len(equals)} equals"),
+        Check("agrees with a majority", _share(majority), needed, n, f"same winner as most of {len(equals)} equals"),
         Check("pull of the first place", gain, None, n, "what being shown first adds to a preference; 0 is best"),
     ]  # fmt: skip
 
@@ -141,25 +145,9 @@ def _must(put, judge: Judge, a: Sequence[str], b: Sequence[str], suffix: str, ne
     ]
 
 
-def _examples() -> tuple[list[str], list[str], list[str], list[str]]:
-    rows = json.loads(EXAMPLES.read_text(encoding="utf-8"))
-    return tuple([row[name] for row in rows] for name in ("prompt", "good", "bad", "language"))
-
-
-def _equal(judge: Judge, seed: int) -> Judge:
-    with_seed = getattr(judge, "with_seed", None)
-    return with_seed(seed) if callable(with_seed) else judge
-
-
 def _sides(preferences: np.ndarray) -> np.ndarray:
     """(n,) 1 where a wins, −1 where b does, 0 for a tie, NaN where there is no preference."""
     return np.where(np.abs(preferences - 0.5) <= TIE, 0.0, np.sign(preferences - 0.5))
-
-
-def _majority(panel: np.ndarray) -> float:
-    """Mean share of rows in which a judge sides with the majority of the others; (judges, n) sides."""
-    votes = np.nan_to_num(panel)
-    return _share(panel == np.sign(votes.sum(0) - votes))
 
 
 def _share(hits: np.ndarray) -> float:

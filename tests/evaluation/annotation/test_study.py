@@ -52,7 +52,7 @@ def test_what_one_reader_has_open_is_kept_from_others_for_a_while(tmp_path):
 def test_sides_are_drawn_for_each_reader_and_item(tmp_path):
     items = make_items(200)
     with open_study(tmp_path / "j", items, overlap=1.0) as study:
-        first = {r: [study._first(r, item) == "candidate" for item in items] for r in ("Ana", "Bo")}
+        first = {r: [study._sides(r, item)[0] == "candidate" for item in items] for r in ("Ana", "Bo")}
     assert 70 < sum(first["Ana"]) < 130
     assert 70 < sum(a == b for a, b in zip(first["Ana"], first["Bo"])) < 130
     with open_study(tmp_path / "k", items, overlap=1.0, seed=1) as other:

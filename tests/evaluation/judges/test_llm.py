@@ -11,8 +11,14 @@ from hypothesis import strategies as st
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.evaluation.judges.llm import LLMJudge
-from hf_mlalign.evaluation.judges.prompts import JudgeTemplate, defused, judge_messages, template_names
-from hf_mlalign.evaluation.judges.verdicts import preference, read_verdict
+from hf_mlalign.evaluation.judges.prompts import (
+    JudgeTemplate,
+    defused,
+    judge_messages,
+    preference,
+    read_verdict,
+    template_names,
+)
 from hf_mlalign.generation.requests import Answer, Request
 from hf_mlalign.generation.store import AnswerStore
 from hf_mlalign.generation.transformers_backend import TransformersBackend

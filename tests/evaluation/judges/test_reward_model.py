@@ -126,4 +126,4 @@ def test_models_that_cannot_be_used(tmp_path):
         broken.score.weight.fill_(float("nan"))
     found = judge(broken).compare(["q"], ["a"], ["b"])
     assert np.isnan(found.preferences).all()
-    assert "no finite number" in found.reasons[0]
+    assert "not a finite number" in found.reasons[0]

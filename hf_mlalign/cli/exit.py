@@ -34,9 +34,16 @@ def exit_code_of(command: Callable[[], Any], debug: bool = False) -> int:
             code = command()
             sys.stdout.flush()
         except BrokenPipeError:
-            code = _without_stdout(debug)
+            if debug:
+                traceback.print_exc()
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
         except SystemExit as stop:
-            code = _of_exit(stop)
+            code = stop.code or 0
+            if isinstance(stop.code, str):
+                _tell(stop.code)
+                code = 1
         except BaseException as error:
             code = _of_error(error, came, debug)
         code = code if isinstance(code, int) else 0
@@ -62,21 +69,6 @@ def _of_error(error: BaseException, came: list[int], debug: bool) -> int:
     text = explain(error)
     _tell(f"Error: {text if len(text) <= LONGEST else f'{text[:LONGEST]} …'}")
     return FAILED
-
-
-def _of_exit(stop: SystemExit) -> int:
-    if isinstance(stop.code, str):
-        _tell(stop.code)
-        return 1
-    return stop.code or 0
-
-
-def _without_stdout(debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
 
 
 def _tell(text: str) -> None:

@@ -50,16 +50,12 @@ def install(
                 f'hf_mlalign.load_metric("{name.split("/")[-1]}"), or HF_EVALUATE_OFFLINE=1.'
             )
             typer.secho(printable(warning), fg="red", err=True)
-    for reason, unknown in _by_reason(spaces).items():
-        say(f"Not checked on the Hub: {', '.join(unknown)}: {reason}.")
-
-
-def _by_reason(spaces: dict) -> dict[str, list[str]]:
     reasons: dict[str, list[str]] = {}
     for name, space in spaces.items():
         if space.state == "unknown":
             reasons.setdefault(space.reason, []).append(name)
-    return reasons
+    for reason, unknown in reasons.items():
+        say(f"Not checked on the Hub: {', '.join(unknown)}: {reason}.")
 
 
 @app.command()

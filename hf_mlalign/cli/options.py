@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import os
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -126,7 +126,12 @@ def command(
 
         def run(ctx: typer.Context, **given: Any) -> None:
             chosen = {n: v for n, v in given.items() if ctx.get_parameter_source(n).name != "DEFAULT"}
-            _set_verbosity(given.pop("quiet"), given.pop("verbose"))
+            global _quiet
+            _quiet = given["quiet"]
+            if _quiet:
+                os.environ["TQDM_DISABLE"] = os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+            if given["verbose"]:
+                os.environ["HF_MLALIGN_VERBOSE"] = "1"
             in_file = options.from_yaml(chosen["config"], [*own]) if "config" in chosen else {}
             values = {**in_file, **{n: v for n, v in chosen.items() if n in own or n in hints}}
             arguments = {n: values.pop(n, p.default) for n, p in own.items()}
@@ -140,11 +145,13 @@ def command(
             try:
                 made = options.of({n: _read(v, hints[n], flags[n]) for n, v in values.items()})
                 if given["print_config"]:
-                    typer.echo(made.to_yaml({n: _plain(v) for n, v in arguments.items()}), nl=False)
+                    first = {n: str(v) if isinstance(v, Path) else v for n, v in arguments.items()}
+                    typer.echo(made.to_yaml(first), nl=False)
                     return
                 function(**arguments, options=made)
             except DataError as error:
-                raise DataError(_with_flag(str(error), flags)) from error
+                name, colon, rest = str(error).partition(":")  # of the option in Python, at the front of a message
+                raise DataError(f"{flags[name]}:{rest}" if colon and name in flags else str(error)) from error
 
         parameters = [_argument(p) for p in own.values()]
         parameters += [_option(field, hints[field.name]) for field in fields]
@@ -224,22 +231,3 @@ def _read(value: Any, hint: Any, flag: str) -> Any:
     if isinstance(value, str) and list in kinds and (str not in kinds or "," in value):
         return split_codes(value)
     return column_pairs(value, flag) if isinstance(value, str) and kinds == {dict} else value
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
-
-
-def _with_flag(message: str, flags: Mapping[str, str]) -> str:
-    """A message that begins with the Python name of an option, with its name on the command line."""
-    name, colon, rest = message.partition(":")
-    return f"{flags[name]}:{rest}" if colon and name in flags else message
-
-
-def _set_verbosity(quiet: bool, verbose: bool) -> None:
-    global _quiet
-    _quiet = quiet
-    if quiet:
-        os.environ["TQDM_DISABLE"] = os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-    if verbose:
-        os.environ["HF_MLALIGN_VERBOSE"] = "1"

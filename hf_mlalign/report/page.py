@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +25,15 @@ from hf_mlalign.report.tables import settings, shown_table
 FIGURES = "figures"
 BUILT_IN = ("curation", "cluster_map", "pairs", "training", "judging", "scaling", "models")
 """Modules with sections, in the order of the page."""
+PAGE = "report.html"
+DEPTH = 3
+"""Run folders are looked for this many levels down."""
+ORDER = ("sample", "curate", "questions", "build-pairs", "train", "judge", "classify", "lens")
+"""Commands in the order of the work; others come after them."""
+SHOWN_ELSEWHERE = ("curate", "build-pairs", "classify", "lens", "judge")
+"""Commands whose figures have sections of their own."""
+TRAINING = ("curve.json", "trainer_state.json", "checkpoint-*/trainer_state.json")
+JUDGED = ("judgements.parquet",)
 TEXT = 1500
 """Characters of an example that are shown (*ours*)."""
 
@@ -45,8 +55,11 @@ def write_page(run: Path, output: Path | None, source: Any, seed: int) -> Path:
     for module in BUILT_IN:
         importlib.import_module(f"hf_mlalign.report.sections.{module}")
     parts = find_parts(run, source, seed)
-    output = output or _default_output(run, [part for part, _ in parts])
-    _check_output(output)
+    if output is None:  # a run's own folder stays as it is: its content is its identity for commands that read it
+        single = any(part.folder == run for part, _ in parts)
+        output = run.resolve().with_name(f"{run.resolve().name}-report") if single else run / "report"
+    if list_names(output) and not (output / PAGE).is_file():
+        raise DataError(f"output: {str(output)!r} does not hold a report, but something else. Name another folder.")
     (output / FIGURES).mkdir(parents=True, exist_ok=True)
     for old in (output / FIGURES).glob("*.png"):
         old.unlink()
@@ -56,24 +69,16 @@ def write_page(run: Path, output: Path | None, source: Any, seed: int) -> Path:
     return output / PAGE
 
 
-def _default_output(run: Path, parts: list[ReportedRun]) -> Path:
-    """A run's own folder is left as it is: its content is its identity for the commands that read it."""
-    single = any(part.folder == run for part in parts)
-    return run.resolve().with_name(f"{run.resolve().name}-report") if single else run / "report"
-
-
-def _check_output(output: Path) -> None:
-    if list_names(output) and not (output / PAGE).is_file():
-        raise DataError(f"output: {str(output)!r} holds something else than a report. Name another folder.")
-
-
 def _view(part: ReportedRun, problems: list[str], key: str, output: Path) -> View:
     """What all sections say about a part; a section that fails is named and the others go on."""
     import matplotlib
 
     view = View(part, key, command_of(part), problems=list(problems))
     with matplotlib.rc_context(STYLE):
-        for title, show in _sections(part):
+        fitting = [section for section in SECTIONS if section.fits(part)]
+        fitting.sort(key=lambda section: not (section.show.__module__ or "").startswith(__package__))  # others' last
+        own = [("Results by language", results_per_language)]
+        for title, show in own + [(section.title, section.show) for section in fitting]:
             try:
                 for block in show(part):
                     _add(view, block, output)
@@ -85,13 +90,6 @@ def _view(part: ReportedRun, problems: list[str], key: str, output: Path) -> Vie
     return view
 
 
-def _sections(part: ReportedRun) -> list[tuple[str, Callable[[ReportedRun], Iterable[Block]]]]:
-    own = [("Results by language", results_per_language)]
-    fitting = [section for section in SECTIONS if section.fits(part)]
-    fitting.sort(key=lambda section: not (section.show.__module__ or "").startswith(__package__))  # others' after ours
-    return own + [(section.title, section.show) for section in fitting]
-
-
 def _add(view: View, block: Block, output: Path) -> None:
     if isinstance(block, Facts):
         view.facts |= block.values
@@ -100,30 +98,30 @@ def _add(view: View, block: Block, output: Path) -> None:
     made: dict[str, Any] = {"key": key, "kind": type(block).__name__, "block": block}
     if isinstance(block, Chart):
         made["svg"] = to_svg(block.figure, key)
-        folder = view.part.name.replace("/", "-")
-        made["png"] = f"{folder}-{len(view.blocks) + 1}-{_slug(block.title)}.png"
+        folder, words = view.part.name.replace("/", "-"), re.findall("[a-z0-9]+", block.title.lower())
+        made["png"] = f"{folder}-{len(view.blocks) + 1}-{'-'.join(words)[:60]}.png"
         save_png(block.figure, output / FIGURES / made["png"])
     if isinstance(block, (Chart, Numbers)):
         made["table"] = shown_table(block.table)
     if isinstance(block, Examples):
-        made["groups"] = {_group_name(name): examples for name, examples in block.groups.items()}
+        made["groups"] = {f"{language_name(code)} ({code})" if normalise(code) else code: examples
+                          for code, examples in block.groups.items()}  # fmt: skip
     view.blocks.append(made)
-
-
-def _slug(title: str) -> str:
-    return "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in title.lower()).split())[:60]
-
-
-def _group_name(code: str) -> str:
-    return f"{language_name(code)} ({code})" if normalise(code) else code
 
 
 def _render(name: str, views: list[View]) -> str:
     import jinja2
     from markupsafe import Markup
 
+    def text(value: Any) -> Any:
+        """Texts without control characters and overrides of the direction; markup of ours stays."""
+        return value if not isinstance(value, str) or hasattr(value, "__html__") else printable(value)
+
+    def cut(value: str) -> str:
+        return value if len(value) <= TEXT else f"{value[:TEXT]}… ({len(value):,} characters)"
+
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True, finalize=_text,
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=True, finalize=text,
                                      trim_blocks=True, lstrip_blocks=True)  # fmt: skip
     names = ("report_script.js.j2", "report_style.css.j2")
     script, style = (Markup(loader.get_source(environment, name)[0]) for name in names)
@@ -131,24 +129,12 @@ def _render(name: str, views: list[View]) -> str:
     for view in views:
         for made in view.blocks:
             made["svg"] = Markup(made["svg"]) if "svg" in made else ""
-    text = environment.get_template("report.html.j2").render(
-        name=name, views=views, script=script, style=style, script_digest=digest, cut=_cut,
+    page = environment.get_template("report.html.j2").render(
+        name=name, views=views, script=script, style=style, script_digest=digest, cut=cut,
         now=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), versions=versions(), settings=settings,
         direction=lambda code: "rtl" if code and is_right_to_left(code) else "auto", figures=FIGURES,
     )  # fmt: skip
-    return redacted(text)
-
-
-def _text(value: Any) -> Any:
-    """Texts without control characters and overrides of the direction; what is markup of ours stays."""
-    return value if not isinstance(value, str) or hasattr(value, "__html__") else printable(value)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= TEXT else f"{text[:TEXT]}… ({len(text):,} characters)"
-
-SHOWN_ELSEWHERE = ("curate", "build-pairs", "classify", "lens", "judge")
-
+    return redacted(page)
 
 
 def results_per_language(part: ReportedRun) -> Iterator[Block]:
@@ -167,23 +153,6 @@ def results_per_language(part: ReportedRun) -> Iterator[Block]:
         rows = [{"language": name, **row} for name, row in rows.items() if isinstance(row, dict)]
     if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
         yield Numbers("Results by language", "As the command recorded them in run.json.", pd.DataFrame(rows))
-
-DEPTH = 3
-"""Run folders are looked for so many levels down."""
-
-
-ORDER = ("sample", "curate", "questions", "build-pairs", "train", "judge", "classify", "lens")
-"""Commands in the order of the work; others come after them."""
-
-
-PAGE = "report.html"
-
-
-TRAINING = ("curve.json", "trainer_state.json", "checkpoint-*/trainer_state.json")
-
-
-JUDGED = ("judgements.parquet",)
-
 
 
 def find_parts(run: Path, source: Any, seed: int) -> list[tuple[ReportedRun, list[str]]]:
@@ -208,8 +177,8 @@ def find_parts(run: Path, source: Any, seed: int) -> list[tuple[ReportedRun, lis
             f"run: {str(run)!r} holds no {RECORD}, no training and no judgements, nor do the folders in it. Name what "
             "a command of hf-mlalign wrote."
         )
-    return sorted(parts, key=lambda pair: (_rank(pair[0]), pair[0].name))
-
+    rank = {command: place for place, command in enumerate(ORDER)}
+    return sorted(parts, key=lambda pair: (rank.get(command_of(pair[0]), len(ORDER)), pair[0].name))
 
 
 def _folders(folder: Path, depth: int) -> Iterator[Path]:
@@ -220,15 +189,9 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
             yield from _folders(path, depth - 1)
 
 
-
 def command_of(part: ReportedRun) -> str:
     """The command that wrote a part; by its files where there is no record; "" if they do not tell."""
     if part.record is not None:
         return part.record.command
     return "train" if part.files(*TRAINING) else "judge" if part.files(*JUDGED) else ""
 
-
-
-def _rank(part: ReportedRun) -> int:
-    command = command_of(part)
-    return ORDER.index(command) if command in ORDER else len(ORDER)

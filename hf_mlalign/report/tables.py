@@ -81,11 +81,9 @@ def _is_number(value: Any) -> bool:
 
 def settings(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Names and values of parameters; nested ones as JSON."""
-    return [(name, _setting(value)) for name, value in values.items()]
-
-
-def _setting(value: Any) -> str:
-    if value is None:
-        return "default"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 600 else f"{text[:600]}…"
+    shown = []
+    for name, value in values.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        text = "default" if value is None else text
+        shown.append((name, text if len(text) <= 600 else f"{text[:600]}…"))
+    return shown

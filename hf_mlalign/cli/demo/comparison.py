@@ -26,13 +26,19 @@ def compare_models(pool: Dataset, output: Path, say: Callable[[str], None]) -> d
         What `hf_mlalign.evaluation.metrics.winrate.winrate` returns.
     """
     from hf_mlalign.evaluation.judges.run import judge
+    from hf_mlalign.generation.sampler import ResponseSampler
 
     with quiet():
         best = pool.filter(lambda row: row["grade"] == 3)
         prompts = best.select_columns(["prompt_id", "language", "prompt", "response"])
         prompts = prompts.rename_column("response", "reference")
         for name, model in (("candidate", "tuned"), ("baseline", "untuned")):
-            prompts = prompts.add_column(name, _answers(prompts, output / "dpo" / model))
+            sampler = ResponseSampler(
+                str(output / "dpo" / model), n=1, temperature=TEMPERATURE, max_tokens=MAX_TOKENS,
+                answer_in_language=False, progress=False,
+            )  # fmt: skip
+            found = sampler.sample(prompts.select_columns(["prompt_id", "language", "prompt"]))
+            prompts = prompts.add_column(name, found["response"][:])
         prompts.to_parquet(str(output / "answers.parquet"))
         done = judge(output / "answers.parquet", output / "judged", judge="similarity", hard=True, overwrite=True)
         rates = done.result.rates
@@ -42,13 +48,3 @@ def compare_models(pool: Dataset, output: Path, say: Callable[[str], None]) -> d
     say("   correction are marked:")
     print_winrates(rates)
     return rates
-
-
-def _answers(prompts: Dataset, model: Path) -> list[str]:
-    from hf_mlalign.generation.sampler import ResponseSampler
-
-    sampler = ResponseSampler(
-        str(model), n=1, temperature=TEMPERATURE, max_tokens=MAX_TOKENS, answer_in_language=False, progress=False
-    )
-    found = sampler.sample(prompts.select_columns(["prompt_id", "language", "prompt"]))
-    return found["response"][:]

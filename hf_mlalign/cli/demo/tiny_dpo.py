@@ -106,12 +106,6 @@ def _cut_tokenizer(texts: Iterable[str]):
     return tokenizer
 
 
-def _texts(pairs: DatasetDict) -> list[str]:
-    columns = ("prompt", "chosen", "rejected", "reference_prompt", "reference")
-    return [turn["content"] for part in pairs.values() for column in columns for turns in part[column]
-            for turn in turns or ()]  # fmt: skip
-
-
 def check_dpo_folder(folder: Path) -> None:
     """DataError if `folder` holds anything but an earlier run of `tune`, which the next one replaces."""
     if folder.exists() and any(folder.iterdir()) and not (folder / CURVE).is_file():
@@ -130,7 +124,10 @@ def tune(pairs: DatasetDict, folder: Path, steps: int = STEPS, seed: int = 0) ->
     folder.mkdir(parents=True)
     (folder / CURVE).write_text("[]", encoding="utf-8")
     with quiet():
-        model, tokenizer = tiny_causal_lm(_texts(pairs), seed)
+        columns = ("prompt", "chosen", "rejected", "reference_prompt", "reference")
+        texts = [turn["content"] for part in pairs.values() for column in columns for turns in part[column]
+                 for turn in turns or ()]  # fmt: skip
+        model, tokenizer = tiny_causal_lm(texts, seed)
         reference = copy.deepcopy(model)
         model.save_pretrained(folder / "untuned")
         tokenizer.save_pretrained(folder / "untuned")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hf_mlalign.cli.demo.comparison import compare_models
 from hf_mlalign.cli.demo.tiny_dpo import check_dpo_folder
 from hf_mlalign.cli.tables import print_selection
 from hf_mlalign.core.quiet import quiet
@@ -43,10 +44,15 @@ def run_demo(output: str | Path, say: Callable[[str], None] = print) -> RunResul
         on_step=lambda text: say(f"   {text}"), progress=False,
     )  # fmt: skip
     print_selection(curation.result)
-    _tell_grades(pool, curation, say)
+    grades = np.asarray(pool["grade"])
+    chosen = grades[curation.result.selected]
+    before, after = (grades >= 2).mean(), (chosen >= 2).mean()
+    say(f"3. Was it right? Answers graded good (2 or 3) by their author: {before:.0%} of the pool, {after:.0%} of the")
+    say(f"   selection; mean grade {grades.mean():.2f} before, {chosen.mean():.2f} after.")
     _tell_examples(pool, curation, say)
     _tell_pairs(pool, Path(output), say)
-    _tell_winner(pool, Path(output), say)
+    say("\n6. Which one is better? Both answer every prompt of the pool in every language.")
+    compare_models(pool, Path(output), say)
     with quiet():
         page = write_report(output, source=pool)
     say(f"\nDone in {time.perf_counter() - start:.0f} s. Where things are, below {output}:")
@@ -73,13 +79,6 @@ def _tell_pairs(pool, output: Path, say) -> None:
     for split, name in (("train", "pairs it was tuned on"), ("test", "prompts it never saw")):
         before, after = outcome.before[split], outcome.after[split]
         say(f"      {name:22s} {before:.0%} before (untuned model = reference: no gain at all), {after:.0%} after")
-
-
-def _tell_winner(pool, output: Path, say) -> None:
-    from hf_mlalign.cli.demo.comparison import compare_models
-
-    say("\n6. Which one is better? Both answer every prompt of the pool in every language.")
-    compare_models(pool, output, say)
 
 
 FILES = {

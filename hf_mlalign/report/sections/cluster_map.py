@@ -11,7 +11,7 @@ from hf_mlalign.mdaq.selector import SelectionResult
 from hf_mlalign.models.encoder import load_encoder
 from hf_mlalign.report.drawing import GREY, language_style, legend_above, new_figure
 from hf_mlalign.report.registry import Block, Chart, ReportedRun, section
-from hf_mlalign.report.sections.curation_data import SCORES, Texts, read_selection, read_texts
+from hf_mlalign.report.sections.curation_data import SCORES, read_selection, read_texts
 
 MOST = 4000
 """Points drawn at most (*ours*)."""
@@ -25,7 +25,12 @@ def cluster_map(part: ReportedRun) -> Iterator[Block]:
 
     result = read_selection(part)
     texts = read_texts(part, result)
-    rows, instructions = _sample(texts, part.seed)
+    rows = texts.rows
+    if len(rows) > MOST:
+        rows = np.sort(np.random.default_rng(part.seed).choice(rows, MOST, replace=False))
+    instructions = texts.read(rows)[0]
+    known = [i for i, text in enumerate(instructions) if text.strip()]
+    rows, instructions = rows[known], [instructions[i] for i in known]
     if len(rows) < 3:
         return
     encoder, which = _encoder(part)
@@ -81,16 +86,6 @@ def result_counts(result: SelectionResult, rows: np.ndarray, chosen: np.ndarray,
         all_of, kept = (np.unique(result.clusters[rows[own & mask]]) for mask in (np.True_, chosen))
         records.append({"language": name, "clusters_on_the_map": len(all_of), "with_a_selected_point": len(kept)})
     return pd.DataFrame(records)
-
-
-def _sample(texts: Texts, seed: int) -> tuple[np.ndarray, list[str]]:
-    """Numbers, ascending, and instructions of at most `MOST` rows; those without an instruction are left out."""
-    rows = texts.rows
-    if len(rows) > MOST:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST, replace=False))
-    instructions = texts.read(rows)[0]
-    known = [i for i, text in enumerate(instructions) if text.strip()]
-    return rows[known], [instructions[i] for i in known]
 
 
 def _encoder(part: ReportedRun):

@@ -19,8 +19,11 @@ from hf_mlalign.report.drawing import (
     rows_figure,
 )
 from hf_mlalign.report.registry import Block, Chart, Example, Examples, Facts, ReportedRun, section
-from hf_mlalign.report.sections.curation_data import SCORES, Texts, read_selection, read_texts
+from hf_mlalign.report.sections.curation_data import SCORES, read_selection, read_texts
 from hf_mlalign.report.tables import number
+
+SHOWN = 2
+"""Examples of each kind and language (*ours*)."""
 
 
 @section("Pool and selection", files=[SCORES])
@@ -56,6 +59,8 @@ def pool_and_selection(part: ReportedRun) -> Iterator[Block]:
 @section("Quality before and after", files=[SCORES])
 def quality(part: ReportedRun) -> Iterator[Block]:
     """Distributions of the quality score in the pool and in the selection."""
+    import pandas as pd
+
     result = read_selection(part)
     names = list(result.budgets)
     known = ~np.isnan(result.scores)
@@ -73,19 +78,6 @@ def quality(part: ReportedRun) -> Iterator[Block]:
     name_rows(axes, names)
     axes.set_xlabel("quality score")
     legend_above(figure, axes)
-    yield Chart(
-        "Quality score by language, before and after",
-        "Boxes hold the middle half of the rows, the line in them is the median, whiskers reach from the 5th to the "
-        "95th percentile. The open box is the pool, the filled one the selection; further right is better. Scores of "
-        "different languages are not on one scale: compare within a language.",
-        "Box plots of the quality score of pool and selection for each language.",
-        figure, _quantiles(names, pool, chosen),
-    )  # fmt: skip
-
-
-def _quantiles(names: list[str], pool: list[np.ndarray], chosen: list[np.ndarray]):
-    import pandas as pd
-
     rows = []
     for name, before, after in zip(names, pool, chosen, strict=True):
         row: dict = {"language": name}
@@ -93,7 +85,14 @@ def _quantiles(names: list[str], pool: list[np.ndarray], chosen: list[np.ndarray
             quartiles = np.percentile(values, [25, 50, 75]) if len(values) else [np.nan] * 3
             row |= {f"{when}_{q}": float(v) for q, v in zip(("q1", "median", "q3"), quartiles, strict=True)}
         rows.append(row)
-    return pd.DataFrame(rows)
+    yield Chart(
+        "Quality score by language, before and after",
+        "Boxes hold the middle half of the rows, the line in them is the median, whiskers reach from the 5th to the "
+        "95th percentile. The open box is the pool, the filled one the selection; further right is better. Scores of "
+        "different languages are not on one scale: compare within a language.",
+        "Box plots of the quality score of pool and selection for each language.",
+        figure, pd.DataFrame(rows),
+    )  # fmt: skip
 
 
 @section("Coverage of the clusters", files=[SCORES])
@@ -119,7 +118,8 @@ def coverage(part: ReportedRun) -> Iterator[Block]:
     axes.grid()
     legend_above(figure, axes, ncols=5)
     table = pd.DataFrame([
-        {"language": name, "rows": len(share) - 1, "clusters": _clusters(result, name),
+        {"language": name, "rows": len(share) - 1,
+         "clusters": len(np.unique(result.clusters[(result.languages == name) & (result.clusters >= 0)])),
          "covered": float(share[-1]), "covered_by_best_scores": float(plain[-1])}
         for name, (share, plain) in curves.items()
     ])  # fmt: skip
@@ -131,10 +131,6 @@ def coverage(part: ReportedRun) -> Iterator[Block]:
         "Curves of the share of clusters covered against the number of rows selected.",
         figure, table,
     )  # fmt: skip
-
-
-def _clusters(result: SelectionResult, name: str) -> int:
-    return len(np.unique(result.clusters[(result.languages == name) & (result.clusters >= 0)]))
 
 
 def _covered(result: SelectionResult, name: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -156,10 +152,6 @@ def _steps(clusters: np.ndarray) -> np.ndarray:
     new[np.unique(clusters, return_index=True)[1]] = 1
     return np.append(0, np.cumsum(new))
 
-SHOWN = 2
-"""Examples of each kind and language (*ours*)."""
-
-
 
 @section("Rows taken and left", files=[SCORES])
 def curation_examples(part: ReportedRun) -> Iterator[Block]:
@@ -168,33 +160,23 @@ def curation_examples(part: ReportedRun) -> Iterator[Block]:
     texts = read_texts(part, result)
     groups = {}
     for name in result.budgets:
-        rows = _picked(result, name, texts)
-        shown = zip(rows, *texts.read(rows), strict=True) if len(rows) else ()
-        found = [_curation_example(result, row, name, instruction, response) for row, instruction, response in shown]
+        known, picked = (result.languages == name) & ~np.isnan(result.scores), []
+        for reason in ("quality", "diversity", "") if texts.whole else ("quality", "diversity"):
+            rows = np.flatnonzero(known & (result.reasons == reason))
+            rows = rows[np.argsort(-result.scores[rows], kind="stable")]
+            picked.append(rows[:SHOWN] if reason else rows[-SHOWN:])
+        rows, found = np.concatenate(picked), []
+        for row, instruction, response in zip(rows, *texts.read(rows), strict=True) if len(rows) else ():
+            label = f"selected for {result.reasons[row]}" if result.reasons[row] else "left out"
+            cluster = f" · cluster {result.clusters[row]}" if result.clusters[row] >= 0 else ""
+            code = "" if name == "all" else name
+            found.append(Example(
+                f"{label} · score {number(result.scores[row])}{cluster}", "good" if result.reasons[row] else "bad",
+                [("Instruction", instruction, code), ("Response", response, code)],
+            ))  # fmt: skip
         if found:
             groups[name] = found
     if groups:
         ending = ", and the lowest scores that were left out." if texts.whole else f". {texts.note}"
         caption = f"The highest scores taken for quality and for diversity in each language{ending}"
         yield Examples("Rows taken and left" if texts.whole else "Rows taken", caption, groups)
-
-
-
-def _picked(result: SelectionResult, name: str, texts: Texts) -> np.ndarray:
-    known = (result.languages == name) & ~np.isnan(result.scores)
-    picked = []
-    for reason in ("quality", "diversity", "") if texts.whole else ("quality", "diversity"):
-        rows = np.flatnonzero(known & (result.reasons == reason))
-        rows = rows[np.argsort(-result.scores[rows], kind="stable")]
-        picked.append(rows[:SHOWN] if reason else rows[-SHOWN:])
-    return np.concatenate(picked)
-
-
-
-def _curation_example(result: SelectionResult, row: int, name: str, instruction: str, response: str) -> Example:
-    reason = result.reasons[row]
-    label = f"selected for {reason}" if reason else "left out"
-    cluster = f" · cluster {result.clusters[row]}" if result.clusters[row] >= 0 else ""
-    code = "" if name == "all" else name
-    texts = [("Instruction", instruction, code), ("Response", response, code)]
-    return Example(f"{label} · score {number(result.scores[row])}{cluster}", "good" if reason else "bad", texts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.evaluation.judges.run import PairTable, read_answer_pairs, winrate_columns
+from hf_mlalign.evaluation.judges.run import read_answer_pairs, winrate_columns
 from hf_mlalign.evaluation.metrics.winrate import winrate
 from hf_mlalign.report.drawing import BLUE, GREY, name_rows, rows_figure
 from hf_mlalign.report.page import JUDGED
@@ -83,17 +83,16 @@ def judged_examples(part: ReportedRun) -> Iterator[Block]:
         own = np.flatnonzero((codes == name) & ~np.isnan(values))
         if len(own):
             picked = dict.fromkeys([int(own[values[own].argmax()]), int(own[values[own].argmin()])])
-            groups[name or "all"] = [_example(table, i, float(values[i]), name) for i in picked]
+            for i in picked:
+                texts = {"Prompt": table.prompts[i], "Candidate": table.candidates[i], "Baseline": table.baselines[i]}
+                groups.setdefault(name or "all", []).append(Example(
+                    f"preference for the candidate {values[i]:.2f}",
+                    "good" if values[i] > 0.5 else "bad" if values[i] < 0.5 else "",
+                    [(head, plain_text(text), name) for head, text in texts.items()],
+                ))  # fmt: skip
     if groups:
         yield Examples("Wins and losses", "For each language the comparison the candidate won most clearly and the one "
                        "it lost most clearly.", groups)  # fmt: skip
-
-
-def _example(table: PairTable, i: int, value: float, code: str) -> Example:
-    texts = {"Prompt": table.prompts[i], "Candidate": table.candidates[i], "Baseline": table.baselines[i]}
-    kind = "good" if value > 0.5 else "bad" if value < 0.5 else ""
-    shown = [(head, plain_text(text), code) for head, text in texts.items()]
-    return Example(f"preference for the candidate {value:.2f}", kind, shown)
 
 
 def read_judged(part: ReportedRun) -> Dataset:

@@ -97,20 +97,17 @@ def pair_examples(part: ReportedRun) -> Iterator[Block]:
             own = np.flatnonzero(codes == name)
             own = own[np.argsort(-values[own], kind="stable")]
             picked = dict.fromkeys([int(own[0]), int(own[len(own) // 2])])
-            groups[name] = [_example(table.slice(i, 1).to_pylist()[0], float(values[i])) for i in picked]
+            heads = {"prompt": ("Prompt", name), "reference": ("Reference", "en"), "chosen": ("Chosen", name),
+                     "rejected": ("Rejected", name)}  # fmt: skip
+            for i in picked:
+                row = table.slice(i, 1).to_pylist()[0]
+                texts = [(head, plain_text(row[key]), code) for key, (head, code) in heads.items() if row.get(key)]
+                groups.setdefault(name, []).append(Example(f"margin {values[i]:.3f}", "", texts))
     groups = dict(sorted(groups.items()))
     if groups:
         caption = ("For each language the pair with the largest margin and the one with the median margin; the "
                    "reference is the English answer they were compared with.")  # fmt: skip
         yield Examples("Chosen and rejected", caption, groups)
-
-
-def _example(row: dict[str, Any], margin: float) -> Example:
-    code = row["language"]
-    heads = {"prompt": ("Prompt", code), "reference": ("Reference", "en"), "chosen": ("Chosen", code),
-             "rejected": ("Rejected", code)}  # fmt: skip
-    texts = [(head, plain_text(row[key]), lang) for key, (head, lang) in heads.items() if row.get(key)]
-    return Example(f"margin {margin:.3f}", "", texts)
 
 
 def plain_text(value: Any) -> str:

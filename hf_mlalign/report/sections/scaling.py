@@ -39,7 +39,7 @@ def scale_curves(part: ReportedRun) -> Iterator[Block]:
         axes.set_title("mean of the languages" if name == "macro" else name, loc="left", pad=3)
         axes.set_xscale("log")
         sizes = sorted(set(table["size"]))
-        axes.set_xticks(sizes, [_short(size) for size in sizes])
+        axes.set_xticks(sizes, [str(size) if size < 1000 or size % 1000 else f"{size // 1000}K" for size in sizes])
         axes.minorticks_off()
         axes.grid()
     for axes in list(grid.flat)[len(names) :]:
@@ -55,7 +55,3 @@ def scale_curves(part: ReportedRun) -> Iterator[Block]:
         f"Curves of {len(methods)} methods over {len(sizes)} sizes in {len(names)} panels.", figure, table,
         wide=across > 2,
     )  # fmt: skip
-
-
-def _short(size: int) -> str:
-    return f"{size // 1000}K" if size >= 1000 and size % 1000 == 0 else str(size)

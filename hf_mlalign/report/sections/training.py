@@ -136,7 +136,11 @@ def by_language(part: ReportedRun) -> Iterator[Block]:
 def read_log(part: ReportedRun) -> list[dict[str, Any]]:
     """Log history of a training: `curve.json`, or `trainer_state.json` (of the last checkpoint where there is none in
     the folder itself); DataError if it is damaged."""
-    files = part.files(*TRAINING[:2]) or sorted(part.files(TRAINING[2]), key=_step)[-1:]
+    def step(path) -> int:
+        digits = path.parent.name.rpartition("-")[2]
+        return int(digits) if digits.isdigit() else -1
+
+    files = part.files(*TRAINING[:2]) or sorted(part.files(TRAINING[2]), key=step)[-1:]
     if not files:
         return []
     name = files[0].relative_to(part.folder).as_posix()
@@ -148,8 +152,3 @@ def read_log(part: ReportedRun) -> list[dict[str, Any]]:
     if not isinstance(log, list) or not all(isinstance(row, dict) for row in log):
         raise DataError(f"{name} holds no log history.")
     return log
-
-
-def _step(path) -> int:
-    digits = path.parent.name.rpartition("-")[2]
-    return int(digits) if digits.isdigit() else -1

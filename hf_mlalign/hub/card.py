@@ -1,9 +1,8 @@
-"""Cards that tell how a set came to be."""
+"""Dataset cards that say how the rows were made."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,44 +43,39 @@ def write_card(
         configs: configurations of the dataset, see `data_configs`.
         metadata: more keys of the YAML block, or other values of those above.
     """
+    import jinja2
+
     block = {
         **({"language": list(languages)} if languages else {}), **provenance(record.source),
         "size_categories": [size_category(rows)], "tags": ["hf_mlalign", *tags],
         **({"configs": data_configs(folder, configs)} if configs else {}), **(metadata or {}),
     }  # fmt: skip
-    mapping = record.parameters.get("column_mapping")
-    parameters = {name: value for name, value in record.parameters.items() if name != "column_mapping"}
     shown = options.shown_defaults() if options else {}
-    table = parameter_table(
-        {name: shown[name] if value is None and name in shown else value for name, value in parameters.items()},
-        {**options.defaults(), **shown} if options else {}, options.origins() if options else {},
-    )  # fmt: skip
-    given = {"rows": rows, "languages": list(languages), "record": record, "versions": record.versions,
-             "parameters": table, "source": source_text(record.source, column_mapping=mapping)}  # fmt: skip
-    write_atomic(folder / "README.md", render_card(template, block, **{**given, **values}))
-
-
-def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> str:
-    """A dataset card from a template of this package.
-
-    Args:
-        template: file name below `hf_mlalign/templates`.
-        metadata: the YAML block (languages, tags, configs, …).
-        **values: what the template shows.
-    """
-    import jinja2
-
+    defaults, origins = ({**options.defaults(), **shown}, options.origins()) if options else ({}, {})
+    parameters = []
+    for name, value in record.parameters.items():
+        value = shown[name] if value is None and name in shown else value
+        origin = origins.get(name, "ours") if name in defaults and value == defaults[name] else "given"
+        parameters.append({"name": name, "value": f"`{'default' if value is None else value}`", "origin": origin})
+    parameters = [row for row in parameters if row["name"] != "column_mapping"]  # the source's line shows it
+    given = {
+        "metadata": _yaml(block), "rows": rows, "languages": list(languages), "record": record,
+        "versions": record.versions,
+        "parameters": markdown_table(parameters, {"name": "parameter", "value": "value", "origin": "origin"}),
+        "source": source_text(record.source, column_mapping=record.parameters.get("column_mapping")),
+    }  # fmt: skip
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
-    return environment.get_template(template).render(metadata=_block(metadata), **values) + "\n"
+    text = environment.get_template(template).render(**{**given, **values}) + "\n"
+    write_atomic(folder / "README.md", text)
 
 
 def front_matter(metadata: Mapping[str, Any]) -> str:
-    """The YAML block with which a card begins, between its marks, for cards without a template."""
-    return f"---\n{_block(metadata)}\n---\n"
+    """The YAML block at the top of a card, between its marks, for cards without a template."""
+    return f"---\n{_yaml(metadata)}\n---\n"
 
 
-def _block(metadata: Mapping[str, Any]) -> str:
+def _yaml(metadata: Mapping[str, Any]) -> str:
     import yaml
 
     class Dumper(yaml.SafeDumper):
@@ -97,32 +91,32 @@ def _block(metadata: Mapping[str, Any]) -> str:
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> str:
     """A Markdown table of `rows`; `columns` maps keys to headings; floats get three digits."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, float):
+            return f"{value:.3f}"
+        return f"{value:,}" if isinstance(value, int) else " ".join(str(value).replace("|", "\\|").splitlines())
+
     lines = ["| " + " | ".join(columns.values()) + " |", "|" + "---|" * len(columns)]
-    lines += ["| " + " | ".join(_cell(row[key]) for key in columns) + " |" for row in rows]
+    lines += ["| " + " | ".join(cell(row[key]) for key in columns) + " |" for row in rows]
     return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else " ".join(str(value).replace("|", "\\|").splitlines())
 
 
 def data_configs(folder: str | Path, configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The configurations of a card, with a description that names the content of the folder's Parquet files.
 
-    `load_dataset` takes two local folders of one name for the same as long as their configurations are equal, and
-    gives the rows of the first from its cache, whatever the files hold. The digest keeps them apart.
+    `load_dataset` caches by folder name and configurations: for a second folder of the same name it would return the
+    rows of the first. The digest makes the configurations differ.
     """
     content = f"content {content_digest(folder, '*.parquet')}"
     return [{**config, "description": content} for config in configs]
 
 
 def provenance(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata that tell where rows come from: licence, which the tools cannot know, and source datasets.
+    """The metadata on where rows come from: licence, which no tool can know, and source datasets.
 
     Args:
-        source: of a run's record; a Hub dataset counts as one, a file or a `Dataset` in memory does not.
+        source: of a run's record; a Hub dataset is named, a file or a `Dataset` in memory is not.
     """
     name = str(source.get("name", ""))
     known = name.count("/") == 1 and not name.endswith((".parquet", ".json", ".jsonl", ".csv", ".tsv"))
@@ -130,15 +124,10 @@ def provenance(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def source_text(source: Mapping[str, Any], **more: Any) -> str:
-    """What a card says of the source of a run's record: its name, configuration and split, and what else is given."""
+    """The source of a run's record for a card: name, configuration, split, and what else is given."""
     part = {name: source[name] for name in ("config", "split") if name in source}
     given = {name: value for name, value in more.items() if value}
     return f"`{source['name']}`" + "".join(f", {name} `{value}`" for name, value in {**part, **given}.items())
-
-
-def defaults_of(function: Callable) -> dict[str, Any]:
-    """Parameter → default value of a function or class, for `parameter_table`."""
-    return {name: parameter.default for name, parameter in inspect.signature(function).parameters.items()}
 
 
 SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e6), ("1M<n<10M", 1e7))
@@ -147,19 +136,3 @@ SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e
 def size_category(rows: int) -> str:
     """The Hub's name for a number of rows."""
     return next((name for name, bound in SIZES if rows < bound), "n>10M")
-
-
-def parameter_table(parameters: Mapping[str, Any], defaults: Mapping[str, Any], origins: Mapping[str, str]) -> str:
-    """A Markdown table of parameters, their values, and where each value comes from.
-
-    Args:
-        parameters: name → plain value; `None` is shown as "default".
-        defaults: name → default value; other values are marked "given".
-        origins: name → where its default comes from, "paper" or "authors' script"; others are marked "ours".
-    """
-    rows = []
-    for name, value in parameters.items():
-        is_default = name in defaults and value == defaults[name]
-        origin = origins.get(name, "ours") if is_default else "given"
-        rows.append({"name": name, "value": f"`{'default' if value is None else value}`", "origin": origin})
-    return markdown_table(rows, {"name": "parameter", "value": "value", "origin": "origin"})

@@ -1,4 +1,4 @@
-"""Finished folders to the Hub: what they are is seen from what they hold; data are loaded back and compared."""
+"""Upload finished folders to the Hub: their content says what they are; data are loaded back and compared."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import lock
+from hf_mlalign.core.options import takes
+from hf_mlalign.hub.options import PushOptions
 from hf_mlalign.hub.repository import hub_errors, upload
 from hf_mlalign.hub.run_record import RECORD, read_record
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 IGNORED = (".*", "*/.*", "scores.parquet", "answers.jsonl", "*.lock", "training_args.bin", "checkpoint-*/*")
-"""Working files that stay on the machine: locks, raw logs, the scores of rows that were not selected."""
+"""Working files that are not uploaded: locks, raw logs, the scores of rows that were not selected."""
 SIGNS = {
     "adapter_config.json": "adapter",
     "modules.json": "encoder",
@@ -38,7 +40,7 @@ class Pushed:
     Attributes:
         repo_id, repo_type, address: where it is.
         kind: "curate", "build-pairs", … for a run folder; "adapter", "encoder", "qsm" or "model".
-        verified: configuration/split → content hash that the set has here and on the Hub; empty for models.
+        verified: configuration/split → content hash, the same here and on the Hub; empty for models.
     """
 
     repo_id: str
@@ -48,31 +50,18 @@ class Pushed:
     verified: dict[str, str] = field(default_factory=dict)
 
 
-def push(
-    folder: str | Path,
-    repo_id: str,
-    *,
-    private: bool = True,
-    token: str | None = None,
-    verify: bool = True,
-    collection: str | None = None,
-    license: str | None = None,
-) -> Pushed:
+@takes(PushOptions)
+def push(folder: str | Path, repo_id: str, *, token: str | None = None, options: PushOptions) -> Pushed:
     """Upload what a command or a training wrote.
 
-    A folder with `run.json` and Parquet files becomes a dataset repository with a configuration for each language; a
+    A folder with `run.json` and Parquet files becomes a dataset repository with one configuration per language; a
     folder with an adapter, a sentence-transformers encoder, a Quality Scoring Model or a model becomes a model
-    repository. The card of an existing repository keeps its own text. A broken upload goes on when called again.
+    repository. The card of an existing repository keeps its own text. If an upload breaks, the same call resumes it.
 
     Args:
         folder: what to upload.
         repo_id: user/name.
-        private: of a new repository (`True`, *ours*).
         token: Hub token; default: the saved one.
-        verify: load the data back from the Hub and compare content hashes (*ours*).
-        collection: title of a collection of the same user that is to list the repository; made where there is none.
-        license: for the card's metadata, by the Hub's name, e.g. "cc-by-nc-4.0"; that of the rows is their source's,
-            and no tool can know it (default: "unknown", or what the card there says).
     Raises:
         DataError: nothing here to upload, an unfinished run, another process at work in the folder, an upload that
             failed, or data that came back different.
@@ -81,30 +70,26 @@ def push(
     kind_of(folder)
     ours = (folder / RECORD).is_file() and os.access(folder, os.W_OK)
     with lock(folder) if ours else nullcontext():  # a lock would change the content of a model's folder
-        return _push(folder, kind_of(folder), repo_id, private, token, verify, collection, license)
-
-
-def _push(
-    folder: Path, kind: str, repo_id: str, private: bool, token: str | None, verify: bool, collection: str | None,
-    license: str | None,
-) -> Pushed:  # fmt: skip
-    is_data = (folder / RECORD).is_file() and _has_data(folder)
-    repo_type = "dataset" if is_data else "model"
-    removed = {"delete_patterns": ["data/*"]} if is_data else {}
-    address = upload(
-        folder, repo_id, repo_type, private=private, token=token, license=license, ignore_patterns=IGNORED, **removed
-    )
-    found = verify_upload(folder, repo_id, token=token) if is_data and verify else {}
-    if collection:
-        add_to_collection(collection, repo_id, repo_type, private=private, token=token)
-    return Pushed(repo_id, repo_type, address, kind, found)
+        kind = kind_of(folder)
+        is_data = (folder / RECORD).is_file() and _has_data(folder)
+        repo_type = "dataset" if is_data else "model"
+        address = upload(
+            folder, repo_id, repo_type, private=options.private, token=token, license=options.license,
+            ignore_patterns=IGNORED, delete_patterns=["data/*"] if is_data else (),
+        )  # fmt: skip
+        verified = verify_upload(folder, repo_id, token=token) if is_data and options.verify else {}
+        if options.collection:
+            add_to_collection(options.collection, repo_id, repo_type, private=options.private, token=token)
+        return Pushed(repo_id, repo_type, address, kind, verified)
 
 
 def kind_of(folder: Path) -> str:
-    """What a folder holds, see `Pushed.kind`; DataError if it is nothing that can be uploaded."""
+    """What a folder holds, see `Pushed.kind`; DataError if it cannot be uploaded."""
     record = read_record(folder) if folder.is_dir() else None
     if record is not None and record.state != "finished":
-        raise DataError(f"folder: {str(folder)!r} holds an unfinished {record.command!r} run. Run it to its end first.")
+        raise DataError(
+            f"folder: {str(folder)!r} holds an unfinished {record.command!r} run. Run the same again to finish it."
+        )
     if record is not None and _has_data(folder):
         return record.command
     found = next((kind for name, kind in SIGNS.items() if (folder / name).is_file()), None)
@@ -117,7 +102,9 @@ def kind_of(folder: Path) -> str:
     try:
         is_scorer = found == "model" and json.loads(config.read_text(encoding="utf-8")).get("model_type") == QSM
     except (ValueError, AttributeError, RecursionError) as error:
-        raise DataError(f"folder: {str(config)!r} is no config of a model: {error}. Save the model again.") from error
+        raise DataError(
+            f"folder: {str(config)!r} is not the config of a model: {error}. Save the model again."
+        ) from error
     return "qsm" if is_scorer else found
 
 
@@ -150,7 +137,7 @@ def verify_upload(folder: str | Path, repo_id: str, *, token: str | None = None)
     if different:
         raise DataError(
             f"push_to_hub: {repo_id!r} was uploaded, but its content differs from {str(folder)!r} in "
-            f"{listed(different)}. Push again; if it stays so, somebody else writes to this repository."
+            f"{listed(different)}. Push again; if that does not help, somebody else is writing to this repository."
         )
     return here
 
@@ -188,8 +175,3 @@ def add_to_collection(
         found = api.create_collection(title, namespace=namespace, private=private, exists_ok=True)
         api.add_collection_item(found.slug, repo_id, repo_type, exists_ok=True)
         return found.slug
-
-
-def push_folder(folder: str | Path, repo_id: str, **options: Any) -> str:
-    """`push`, and the address alone."""
-    return push(folder, repo_id, **options).address

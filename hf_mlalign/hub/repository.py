@@ -1,25 +1,27 @@
-"""Folders to repositories of the Hub: cards are merged with what is there, secrets stay out, errors can be acted on."""
+"""Upload folders to repositories of the Hub: merge cards with those there, keep secrets out, say how to fix errors."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.secrets import redacted, refuse_secrets
 
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
 CARD = "README.md"
 BEGIN, END = "<!-- hf_mlalign: begin -->", "<!-- hf_mlalign: end -->"
-"""What stands between these marks in a card is ours; everything else is left as it is."""
+"""The text between these marks in a card is ours; everything else is left as it is."""
 OURS = ("configs", "size_categories", "dataset_info")
 """Keys of a card's metadata that a later upload replaces; lists under other keys are joined."""
 OFFLINE = "OfflineModeIsEnabled"
+REMEDIES = {
+    401: " Log in with `hf auth login`, or set HF_TOKEN.",
+    403: " The token may not write there: make one with write access to this namespace.",
+    429: " The Hub asks to slow down: run the same again later; what arrived is kept.",
+}
+AGAIN = " Run the same again to continue; what arrived is kept."
 
 
 def upload(
@@ -36,8 +38,8 @@ def upload(
 ) -> str:
     """Create a repository where there is none, upload a folder to it in one commit, and return its address.
 
-    Large files that arrived before a connection broke are not sent again: the same call goes on. The card of an
-    existing repository keeps its text; see `merged_card`.
+    If the connection breaks, the same call again sends only what has not arrived. The card of an existing repository
+    keeps its text; see `merged_card`.
 
     Args:
         folder: what to upload.
@@ -52,7 +54,8 @@ def upload(
     Raises:
         DataError: the Hub cannot be reached or refuses, the name is not valid, or a file holds what looks like a token.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub.utils import filter_repo_objects
 
     folder, api = Path(folder), HfApi(token=token)
     paths = _files(folder, ignore_patterns)
@@ -62,9 +65,18 @@ def upload(
         there = set(api.list_repo_files(repo_id, repo_type=repo_type))
         card = None
         if repo_type != "space" and CARD in paths:
-            existing = _existing_card(api, repo_id, repo_type) if CARD in there else None
+            existing = None
+            if CARD in there:
+                with tempfile.TemporaryDirectory() as cache:
+                    path = api.hf_hub_download(repo_id, CARD, repo_type=repo_type, cache_dir=cache)
+                    existing = Path(path).read_text(encoding="utf-8")
             card = merged_card((folder / CARD).read_text(encoding="utf-8"), existing, license)
-        operations = list(_operations(folder, paths, card, there, delete_patterns))
+        operations = [
+            CommitOperationAdd(path, card.encode() if card and path == CARD else str(folder / path)) for path in paths
+        ]
+        if delete_patterns:
+            gone = filter_repo_objects(sorted(there - set(paths)), allow_patterns=list(delete_patterns))
+            operations += map(CommitOperationDelete, gone)
         api.create_commit(repo_id, operations, commit_message="Upload with hf_mlalign", repo_type=repo_type)
     return str(address)
 
@@ -76,30 +88,13 @@ def _files(folder: Path, ignore_patterns: Sequence[str]) -> list[str]:
     paths = list(filter_repo_objects(found, ignore_patterns=list(ignore_patterns)))
     for path in paths:
         if not (folder / path).is_file():
-            raise DataError(f"push_to_hub: {path!r} is no file, or a link that leads nowhere. Remove it.")
+            raise DataError(f"push_to_hub: {path!r} is not a file, or a link to nothing. Remove it.")
         if not (folder / path).resolve().is_relative_to(folder.resolve()):
             raise DataError(
                 f"push_to_hub: {path!r} is a link to a file outside of {str(folder)!r}. Nothing was uploaded; put the "
                 "file itself there, or remove the link."
             )
     return paths
-
-
-def _operations(folder: Path, paths: list[str], card: str | None, there: set[str], delete_patterns: Sequence[str]):
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-    from huggingface_hub.utils import filter_repo_objects
-
-    for path in paths:
-        yield CommitOperationAdd(path, card.encode() if card and path == CARD else str(folder / path))
-    if delete_patterns:
-        for path in filter_repo_objects(sorted(there - set(paths)), allow_patterns=list(delete_patterns)):
-            yield CommitOperationDelete(path)
-
-
-def _existing_card(api: HfApi, repo_id: str, repo_type: str) -> str:
-    with tempfile.TemporaryDirectory() as cache:
-        path = api.hf_hub_download(repo_id, CARD, repo_type=repo_type, cache_dir=cache)
-        return Path(path).read_text(encoding="utf-8")
 
 
 def merged_card(ours: str, existing: str | None, license: str | None = None) -> str:
@@ -124,7 +119,12 @@ def merged_card(ours: str, existing: str | None, license: str | None = None) -> 
     else:
         old.text = f"{old.text.rstrip()}\n\n{body}"
     for key, value in new.data.to_dict().items():
-        _merge(old, key, value)
+        there = getattr(old.data, key, None)
+        if key in OURS or there is None:
+            setattr(old.data, key, value)
+        elif isinstance(value, list):
+            kept = there if isinstance(there, list) else [there]
+            setattr(old.data, key, [*kept, *(item for item in value if item not in kept)])
     if license:
         old.data.license = license
     return _text(old)
@@ -137,16 +137,7 @@ def _card(text: str):
     try:
         return RepoCard(text if text.startswith("---") else f"---\n{{}}\n---\n{text}", ignore_metadata_errors=True)
     except (ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{CARD}: its metadata cannot be read: {error}. Mend the YAML between the ---.") from error
-
-
-def _merge(old, key: str, value: Any) -> None:
-    there = getattr(old.data, key, None)
-    if key in OURS or there is None:
-        setattr(old.data, key, value)
-    elif isinstance(value, list):
-        kept = there if isinstance(there, list) else [there]
-        setattr(old.data, key, [*kept, *(item for item in value if item not in kept)])
+        raise DataError(f"{CARD}: its metadata cannot be read: {error}. Correct the YAML between the ---.") from error
 
 
 def _text(card) -> str:
@@ -167,20 +158,11 @@ def hub_errors(what: str, token: str | None = None) -> Iterator[None]:
             cause = cause.__cause__
         if cause is None:
             raise
+        status = getattr(getattr(cause, "response", None), "status_code", None)
+        broken = status is None and isinstance(cause, connection_errors()) and type(cause).__name__ != OFFLINE
+        remedy = REMEDIES.get(status, AGAIN if broken or (status or 0) >= 500 else "")
         reason = redacted(" ".join(str(cause).split()), token)[:300]
-        raise DataError(f"{what}: {reason or type(cause).__name__}{_remedy(cause)}") from None
-
-
-def _remedy(error: BaseException) -> str:
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    hints: Mapping[int, str] = {
-        401: " Log in with `hf auth login`, or set HF_TOKEN.",
-        403: " The token may not write there: make one with write access to this namespace.",
-        429: " The Hub asks to slow down: run the same again later; what arrived is kept.",
-    }
-    again = " Run the same again to go on; what arrived is kept."
-    broken = status is None and isinstance(error, connection_errors()) and type(error).__name__ != OFFLINE
-    return hints.get(status, again if broken or (status or 0) >= 500 else "")
+        raise DataError(f"{what}: {reason or type(cause).__name__}{remedy}") from None
 
 
 def connection_errors() -> tuple[type[Exception], ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_mlalign.hub.run_record import RunRecord
+from hf_mlalign.hub.run_record import RunRecord, language_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,22 +44,18 @@ class RunResult:
         return push(self.folder, repo_id, **options)
 
     def per_language(self) -> pd.DataFrame:
-        """The figures with one row a language; the language is a column. Empty where the job has none."""
+        """The figures with one row per language; the language is a column. Empty where the job has none."""
         import pandas as pd
 
-        rows = self.record.results.get("per_language") or []
-        if isinstance(rows, dict):
-            rows = [{"language": language, **row} for language, row in rows.items()]
-        return pd.DataFrame(rows)
+        return pd.DataFrame(language_rows(self.record))
 
     def _repr_html_(self) -> str:
         """For notebooks: what was done, the table of languages, the notes."""
         from html import escape
 
-        rows = len(self.dataset) if self.dataset is not None and not isinstance(self.dataset, dict) else None
-        if isinstance(self.dataset, dict):
-            rows = sum(len(part) for part in self.dataset.values())
-        head = f"<b>{escape(self.record.command)}</b>" + (f", {rows:,} rows" if rows is not None else "")
+        parts = self.dataset.values() if isinstance(self.dataset, dict) else [self.dataset]
+        rows = sum(len(part) for part in parts if part is not None)
+        head = f"<b>{escape(self.record.command)}</b>" + (f", {rows:,} row{'s' * (rows != 1)}" if rows else "")
         notes = "".join(f"<li>{escape(note)}</li>" for note in self.record.notes)
         table = self.per_language()
         shown = "" if table.empty else table.to_html(index=False, float_format="{:.3f}".format, na_rep="–")

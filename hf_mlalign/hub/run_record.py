@@ -78,6 +78,12 @@ def read_record(folder: str | Path) -> RunRecord | None:
         raise DataError(f"{str(path)!r} is not a run record: {place}: {first['msg']}. Name another folder.") from error
 
 
+def language_rows(record: RunRecord) -> list[dict[str, Any]]:
+    """`results["per_language"]` as rows with the language as a column, whichever of two forms the record has."""
+    found = record.results.get("per_language") or []
+    return [{"language": code, **row} for code, row in found.items()] if isinstance(found, dict) else found
+
+
 def write_record(folder: str | Path, record: RunRecord) -> None:
     """Write the record of a command that locks its folder itself."""
     write_atomic(Path(folder) / RECORD, record.model_dump_json(indent=1) + "\n")

@@ -1,29 +1,22 @@
-"""Results of a command to the experiment trackers that transformers' `report_to` names, language by language."""
+"""Send the figures of a run, per language, to the experiment trackers that transformers' `report_to` names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hf_mlalign.core.errors import DataError
-
-if TYPE_CHECKING:
-    from hf_mlalign.hub.run_record import RunRecord
+from hf_mlalign.hub.run_record import RunRecord, language_rows
 
 
 def per_language_metrics(record: RunRecord) -> dict[str, float]:
     """The numbers of `results["per_language"]` as `<command>_<name>/<language>`; null and text are left out."""
-    found = record.results.get("per_language", [])
-    rows = [{"language": code, **row} for code, row in found.items()] if isinstance(found, dict) else found
-    return {f"{record.command}_{name}/{language}": value for name, language, value in _numbers(rows)}
-
-
-def _numbers(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str, float]]:
-    for row in rows:
-        for name, value in row.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                yield name, row["language"], value
+    return {
+        f"{record.command}_{name}/{row['language']}": value
+        for row in language_rows(record) for name, value in row.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    }  # fmt: skip
 
 
 def report_run(record: RunRecord, report_to: str | Sequence[str] | None, folder: str | Path) -> list[str]:
@@ -41,7 +34,7 @@ def report_run(record: RunRecord, report_to: str | Sequence[str] | None, folder:
         return []
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-    # The same callbacks as in a training, so that every tracker and its environment variables work as users know them.
+    # The callbacks of transformers' trainer: every tracker and its environment variables work as in a training.
     callbacks = _callbacks(report_to)
     folder = Path(folder)
     args = TrainingArguments(str(folder), run_name=folder.name, project="hf_mlalign", report_to=[], use_cpu=True)

@@ -23,7 +23,7 @@ from hf_mlalign.data.languages import LanguageIdentifier, language_name
 from hf_mlalign.data.layouts import Layout
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.hub.card import markdown_table, write_card
-from hf_mlalign.hub.publish import push_folder
+from hf_mlalign.hub.publish import push
 from hf_mlalign.hub.result import RunResult
 from hf_mlalign.hub.run_record import Run, describe_source, model_name, to_json
 from hf_mlalign.hub.trackers import check_trackers, report_run
@@ -129,7 +129,7 @@ def curate(
         curation = _Curating(run, selector, options, engine, on_step, progress).curate(ds)
         report_run(run.record, options.report_to, run.folder)
     if options.push_to_hub:
-        on_step(f"Uploaded to {push_folder(run.folder, options.push_to_hub, private=options.private)}.")
+        on_step(f"Uploaded to {push(run.folder, options.push_to_hub, private=options.private).address}.")
     return curation
 
 

@@ -25,7 +25,7 @@ from hf_mlalign.data.arrow import is_text, named_column
 from hf_mlalign.data.languages import normalise
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.hub.card import markdown_table, write_card
-from hf_mlalign.hub.publish import push_folder
+from hf_mlalign.hub.publish import push
 from hf_mlalign.hub.result import RunResult
 from hf_mlalign.hub.run_record import Run, RunRecord, describe_source, model_name
 from hf_mlalign.mdaq.options import ScoreOptions
@@ -99,7 +99,7 @@ def score(
     finally:
         processes.close()
     if options.push_to_hub:
-        on_step(f"Uploaded to {push_folder(run.folder, options.push_to_hub, private=options.private)}.")
+        on_step(f"Uploaded to {push(run.folder, options.push_to_hub, private=options.private).address}.")
     fresh = not (run.found and run.is_finished)
     return RunResult(load_source(run.folder), run.folder, run.record if fresh else run.found, fresh=fresh)
 

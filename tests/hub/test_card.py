@@ -1,9 +1,21 @@
-"""Tables and parameters of cards."""
+"""Tables, parameters and metadata of cards."""
+
+from dataclasses import dataclass
 
 import yaml
 from datasets import Dataset, load_dataset
 
-from hf_mlalign.hub.card import data_configs, markdown_table, parameter_table, provenance, size_category
+from hf_mlalign.core.options import Options, option
+from hf_mlalign.hub.card import data_configs, markdown_table, provenance, size_category, write_card
+from hf_mlalign.hub.run_record import RunRecord
+
+
+@dataclass(kw_only=True)
+class JobOptions(Options):
+    a: int = option(1, "First.", origin="paper")
+    b: int = option(3, "Second.")
+    c: str | None = option(None, "Third.")
+    d: str | None = option(None, "Fourth.", shown="bundled")
 
 
 def test_table_by_hand():
@@ -14,9 +26,23 @@ def test_table_by_hand():
     )
 
 
-def test_parameters_tell_where_their_values_come_from():
-    table = parameter_table({"a": 1, "b": 2, "c": None}, {"a": 1, "b": 3, "c": None}, {"a": "paper"})
-    assert table.splitlines()[2:] == ["| a | `1` | paper |", "| b | `2` | given |", "| c | `default` | ours |"]
+def test_a_card_shows_values_where_they_come_from_and_the_source(tmp_path):
+    parameters = {"a": 1, "b": 2, "c": None, "d": None, "other": "x|y", "column_mapping": {"q": "prompt"}}
+    source = {"name": "user/set", "digest": "…", "config": "de"}
+    record = RunRecord(command="sample", parameters=parameters, source=source)
+    options = {"rows": 1200, "languages": ["de"], "tags": ["mine"], "prompts": 1}
+    write_card(tmp_path, "samples_card.md.j2", record, JobOptions, **options)
+    card = (tmp_path / "README.md").read_text(encoding="utf-8")
+    start = card.index("| parameter |")
+    assert card[start:].split("\n\n")[0].splitlines()[2:] == [
+        "| a | `1` | paper |", "| b | `2` | given |", "| c | `default` | ours |", "| d | `bundled` | ours |",
+        "| other | `x\\|y` | given |",
+    ]  # fmt: skip
+    assert "Source: `user/set`, config `de`, column_mapping `{'q': 'prompt'}`." in card
+    assert yaml.safe_load(card.split("---")[1]) == {
+        "language": ["de"], "license": "unknown", "source_datasets": ["user/set"],
+        "size_categories": ["1K<n<10K"], "tags": ["hf_mlalign", "mine"],
+    }  # fmt: skip
 
 
 def test_size_categories():

@@ -391,6 +391,6 @@ def test_broken_quality_models_are_named(tmp_path):
             with pytest.raises(DataError, match="cannot load '.*broken'"):
                 QualityScorer.load(folder).score(["a"], ["b"])
             if name == "config.json" and content is not None:
-                with pytest.raises(DataError, match=r"config.json' is no config of a model"):
+                with pytest.raises(DataError, match=r"config.json' is not the config of a model"):
                     kind_of(folder)
             shutil.rmtree(folder)

@@ -43,8 +43,6 @@ def write_card(
         configs: configurations of the dataset, see `data_configs`.
         metadata: more keys of the YAML block, or other values of those above.
     """
-    import jinja2
-
     block = {
         **({"language": list(languages)} if languages else {}), **provenance(record.source),
         "size_categories": [size_category(rows)], "tags": ["hf_mlalign", *tags],
@@ -59,15 +57,20 @@ def write_card(
         parameters.append({"name": name, "value": f"`{'default' if value is None else value}`", "origin": origin})
     parameters = [row for row in parameters if row["name"] != "column_mapping"]  # the source's line shows it
     given = {
-        "metadata": _yaml(block), "rows": rows, "languages": list(languages), "record": record,
-        "versions": record.versions,
+        "rows": rows, "languages": list(languages), "record": record, "versions": record.versions,
         "parameters": markdown_table(parameters, {"name": "parameter", "value": "value", "origin": "origin"}),
         "source": source_text(record.source, column_mapping=record.parameters.get("column_mapping")),
     }  # fmt: skip
+    write_atomic(folder / "README.md", fill_template(template, block, **{**given, **values}))
+
+
+def fill_template(template: str, metadata: Mapping[str, Any], **values: Any) -> str:
+    """The text of a card: a template of `hf_mlalign/hub/templates` with its YAML block and `values` filled in."""
+    import jinja2
+
     loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
-    text = environment.get_template(template).render(**{**given, **values}) + "\n"
-    write_atomic(folder / "README.md", text)
+    return environment.get_template(template).render(metadata=_yaml(metadata), **values) + "\n"
 
 
 def front_matter(metadata: Mapping[str, Any]) -> str:

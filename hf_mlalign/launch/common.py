@@ -1,4 +1,4 @@
-"""What the training scripts share: data and its languages, the model's options, resuming, saving, and the way out."""
+"""What the training scripts share: data, the model's options, checkpoints, the record, saving, and the exit code."""
 
 from __future__ import annotations
 
@@ -26,38 +26,34 @@ if TYPE_CHECKING:
 
 ROLE = "model_name_or_path"
 PROMPT_IDS = ("prompt_id", "question_id", "id", "prompt")
-"""Columns by which rows of the same prompt are told, in this order."""
+"""Columns that name the prompt of a row, in this order."""
+
+
+def argument(default: Any, help: str) -> Any:
+    """A field of a class of arguments, for TRL's parser."""
+    return field(default=default, metadata={"help": help})
 
 
 @dataclass
 class DataArguments:
-    """What to train on and what to evaluate on.
+    """What to train on and what to evaluate on."""
 
-    Args:
-        dataset: a file, a folder or a Hub dataset, see `hf_mlalign.data.sources.load_source`.
-        dataset_config: its configuration.
-        dataset_train_split: its split to train on.
-        dataset_test_split: its split to evaluate on.
-        eval_prompts: without a test split, the share of prompts (in all their languages) that is held out for
-            evaluation (0: none, *ours*).
-        eval_per_language: evaluate every language by itself (*ours*).
-        languages: train on these languages only.
-        world_size: how many processes must be running; the script stops if there are others (a launcher may start one
-            process where several were asked for, and say nothing).
-    """
-
-    dataset: str | None = field(default=None, metadata={"help": "File, folder or Hub dataset."})
-    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of the dataset."})
-    dataset_train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    dataset_test_split: str | None = field(default=None, metadata={"help": "Split to evaluate on."})
-    eval_prompts: float = field(default=0.0, metadata={"help": "Share of prompts held out, without a test split."})
-    eval_per_language: bool = field(default=True, metadata={"help": "Evaluate every language by itself."})
-    languages: list[str] | None = field(default=None, metadata={"help": "Train on these languages only."})
-    world_size: int | None = field(default=None, metadata={"help": "Stop unless so many processes are running."})
+    dataset: str | None = argument(None, "File, folder or Hub dataset.")
+    dataset_config: str | None = argument(None, "Configuration of the dataset.")
+    dataset_train_split: str = argument("train", "Split to train on.")
+    dataset_test_split: str | None = argument(None, "Split to evaluate on.")
+    eval_prompts: float = argument(
+        0.0, "Without a test split: share of prompts, in all their languages, held out for evaluation (ours: none)."
+    )
+    eval_per_language: bool = argument(True, "Evaluate each language separately (ours).")
+    languages: list[str] | None = argument(None, "Train on these languages only.")
+    world_size: int | None = argument(
+        None, "Stop unless this many processes are running: a launcher may start one where several were asked for."
+    )
 
     def __post_init__(self):
         if not 0 <= self.eval_prompts < 1:
-            raise DataError(f"eval_prompts: {self.eval_prompts} is no share in [0, 1).")
+            raise DataError(f"eval_prompts: {self.eval_prompts} is not a share in [0, 1).")
         if self.eval_prompts and self.dataset_test_split:
             raise DataError("eval_prompts and dataset_test_split: give one of them.")
 
@@ -65,11 +61,11 @@ class DataArguments:
 def load_data(
     data: DataArguments, seed: int, kind: str = "preference pairs", read: Callable[[Dataset], Dataset] | None = None
 ) -> tuple[Dataset, Dataset | dict[str, Dataset] | None]:
-    """Training and evaluation sets; the latter by language unless switched off.
+    """Training and evaluation sets; the latter per language unless switched off.
 
     Args:
         kind: what the dataset should hold, for the message where none is named.
-        read: turns what is in the file into rows to train on.
+        read: turns the rows of the file into rows to train on.
     """
     from hf_mlalign.data.sources import load_source
 
@@ -87,7 +83,7 @@ def load_data(
         ds = only_languages(ds, data.languages)
         held_out = None if held_out is None else only_languages(held_out, data.languages)
     if held_out is not None and data.eval_per_language and "language" in held_out.column_names:
-        held_out = by_language(held_out)
+        held_out = split_by_language(held_out)
     return ds, held_out
 
 
@@ -111,7 +107,7 @@ def hold_out_prompts(ds: Dataset, share: float, seed: int = 0) -> tuple[Dataset,
     return ds.select(np.flatnonzero(~held)), ds.select(np.flatnonzero(held))
 
 
-def by_language(ds: Dataset) -> dict[str, Dataset]:
+def split_by_language(ds: Dataset) -> dict[str, Dataset]:
     """The rows of each language, languages sorted."""
     languages = _languages(ds)
     return {name: ds.select(np.flatnonzero(languages == name)) for name in sorted(set(languages))}
@@ -160,10 +156,10 @@ def model_options(training: TrainingArguments, model: ModelConfig) -> dict[str, 
 
 
 def find_checkpoint(wanted: str | None, output_dir: str, say: Callable[[str], Any] = print) -> str | None:
-    """The checkpoint to go on from: a folder as given; for "auto" or "true" the last whole one of `output_dir`, if any.
+    """The checkpoint to resume from: a folder as given; for "auto" or "true" the last whole one of `output_dir`, if any.
 
     Args:
-        say: called with a sentence for each newer one that was skipped, and where only such ones are there.
+        say: called with a sentence for each incomplete one that is skipped, and if there is no other.
     Raises:
         DataError: the folder that is named is not there, or lacks something; see `missing_parts`.
     """
@@ -177,7 +173,7 @@ def find_checkpoint(wanted: str | None, output_dir: str, say: Callable[[str], An
                 return str(path)
             say(f"resume_from_checkpoint: {path.name} skipped, it has no {listed(missing)}.")
         if found:
-            say("resume_from_checkpoint: no checkpoint is whole; training begins anew.")
+            say("resume_from_checkpoint: no checkpoint is whole; training starts over.")
         return None
     if not Path(wanted).is_dir():
         raise DataError(
@@ -189,7 +185,7 @@ def find_checkpoint(wanted: str | None, output_dir: str, say: Callable[[str], An
 
 
 def missing_parts(checkpoint: Path) -> list[str]:
-    """What a checkpoint lacks to go on from: weights, optimizer, scheduler, and the trainer's state (written last).
+    """What a checkpoint lacks for a restart: weights, optimizer, scheduler, and the trainer's state (written last).
 
     The files of one process, DDP, FSDP and DeepSpeed (which keeps the scheduler in its own files) are known.
     """
@@ -207,7 +203,7 @@ def missing_parts(checkpoint: Path) -> list[str]:
 
 
 def checkpoint_of(training: TrainingArguments) -> str | None:
-    """The checkpoint these settings go on from; see `find_checkpoint`. One process tells what was skipped."""
+    """The checkpoint these settings resume from; see `find_checkpoint`. One process says what was skipped."""
     say = print if training.process_index == 0 else lambda sentence: None
     checkpoint = find_checkpoint(training.resume_from_checkpoint, training.output_dir, say)
     if checkpoint:
@@ -257,7 +253,7 @@ def recorded(
 def train_and_save(
     trainer: Trainer, training: TrainingArguments, dataset: str, evaluate: bool, checkpoint: str | None
 ) -> None:
-    """Train from scratch or from a checkpoint, evaluate, save model, state and metrics, and push where asked for."""
+    """Train from scratch or from a checkpoint, evaluate, save model, state and metrics, and push if asked to."""
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.log_metrics("train", result.metrics)
     trainer.save_metrics("train", result.metrics)
@@ -277,7 +273,7 @@ def check_evaluation(training: TrainingArguments, eval_set: Any) -> None:
 
 
 def finish(trainer: Trainer) -> None:
-    """Leave the process group together, the distributed wrapper of the model taken apart first.
+    """Leave the process group together, after taking the model out of its distributed wrapper.
 
     A wrapper that outlives its process group can hang in its destructor.
     """
@@ -295,7 +291,7 @@ def hub_name(dataset: str) -> str | None:
 
 
 def parse_options(parser: TrlParser, arguments: Sequence[str] | None) -> tuple:
-    """The settings of the flags and of the file of --config; DataError for an option that is not known or cannot be."""
+    """The settings of the flags and of the file of --config; DataError for an unknown option or a value out of range."""
     from yaml import YAMLError
 
     try:
@@ -307,7 +303,7 @@ def parse_options(parser: TrlParser, arguments: Sequence[str] | None) -> tuple:
 
 
 def run_script(train: Callable[..., Any], parse: Callable[..., tuple], arguments: Sequence[str] | None) -> int:
-    """Parse and train; returns the exit code, 2 for input that cannot be used and for a disk or memory that ran out."""
+    """Parse and train; returns the exit code, 2 for unusable input and for a full disk or memory."""
     try:
         train(*parse(arguments))
     except Exception as error:

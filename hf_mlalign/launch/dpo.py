@@ -8,8 +8,8 @@
         --eval_prompts 0.02 --eval_strategy steps --eval_steps 100
 
 LoRA: --use_peft --lora_r 16. Settings from a YAML file: --config settings.yaml. Resume: --resume_from_checkpoint auto.
-Upload: --push_to_hub --hub_model_id user/name. All options: --help. They are those of TRL's `ModelConfig`, of
-`CMAlignConfig` (TRL's `DPOConfig` with `consistency_weight`, `consistency_layer` and `weight_by_margin`), and of
+Upload: --push_to_hub --hub_model_id user/name. All options: --help. They come from TRL's `ModelConfig`, from
+`CMAlignConfig` (TRL's `DPOConfig` with `consistency_weight`, `consistency_layer` and `weight_by_margin`), and from
 `DPOScriptArguments` here.
 """
 
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class DPOScriptArguments(DataArguments):
-    """What to train on and what to evaluate on: preference pairs; see `DataArguments`."""
+    """The preference pairs to train on and to evaluate on."""
 
 
-def parse(arguments: Sequence[str] | None = None) -> tuple[DPOScriptArguments, CMAlignConfig, ModelConfig]:
+def parse_dpo(arguments: Sequence[str] | None = None) -> tuple[DPOScriptArguments, CMAlignConfig, ModelConfig]:
     """Script, training and model settings from the command line and the YAML file of --config."""
     from trl import ModelConfig, TrlParser
 
@@ -60,8 +60,8 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[DPOScriptArguments, C
     return parse_options(parser, arguments)
 
 
-def train(script: DPOScriptArguments, training: CMAlignConfig, model: ModelConfig) -> CMAlignTrainer:
-    """Train, evaluate, save, and push where asked for; returns the trainer.
+def train_dpo(script: DPOScriptArguments, training: CMAlignConfig, model: ModelConfig) -> CMAlignTrainer:
+    """Train, evaluate, save, and push if asked to; returns the trainer.
 
     Raises:
         DataError: another number of processes than asked for, no dataset or model, evaluation without data, a tokenizer
@@ -71,14 +71,14 @@ def train(script: DPOScriptArguments, training: CMAlignConfig, model: ModelConfi
     train_set, eval_set = load_data(script, training.seed)
     check_evaluation(training, eval_set)
     checkpoint = checkpoint_of(training)
-    trainer = build_trainer(training, model, train_set, eval_set)
+    trainer = build_dpo_trainer(training, model, train_set, eval_set)
     with recorded(trainer, "dpo", script, model, {"rows": len(train_set)}):
         train_and_save(trainer, training, script.dataset, eval_set is not None, checkpoint)
     finish(trainer)
     return trainer
 
 
-def build_trainer(training: CMAlignConfig, model: ModelConfig, train_set: Dataset, eval_set: Any) -> CMAlignTrainer:
+def build_dpo_trainer(training: CMAlignConfig, model: ModelConfig, train_set: Dataset, eval_set: Any) -> CMAlignTrainer:
     """The trainer on a model by name, its tokenizer checked against the data."""
     from trl import get_quantization_config
 
@@ -89,7 +89,7 @@ def build_trainer(training: CMAlignConfig, model: ModelConfig, train_set: Datase
     if not tokenizer.chat_template and not isinstance(next(iter(train_set), {}).get("chosen", ""), str):
         raise DataError(
             f"model_name_or_path: the tokenizer of {name!r} has no chat template for conversational pairs. "
-            'Set one, or build the pairs with output_format="standard".'
+            "Set one, or build the pairs with hf-mlalign build-pairs --output-format standard."
         )
     adapter, _ = lora_config(model, False, training.trust_remote_code)
     training.model_init_kwargs = model_options(training, model)
@@ -101,7 +101,7 @@ def build_trainer(training: CMAlignConfig, model: ModelConfig, train_set: Datase
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and train; returns the exit code, 2 for input that cannot be used."""
-    return run_script(train, parse, arguments)
+    return run_script(train_dpo, parse_dpo, arguments)
 
 
 if __name__ == "__main__":

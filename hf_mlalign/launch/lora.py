@@ -1,4 +1,4 @@
-"""LoRA on the query and value projections, whatever an architecture calls them; merging an adapter into its model."""
+"""LoRA on the query and value projections, under the name each architecture gives them; merging adapters."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ NOT_TEXT = r".*(vision|visual|audio|image|speech).*"
 
 
 @dataclass(frozen=True)
-class Targets:
-    """Module names that get an adapter; `fused`: they compute the keys, too."""
+class LoraTargets:
+    """Module names that get an adapter; `fused`: they also compute the keys."""
 
     names: tuple[str, ...]
     fused: bool = False
     other_towers: bool = False
 
 
-def query_and_value(modules: Iterable[str]) -> Targets:
+def query_and_value(modules: Iterable[str]) -> LoraTargets:
     """Query and value projections among the full names of a model's linear modules.
 
     Raises:
@@ -44,10 +44,10 @@ def query_and_value(modules: Iterable[str]) -> Targets:
     others = {name.rpartition(".")[2] for name in set(modules) - set(text)}
     for pair in SEPARATE:
         if set(pair) <= last:
-            return Targets(pair, other_towers=bool(set(pair) & others))
+            return LoraTargets(pair, other_towers=bool(set(pair) & others))
     for name in FUSED:
         if name in last:
-            return Targets((name,), fused=True, other_towers=name in others)
+            return LoraTargets((name,), fused=True, other_towers=name in others)
     raise DataError(
         f"lora_target_modules: no query and value projections known among the linear modules {listed(sorted(last))}. "
         "Name the modules to adapt with --lora_target_modules."
@@ -63,9 +63,9 @@ def linear_modules(model: ModelConfig, trust_remote_code: bool = False) -> list[
 
 
 def check_targets(model: ModelConfig, trust_remote_code: bool = False) -> None:
-    """DataError if a name of `lora_target_modules` is that of no module, or a single pattern matches none.
+    """DataError if a name of `lora_target_modules` names no module, or a single pattern matches none.
 
-    A single name that is no pattern of full names (TRL makes a text of a list of one) is put back into a list.
+    TRL turns a list of one name into a text; where that is not a pattern of full names, it becomes a list again.
     """
     import re
 
@@ -78,14 +78,14 @@ def check_targets(model: ModelConfig, trust_remote_code: bool = False) -> None:
         return
     try:
         modules = _modules(model, trust_remote_code, kinds)
-    except DataError:  # no causal LM by its config; PEFT checks it on the model itself
+    except DataError:  # not a causal LM by its config; PEFT checks the model itself
         return
     if isinstance(wanted, str):
         try:
             if any(re.fullmatch(wanted, name) for name in modules):
                 return
         except re.error as error:
-            raise DataError(f"lora_target_modules: {wanted!r} is no regular expression: {error}.") from error
+            raise DataError(f"lora_target_modules: {wanted!r} is not a regular expression: {error}.") from error
         wanted = model.lora_target_modules = [wanted]
     if absent := [name for name in wanted if not any(f".{full}".endswith(f".{name}") for full in modules)]:
         known = sorted({name.rpartition(".")[2] for name in modules})

@@ -1,4 +1,4 @@
-"""Do packed examples see each other? Measured on the model itself before it is trained."""
+"""Measure on the model itself, before it is trained, whether packed examples see each other."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ HALF = 5e-2
 def packing_difference(model: PreTrainedModel, lengths: Sequence[int] = LENGTHS) -> float:
     """Largest difference between the logits of examples packed in one row and of each alone, over the largest logit.
 
-    The row is collated as TRL does it: position ids that begin anew with each example, and no attention mask. A model
-    that keeps them apart gives rounding errors (about 1e-6); one that reads no boundaries from the positions something
-    near 1.
+    The row is collated as TRL does it: position ids that restart with each example, and no attention mask. A model that
+    separates the examples gives rounding errors (about 1e-6); one that ignores the positions gives about 1.
     """
     import torch
     from trl.trainer.sft_trainer import DataCollatorForLanguageModeling

@@ -1,13 +1,13 @@
-"""Settings of the papers for `hf_mlalign.launch.sft`, and how they give way to flags and files."""
+"""Settings of the papers for `hf_mlalign.launch.sft`; flags and files win over them."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.files import read_small
 
 QUESTION_TRANSLATION = "question_translation"
 
@@ -33,11 +33,21 @@ def given_options(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
     Raises:
         DataError: an unknown recipe, or a file that cannot be read.
     """
+    import yaml
+
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config")
     parser.add_argument("--recipe")
     known, _ = parser.parse_known_args(list(arguments))
-    options: dict[str, Any] = dict(_read_recipe(known.config)) if known.config else {}
+    options: dict[str, Any] = {}
+    if known.config:
+        try:
+            options = yaml.safe_load(read_small(known.config, "config"))
+        except (OSError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(f"config: cannot read {known.config!r}: {reason}") from error
+        if not isinstance(options, dict):
+            raise DataError(f"config: {known.config!r} is not a mapping of options to values.")
     recipe = known.recipe or options.get("recipe") or QUESTION_TRANSLATION
     if recipe not in RECIPES:
         raise DataError(f"recipe: unknown {recipe!r}. Known: {listed(RECIPES)}.")
@@ -46,7 +56,7 @@ def given_options(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 
 def recipe_defaults(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe's options but for those that are given; a given accumulation stands in for its total batch."""
+    """The recipe's options without those that are given; a given accumulation replaces its total batch."""
     defaults = {name: value for name, value in RECIPES[recipe].items() if name not in given}
     if "gradient_accumulation_steps" in given:
         defaults.pop("total_batch_size", None)
@@ -54,23 +64,11 @@ def recipe_defaults(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def accumulation(total: int, per_device: int, processes: int) -> int:
-    """Batches a process adds up for `total` rows an update; DataError if that is no whole number."""
+    """Batches that each process adds up for `total` rows per update; DataError if that is not a whole number."""
     steps, rest = divmod(total, per_device * processes)
     if rest or not steps:
         raise DataError(
-            f"total_batch_size: {total} is no multiple of {per_device} rows a device × {processes} processes. Choose "
-            "another --per_device_train_batch_size."
+            f"total_batch_size: {total} is not a multiple of {per_device} rows per device × {processes} processes. "
+            "Choose another --per_device_train_batch_size."
         )
     return steps
-
-
-def _read_recipe(path: str) -> Mapping[str, Any]:
-    import yaml
-
-    try:
-        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"config: cannot read {path!r}: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(found, Mapping):
-        raise DataError(f"config: {path!r} holds no mapping of options to values.")
-    return found

@@ -6,17 +6,18 @@
         --model_name_or_path mistralai/Mistral-7B-v0.1 --output_dir tuned \\
         --eval_strategy steps --eval_steps 100 --merge
 
-M-DaQ: --recipe mdaq --dataset curated (full; with LoRA: --use_peft). TRL's own defaults: --recipe none. A flag or a
-setting in the YAML file of --config wins over the recipe. Packing: --packing. Resume: --resume_from_checkpoint auto.
-Upload of the adapter: --push_to_hub --hub_model_id user/name. All options: --help. They are those of TRL's
-`ModelConfig` and `SFTConfig`, and of `SFTScriptArguments` here. Without a GPU add --use_cpu --bf16 False.
+M-DaQ: --recipe mdaq --dataset curated (all weights; with LoRA: --use_peft). TRL's own defaults: --recipe none. A flag
+or a setting in the YAML file of --config wins over the recipe. Packing: --packing. Resume: --resume_from_checkpoint auto.
+Upload of the adapter: --push_to_hub --hub_model_id user/name. All options: --help. They come from TRL's
+`ModelConfig` and `SFTConfig`, and from `SFTScriptArguments` here. Without a GPU add --use_cpu --bf16 False.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.processes import check_world_size
 from hf_mlalign.launch.common import (
     DataArguments,
+    argument,
     check_evaluation,
     checkpoint_of,
     finish,
@@ -46,31 +48,25 @@ if TYPE_CHECKING:
     from trl import ModelConfig, SFTConfig, SFTTrainer
 
 
-
 @dataclass
 class SFTScriptArguments(DataArguments):
-    """What to train on, what to evaluate on (see `DataArguments`), and what becomes of the adapter.
+    """What to train on and what to evaluate on, in which form, and what happens to the adapter."""
 
-    Args:
-        recipe: "question_translation" (default), "mdaq" or "none"; see `sft_recipes.RECIPES`.
-        column_mapping: your columns and their roles, e.g. question=instruction answer=response.
-        row_format: "auto", "conversational" or "standard"; see `sft_rows.to_training_rows`.
-        total_batch_size: rows an update over all processes; sets gradient_accumulation_steps.
-        merge: after training, save adapter and model as one model, too.
-        merged_dir: where to (default: the output folder's name with "-merged").
-    """
-
-    recipe: str = field(default=QUESTION_TRANSLATION, metadata={"help": "question_translation, mdaq or none."})
-    column_mapping: list[str] | None = field(
-        default=None, metadata={"help": "E.g. question=instruction answer=response."}
+    recipe: str = argument(QUESTION_TRANSLATION, "Settings of a paper: question_translation, mdaq or none.")
+    column_mapping: list[str] | None = argument(
+        None, "Your columns and their roles, e.g. question=instruction answer=response."
     )
-    row_format: str = field(default="auto", metadata={"help": "auto, conversational or standard."})
-    total_batch_size: int | None = field(default=None, metadata={"help": "Rows an update over all processes."})
-    merge: bool = field(default=False, metadata={"help": "Save the adapter merged into its model, too."})
-    merged_dir: str | None = field(default=None, metadata={"help": "Folder of the merged model."})
+    row_format: str = argument(
+        "auto", "conversational (messages), standard (texts), or auto: messages if there is a chat template."
+    )
+    total_batch_size: int | None = argument(
+        None, "Rows per update over all processes; sets gradient_accumulation_steps."
+    )
+    merge: bool = argument(False, "After training, also save adapter and model as one model.")
+    merged_dir: str | None = argument(None, 'Folder of the merged model (default: the output folder plus "-merged").')
 
 
-def parse(arguments: Sequence[str] | None = None) -> tuple[SFTScriptArguments, SFTConfig, ModelConfig]:
+def parse_sft(arguments: Sequence[str] | None = None) -> tuple[SFTScriptArguments, SFTConfig, ModelConfig]:
     """Script, training and model settings: the recipe's, over them the YAML file of --config, over them the flags."""
     from trl import ModelConfig, SFTConfig, TrlParser
 
@@ -90,8 +86,8 @@ def parse(arguments: Sequence[str] | None = None) -> tuple[SFTScriptArguments, S
     return script, training, model
 
 
-def train(script: SFTScriptArguments, training: SFTConfig, model: ModelConfig) -> SFTTrainer:
-    """Train, evaluate, save, merge and push where asked for; returns the trainer.
+def train_sft(script: SFTScriptArguments, training: SFTConfig, model: ModelConfig) -> SFTTrainer:
+    """Train, evaluate, save, and merge and push if asked to; returns the trainer.
 
     Raises:
         DataError: another number of processes than asked for, no dataset or model, evaluation without data, a dataset
@@ -104,10 +100,10 @@ def train(script: SFTScriptArguments, training: SFTConfig, model: ModelConfig) -
     check_evaluation(training, eval_set)
     checkpoint = checkpoint_of(training)
     adapter, note = lora_config(model, script.recipe == QUESTION_TRANSLATION, training.trust_remote_code)
-    trainer = build_trainer(training, model, train_set, eval_set, tokenizer, adapter)
+    trainer = build_sft_trainer(training, model, train_set, eval_set, tokenizer, adapter)
     if note:
         trainer.accelerator.print(note)
-    described = describe(trainer, script, train_set)
+    described = describe_training(trainer, script, train_set)
     if described["cut"] or described["dropped"]:
         trainer.accelerator.print(
             f"max_length: of {described['rows']:,} rows {described['cut']:,} fill all {training.max_length} tokens, "
@@ -127,7 +123,7 @@ def train(script: SFTScriptArguments, training: SFTConfig, model: ModelConfig) -
 def load_rows(
     script: SFTScriptArguments, seed: int, has_template: bool
 ) -> tuple[Dataset, Dataset | dict[str, Dataset] | None]:
-    """Training and evaluation sets as prompt/completion rows; the latter by language unless switched off."""
+    """Training and evaluation sets as prompt/completion rows; the latter per language unless switched off."""
     pairs = [pair.partition("=") for pair in script.column_mapping or []]
     if bad := ["".join(pair) for pair in pairs if not all(pair)]:
         raise DataError(f"column_mapping: {bad[0]!r} is not of the form column=role.")
@@ -137,7 +133,7 @@ def load_rows(
     )
 
 
-def build_trainer(
+def build_sft_trainer(
     training: SFTConfig,
     model: ModelConfig,
     train_set: Dataset,
@@ -167,12 +163,14 @@ def build_trainer(
     return trainer
 
 
-def describe(trainer: SFTTrainer, script: SFTScriptArguments, train_set: Dataset) -> dict[str, Any]:
-    """What is trained on what: recipe, rows by language, rows cut and dropped for their length, sequences (several rows
-    each when packed), tokens, those in the loss, trained parameters."""
+def describe_training(trainer: SFTTrainer, script: SFTScriptArguments, train_set: Dataset) -> dict[str, Any]:
+    """What is trained on what: recipe, rows per language, rows cut and dropped for their length, sequences (several
+    rows each when packed), tokens, tokens in the loss, trained parameters."""
     import pyarrow.compute as pc
 
-    lengths = row_lengths(trainer.train_dataset)
+    prepared = trainer.train_dataset
+    packed = "seq_lengths" in prepared.column_names
+    lengths = list(chain.from_iterable(prepared["seq_lengths"])) if packed else list(map(len, prepared["input_ids"]))
     data, args = trainer.train_dataset.data, trainer.args
     labels = [chunk.flatten() for chunk in data.column("labels").chunks]
     languages = train_set["language"][:] if "language" in train_set.column_names else []
@@ -189,16 +187,9 @@ def describe(trainer: SFTTrainer, script: SFTScriptArguments, train_set: Dataset
     }  # fmt: skip
 
 
-def row_lengths(prepared: Dataset) -> list[int]:
-    """Tokens of each row of a prepared dataset, packed or not."""
-    if "seq_lengths" in prepared.column_names:
-        return [n for lengths in prepared["seq_lengths"] for n in lengths]
-    return [len(ids) for ids in prepared["input_ids"]]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse and train; returns the exit code, 2 for input that cannot be used."""
-    return run_script(train, parse, arguments)
+    return run_script(train_sft, parse_sft, arguments)
 
 
 if __name__ == "__main__":

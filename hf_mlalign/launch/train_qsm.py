@@ -3,7 +3,7 @@
     python -m hf_mlalign.launch.train_qsm --data ../shared/data/expert_revisions.parquet --output qsm
     accelerate launch -m hf_mlalign.launch.train_qsm --data … --encoder FacebookAI/xlm-roberta-large --output qsm-xlmr
 
-The data has one row a pair: `raw_instruction`, `raw_input` (optional), `raw_response` (the negative),
+The data has one row per pair: `raw_instruction`, `raw_input` (optional), `raw_response` (the negative),
 `revised_response` (the positive), and, optional, `id` (the same sample in every language) and `language`.
 With the bundled encoder, or any other static one, a head is trained on the frozen encoder (about a minute); any other
 encoder is fine-tuned whole.
@@ -14,11 +14,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.options import plain_type
+from hf_mlalign.hub.card import fill_template
 from hf_mlalign.mdaq.quality.accuracy import check_triplets, evaluate_pairs, has_text, pairs_table
 from hf_mlalign.mdaq.quality.scorer import QualityScorer
 from hf_mlalign.models.encoder import BUNDLED
@@ -30,9 +32,12 @@ REQUIRED = ("raw_instruction", "raw_response", "revised_response")
 HELD_OUT = "id % 10 == 3"
 
 
+METHODS = ("auto", "head", "finetune")
+
+
 @dataclass(frozen=True)
 class QSMConfig:
-    """Settings of `main`; `None` means the method's own default."""
+    """Settings of `main`, from which its command line is made; `None` means the method's own default."""
 
     data: str = field(metadata={"help": "Parquet or JSON Lines file of raw and revised responses"})
     output: str = field(metadata={"help": "folder to write"})
@@ -42,14 +47,14 @@ class QSMConfig:
     epochs: float | None = field(default=None, metadata={"help": "passes over the triplets"})
     lr: float | None = field(default=None, metadata={"help": "peak learning rate"})
     epsilon: float = field(default=0.3, metadata={"help": "margin of the triplet loss (paper: 0.3)"})
-    batch_size: int | None = field(default=None, metadata={"help": "triplets a step and device"})
-    max_steps: int = field(default=-1, metadata={"help": "finetune: stop after so many steps"})
+    batch_size: int | None = field(default=None, metadata={"help": "triplets per step and device"})
+    max_steps: int = field(default=-1, metadata={"help": "finetune: stop after this many steps"})
     seed: int = field(default=0, metadata={"help": "of every random draw"})
     device: str | None = field(default=None, metadata={"help": "cpu, cuda, …"})
-    paper_loss_only: bool = field(default=False, metadata={"help": "head: no weights or negatives of our own"})
+    paper_loss_only: bool = field(default=False, metadata={"help": "head: without our own weights and negatives"})
 
 
-def read_pairs(path: str | Path) -> pd.DataFrame:
+def read_revisions(path: str | Path) -> pd.DataFrame:
     """Rows with `instruction` (input appended), `positive`, `negative`, `id`, `language`, and `held_out`.
 
     Pairs that are the same or blank are dropped. A row is held out where `id % 10 == 3`, so that all translations of a
@@ -70,7 +75,10 @@ def read_pairs(path: str | Path) -> pd.DataFrame:
     inputs = table["raw_input"] if "raw_input" in table else [""] * len(table)
     pairs = pd.DataFrame(
         {
-            "instruction": [_joined(a, b) for a, b in zip(table["raw_instruction"], inputs)],
+            "instruction": [
+                f"{text}\n\n{extra}" if isinstance(extra, str) and extra.strip() else text
+                for text, extra in zip(table["raw_instruction"], inputs)
+            ],
             "positive": table["revised_response"],
             "negative": table["raw_response"],
             "id": table["id"].astype(int) if "id" in table else range(len(table)),
@@ -84,138 +92,67 @@ def read_pairs(path: str | Path) -> pd.DataFrame:
     return pairs.assign(held_out=pairs["id"] % 10 == 3)
 
 
-def _joined(instruction: str, extra: str | None) -> str:
-    return f"{instruction}\n\n{extra}" if isinstance(extra, str) and extra.strip() else instruction
-
-
-def train(config: QSMConfig) -> tuple[QualityScorer, dict[str, dict[str, float]]]:
+def train_scorer(config: QSMConfig) -> tuple[QualityScorer, dict[str, dict[str, float]]]:
     """Train, save and measure; returns the scorer and the figures of `evaluate_pairs` on the held-out samples.
 
     Figures of languages that were left out of training carry a `*`.
     """
-    pairs = read_pairs(config.data)
+    pairs = read_revisions(config.data)
     left_out = pairs["language"].isin(config.leave_out_languages)
     training, held_out = pairs[~pairs["held_out"] & ~left_out], pairs[pairs["held_out"]]
     check_triplets(list(training["instruction"]), list(training["positive"]), list(training["negative"]))
     scorer = QualityScorer.load(config.encoder or BUNDLED / "encoder", device=config.device)
-    if _method(config, scorer) == "head":
-        scorer = _train_head(config, scorer, training)
+    method = config.method
+    if method not in METHODS:
+        raise DataError(f"--method: {method!r} is not one of {', '.join(METHODS)}.")
+    if method == "auto":
+        model = getattr(scorer.encoder, "model", None)
+        method = "head" if model is None or type(model[0]).__name__ == "StaticEmbedding" else "finetune"
+    triplets = [list(training[c]) for c in ("instruction", "positive", "negative")]
+    given = {"epochs": config.epochs, "lr": config.lr, "batch_size": config.batch_size}
+    given = {name: value for name, value in given.items() if value is not None}
+    if method == "head":
+        from hf_mlalign.mdaq.quality.training import HeadTraining
+
+        if config.epochs is not None:
+            given["epochs"] = int(config.epochs)
+        settings = HeadTraining(epsilon=config.epsilon, seed=config.seed, **given)
+        scorer = scorer.train(
+            *triplets, groups=list(training["id"]), settings=settings.paper() if config.paper_loss_only else settings,
+            on_epoch=lambda epoch, loss: print(f"epoch {epoch}: mean loss {loss:.4f}", flush=True),
+        )  # fmt: skip
         scorer.save(config.output)
     else:
-        scorer = _finetune(config, training)
+        from hf_mlalign.mdaq.quality.finetuning import finetune
+
+        folder = finetune(
+            config.encoder or BUNDLED / "encoder", *triplets, config.output, epsilon=config.epsilon,
+            max_steps=config.max_steps, seed=config.seed, device=config.device, **given,
+        )  # fmt: skip
+        scorer = QualityScorer.load(folder, device=config.device)
     held = [list(held_out[c]) for c in ("instruction", "positive", "negative", "language")]
     figures = evaluate_pairs(scorer, *held) if len(held_out) else {}
     starred = {f"{k} *" if k in config.leave_out_languages else k: row for k, row in figures.items()}
     return scorer, starred
 
 
-def _method(config: QSMConfig, scorer: QualityScorer) -> str:
-    if config.method not in ("auto", "head", "finetune"):
-        raise DataError(f"--method: {config.method!r} is not one of auto, head, finetune.")
-    if config.method != "auto":
-        return config.method
-    model = getattr(scorer.encoder, "model", None)
-    return "head" if model is None or type(model[0]).__name__ == "StaticEmbedding" else "finetune"
-
-
-def _train_head(config: QSMConfig, scorer: QualityScorer, training: pd.DataFrame) -> QualityScorer:
-    from hf_mlalign.mdaq.quality.training import HeadTraining
-
-    settings = HeadTraining(epsilon=config.epsilon, seed=config.seed)
-    given = {"epochs": config.epochs and int(config.epochs), "lr": config.lr, "batch_size": config.batch_size}
-    settings = replace(settings, **{k: v for k, v in given.items() if v is not None})
-    if config.paper_loss_only:
-        settings = settings.paper()
-    texts = [list(training[c]) for c in ("instruction", "positive", "negative")]
-    report = lambda epoch, loss: print(f"epoch {epoch}: mean loss {loss:.4f}", flush=True)  # noqa: E731
-    return scorer.train(*texts, groups=list(training["id"]), settings=settings, on_epoch=report)
-
-
-def _finetune(config: QSMConfig, training: pd.DataFrame) -> QualityScorer:
-    from hf_mlalign.mdaq.quality.finetuning import finetune
-
-    given = {"epochs": config.epochs, "lr": config.lr, "batch_size": config.batch_size}
-    folder = finetune(
-        config.encoder or BUNDLED / "encoder",
-        *(list(training[c]) for c in ("instruction", "positive", "negative")),
-        config.output,
-        epsilon=config.epsilon,
-        max_steps=config.max_steps,
-        seed=config.seed,
-        device=config.device,
-        **{k: v for k, v in given.items() if v is not None},
-    )
-    return QualityScorer.load(folder, device=config.device)
-
-
 def model_card(config: QSMConfig, figures: dict[str, dict[str, float]], checks: dict[str, float]) -> str:
     """README.md of a trained model: what it is, figures, sources, licences, limits."""
     languages = [name.removesuffix(" *") for name in figures if name != "all"]
-    block = "".join(f"- {code}\n" for code in languages if len(code) == 2)
-    return _CARD.format(
-        languages=f"language:\n{block}" if block else "",
-        encoder=config.encoder or "the encoder bundled with hf_mlalign",
-        table=pairs_table(figures),
-        star="\nLanguages with a * were left out of training.\n" if config.leave_out_languages else "",
-        checks="\n".join(f"| {name} | {value:.3f} |" for name, value in checks.items()),
-        held_out=HELD_OUT,
-        seed=config.seed,
+    block = {
+        "license": "cc-by-nc-4.0", "library_name": "hf_mlalign", "tags": ["m-daq", "quality-estimation"],
+        "language": [code for code in languages if len(code) == 2],
+    }  # fmt: skip
+    return fill_template(
+        "qsm_card.md.j2", {key: value for key, value in block.items() if value},
+        encoder=config.encoder or "the encoder bundled with hf_mlalign", table=pairs_table(figures),
+        left_out=bool(config.leave_out_languages), checks=checks, held_out=HELD_OUT, seed=config.seed,
         epsilon=config.epsilon,
-    )
-
-
-_CARD = """---
-license: cc-by-nc-4.0
-library_name: hf_mlalign
-tags:
-- m-daq
-- quality-estimation
-{languages}---
-
-# Quality Scoring Model (M-DaQ)
-
-score(instruction, response) = −‖v_instruction − v_response‖₂; higher is better. Trained from {encoder}
-with the triplet loss max(‖v_i − v_p‖₂ − ‖v_i − v_n‖₂ + ε, 0), ε = {epsilon} (M-DaQ): anchor = the instruction with its
-input, positive = the response after revision by experts, negative = the raw response. Seed {seed}. How it was chosen,
-and what was tried: docs/qsm.md of hf_mlalign.
-
-```python
-from hf_mlalign import QualityScorer
-QualityScorer.load().score(["Name a fruit."], ["An apple is a fruit."])
-```
-
-## Figures
-
-Pair accuracy (how often the revised response scores above the raw one) on held-out samples ({held_out}; no translation
-of a held-out sample was trained on). Length-matched: the two responses' lengths in characters are within ±10 %.
-
-{table}
-{star}
-How often the revised response scores above a deliberately bad one, on the same samples:
-
-| bad response | accuracy |
-|---|---|
-{checks}
-
-## Data and licences
-
-Raw and expert-revised Alpaca samples in English (CoachLM, Apache-2.0) and their machine translations into eleven
-languages (MIDB, Apache-2.0). Rows derived from Alpaca are CC BY-NC 4.0; these weights are therefore for non-commercial
-use. No row of the data is part of the model's files.
-
-## Limits
-
-- It learned one team's taste: revised answers are longer, start with an introduction and use spaced lists. It sees
-  layout (paragraphs, lists, bold type, punctuation) and the topic, not whether a statement is true.
-- Scores compare responses to one instruction. Across instructions they also reflect how long and how well laid out the
-  usual answer is; across languages compare ranks rather than values.
-- Short correct answers ("Paris.") score below longer ones.
-- An answer on another topic or in another language is noticed only part of the time, see the second table.
-"""
+    )  # fmt: skip
 
 
 def sanity_checks(scorer: QualityScorer, pairs: pd.DataFrame, seed: int = 0) -> dict[str, float]:
-    """How often a held-out revised response scores above a bad response of five kinds, in [0, 1]."""
+    """How often a held-out revised response scores above a bad response, for five kinds of bad ones, in [0, 1]."""
     from hf_mlalign.mdaq.quality.training import broken_responses
 
     held = pairs[pairs["held_out"]].reset_index(drop=True)
@@ -252,23 +189,21 @@ def _of_next_row(held: pd.DataFrame, same: str, other: str) -> list[str | None]:
 def make_parser() -> argparse.ArgumentParser:
     """The command line: one option for each field of `QSMConfig`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, help=_help("data"))
-    parser.add_argument("--output", required=True, help=_help("output"))
-    parser.add_argument("--encoder", help=_help("encoder"))
-    parser.add_argument("--method", default="auto", choices=("auto", "head", "finetune"), help=_help("method"))
-    parser.add_argument("--leave-out-languages", nargs="*", default=(), help=_help("leave_out_languages"))
-    for name, kind in (("epochs", float), ("lr", float), ("batch_size", int)):
-        parser.add_argument("--" + name.replace("_", "-"), type=kind, help=_help(name))
-    parser.add_argument("--epsilon", type=float, default=0.3, help=_help("epsilon"))
-    parser.add_argument("--max-steps", type=int, default=-1, help=_help("max_steps"))
-    parser.add_argument("--seed", type=int, default=0, help=_help("seed"))
-    parser.add_argument("--device", help=_help("device"))
-    parser.add_argument("--paper-loss-only", action="store_true", help=_help("paper_loss_only"))
+    hints = get_type_hints(QSMConfig)
+    for setting in fields(QSMConfig):
+        flag, kind = "--" + setting.name.replace("_", "-"), plain_type(hints[setting.name])
+        if setting.default is MISSING:
+            options: dict[str, Any] = {"required": True}
+        elif kind is bool:
+            options = {"action": "store_true"}
+        elif isinstance(setting.default, tuple):
+            options = {"nargs": "*", "default": setting.default}
+        else:
+            options = {"type": kind, "default": setting.default}
+        if setting.name == "method":
+            options["choices"] = METHODS
+        parser.add_argument(flag, help=setting.metadata["help"], **options)
     return parser
-
-
-def _help(name: str) -> str:
-    return QSMConfig.__dataclass_fields__[name].metadata["help"]
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -276,8 +211,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     options = vars(make_parser().parse_args(arguments))
     config = QSMConfig(**{**options, "leave_out_languages": tuple(options["leave_out_languages"])})
     begun = time.time()
-    scorer, figures = train(config)
-    checks = sanity_checks(scorer, read_pairs(config.data)) if figures else {}
+    scorer, figures = train_scorer(config)
+    checks = sanity_checks(scorer, read_revisions(config.data)) if figures else {}
     Path(config.output, "README.md").write_text(model_card(config, figures, checks), encoding="utf-8")
     print(pairs_table(figures))
     for name, value in checks.items():

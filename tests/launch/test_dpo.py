@@ -58,7 +58,7 @@ def test_held_out_prompts_stay_together():
 
 def test_languages():
     ds = preference_rows(9)
-    assert {name: len(part) for name, part in common.by_language(ds).items()} == {"de": 3, "en": 3, "ja": 3}
+    assert {name: len(part) for name, part in common.split_by_language(ds).items()} == {"de": 3, "en": 3, "ja": 3}
     assert set(common.only_languages(ds, ["German", "ja"])["language"]) == {"de", "ja"}
     with pytest.raises(DataError, match="no rows in fr. There are: de, en, ja"):
         common.only_languages(ds, ["fr"])
@@ -121,7 +121,7 @@ def test_checkpoints_that_are_not_whole(tmp_path, file, missing):
         common.find_checkpoint(str(newest), str(tmp_path))
     (tmp_path / "checkpoint-9" / file).unlink()
     assert common.find_checkpoint("auto", str(tmp_path), said.append) is None
-    assert said[-1] == "resume_from_checkpoint: no checkpoint is whole; training begins anew."
+    assert said[-1] == "resume_from_checkpoint: no checkpoint is whole; training starts over."
 
 
 def test_a_state_cut_off_while_it_was_written(tmp_path):
@@ -260,7 +260,7 @@ def test_datasets_of_one_row_type_only():
 def test_missing_languages_and_references(tmp_path):
     ds = preference_rows(6)
     missing = Dataset.from_list([{**row, "language": None if i == 2 else row["language"]} for i, row in enumerate(ds)])
-    for call in (common.by_language, lambda d: common.only_languages(d, ["de"])):
+    for call in (common.split_by_language, lambda d: common.only_languages(d, ["de"])):
         with pytest.raises(DataError, match="Column 'language', row 2: missing"):
             call(missing)
     without = preference_rows(6, without_reference=tuple(range(6)))

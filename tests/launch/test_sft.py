@@ -15,7 +15,7 @@ from trl import ModelConfig
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.launch import configs, sft
-from hf_mlalign.launch.lora import Targets, linear_modules, lora_config, merge_adapter, query_and_value
+from hf_mlalign.launch.lora import LoraTargets, linear_modules, lora_config, merge_adapter, query_and_value
 from hf_mlalign.launch.packing import check_packing, packing_difference
 from hf_mlalign.launch.recipes import accumulation
 from hf_mlalign.launch.rows import to_training_rows
@@ -57,18 +57,18 @@ def losses(output: Path, name: str = "loss") -> list[float]:
 
 def built(rows: str, model: str, output: Path, *more: str):
     """The trainer of these arguments, not yet trained."""
-    script, training, settings = sft.parse(arguments(rows, model, output, *more))
+    script, training, settings = sft.parse_sft(arguments(rows, model, output, *more))
     tokenizer = sft.load_tokenizer(training, settings)
     train_set, eval_set = sft.load_rows(script, training.seed, True)
     adapter, _ = sft.lora_config(settings, script.recipe == "question_translation", False)
-    return sft.build_trainer(training, settings, train_set, eval_set, tokenizer, adapter)
+    return sft.build_sft_trainer(training, settings, train_set, eval_set, tokenizer, adapter)
 
 
 # Recipes
 
 
 def test_the_authors_settings_are_the_defaults():
-    script, training, model = sft.parse(["--output_dir", "x", "--use_cpu", "--bf16", "False"])
+    script, training, model = sft.parse_sft(["--output_dir", "x", "--use_cpu", "--bf16", "False"])
     assert script.recipe == "question_translation"
     assert (training.learning_rate, training.lr_scheduler_type, training.warmup_steps) == (5e-5, "cosine", 0.1)
     assert (training.num_train_epochs, training.max_length, training.seed) == (3, 2048, 0)
@@ -80,11 +80,11 @@ def test_the_authors_settings_are_the_defaults():
 
 def test_mdaq_and_none():
     cpu = ["--output_dir", "x", "--use_cpu", "--bf16", "False"]
-    _, training, model = sft.parse([*cpu, "--recipe", "mdaq"])
+    _, training, model = sft.parse_sft([*cpu, "--recipe", "mdaq"])
     assert (training.learning_rate, training.num_train_epochs) == (5e-5, 3)
     assert training.per_device_train_batch_size * training.gradient_accumulation_steps == 256
     assert model.use_peft is False
-    _, plain, model = sft.parse([*cpu, "--recipe=none"])
+    _, plain, model = sft.parse_sft([*cpu, "--recipe=none"])
     assert (plain.learning_rate, plain.gradient_accumulation_steps, model.use_peft) == (2e-5, 1, False)
 
 
@@ -92,19 +92,19 @@ def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path):
     settings = tmp_path / "settings.yaml"
     settings.write_text("recipe: mdaq\nlearning_rate: 1.0e-4\nnum_train_epochs: 7\ngradient_accumulation_steps: 5\n")
     cpu = ["--output_dir", "x", "--use_cpu", "--bf16", "False", "--config", str(settings)]
-    script, training, _ = sft.parse([*cpu, "--num_train_epochs", "2"])
+    script, training, _ = sft.parse_sft([*cpu, "--num_train_epochs", "2"])
     assert (script.recipe, training.learning_rate, training.num_train_epochs) == ("mdaq", 1e-4, 2)
     assert (training.gradient_accumulation_steps, script.total_batch_size) == (5, None)
-    _, training, model = sft.parse([*cpu, "--recipe", "question_translation", "--use_peft", "False"])
+    _, training, model = sft.parse_sft([*cpu, "--recipe", "question_translation", "--use_peft", "False"])
     assert (training.learning_rate, training.lr_scheduler_type, model.use_peft) == (1e-4, "cosine", False)
     with pytest.raises(DataError, match="give one of them"):
-        sft.parse([*cpu, "--total_batch_size", "64"])
+        sft.parse_sft([*cpu, "--total_batch_size", "64"])
 
 
 def test_total_batch_size():
     assert accumulation(256, 8, 4) == 8
     for total, device, processes in ((256, 3, 1), (16, 32, 1)):
-        with pytest.raises(DataError, match=f"{total} is no multiple of {device} rows a device × {processes}"):
+        with pytest.raises(DataError, match=f"{total} is not a multiple of {device} rows per device × {processes}"):
             accumulation(total, device, processes)
 
 
@@ -195,10 +195,10 @@ def tiny(name: str):
 
 @pytest.mark.parametrize(
     ("name", "targets"),
-    [("llama", Targets(("q_proj", "v_proj"))), ("qwen2", Targets(("q_proj", "v_proj"))),
-     ("gemma2", Targets(("q_proj", "v_proj"))), ("mistral", Targets(("q_proj", "v_proj"))),
-     ("gpt2", Targets(("c_attn",), True)), ("phi3", Targets(("qkv_proj",), True)),
-     ("bloom", Targets(("query_key_value",), True))],
+    [("llama", LoraTargets(("q_proj", "v_proj"))), ("qwen2", LoraTargets(("q_proj", "v_proj"))),
+     ("gemma2", LoraTargets(("q_proj", "v_proj"))), ("mistral", LoraTargets(("q_proj", "v_proj"))),
+     ("gpt2", LoraTargets(("c_attn",), True)), ("phi3", LoraTargets(("qkv_proj",), True)),
+     ("bloom", LoraTargets(("query_key_value",), True))],
 )  # fmt: skip
 def test_query_and_value_projections_of_an_architecture(tmp_path, name, targets):
     tiny(name).config.save_pretrained(tmp_path)
@@ -226,7 +226,7 @@ def test_modules_that_are_named(tmp_path, given, kept):
 
 def test_other_towers_and_unknown_names():
     names = ["model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.v_proj", "vision_tower.0.q_proj"]
-    assert query_and_value(names) == Targets(("q_proj", "v_proj"), other_towers=True)
+    assert query_and_value(names) == LoraTargets(("q_proj", "v_proj"), other_towers=True)
     with pytest.raises(DataError, match="among the linear modules dt_proj, in_proj.*--lora_target_modules"):
         query_and_value(["layers.0.mixer.in_proj", "layers.0.mixer.dt_proj"])
 
@@ -276,7 +276,7 @@ def test_the_loss_is_on_the_completions_only(tmp_path, rows, model, packing):
         starts = sum(int((b["position_ids"] == 0).sum()) for b in batches)
         assert starts == 32
         assert len(trainer.train_dataset) < 32
-    described = sft.describe(trainer, sft.SFTScriptArguments(), Dataset.from_parquet(rows))
+    described = sft.describe_training(trainer, sft.SFTScriptArguments(), Dataset.from_parquet(rows))
     assert described["tokens_in_loss"] == len(learnt)
     assert described["rows_by_language"] == {"de": 16, "sw": 16}
     assert (described["cut"], described["dropped"]) == (0, 0)
@@ -384,7 +384,7 @@ def test_gpt2_adapts_its_fused_projection_and_packs(tmp_path, rows, capsys):
         (("--packing", "--packing_strategy", "wrapped"), '"wrapped" cuts examples'),
         (("--languages", "fr"), "no rows in fr. There are: de, sw"),
         (("--column_mapping", "prompt"), "'prompt' is not of the form column=role"),
-        (("--total_batch_size", "6"), "6 is no multiple of 4 rows a device"),
+        (("--total_batch_size", "6"), "6 is not a multiple of 4 rows per device"),
         (("--model_name_or_path", "./nothing"), "cannot load './nothing'"),
         (("--config", "nothing.yaml"), "config: cannot read 'nothing.yaml'"),
         (("--bogus", "1"), "--bogus"),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.launch.train_qsm import main, read_pairs
+from hf_mlalign.launch.train_qsm import main, read_revisions
 from hf_mlalign.mdaq.quality.scorer import QualityScorer
 from tests.tiny_models import byte_tokenizer
 
@@ -51,7 +51,7 @@ def tiny_encoder(tmp_path_factory) -> str:
 
 
 def test_read_pairs(data):
-    pairs = read_pairs(data)
+    pairs = read_revisions(data)
     assert len(pairs) == 120
     assert pairs["instruction"][2] == "Tell me about topic 1.\n\nnow"
     assert set(pairs.loc[pairs["held_out"], "id"]) == {3, 13, 23, 33, 43, 53}
@@ -62,14 +62,14 @@ def test_same_and_blank_pairs_are_dropped(tmp_path):
     pd.DataFrame(rows, columns=["raw_instruction", "raw_response", "revised_response"]).to_json(
         tmp_path / "x.jsonl", orient="records", lines=True
     )
-    pairs = read_pairs(tmp_path / "x.jsonl")
+    pairs = read_revisions(tmp_path / "x.jsonl")
     assert pairs[["positive", "negative"]].to_numpy().tolist() == [["b", "a"]]
 
 
 def test_missing_column(tmp_path):
     pd.DataFrame({"raw_instruction": ["a"]}).to_parquet(tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"raw_response, revised_response.*found: raw_instruction"):
-        read_pairs(tmp_path / "x.parquet")
+        read_revisions(tmp_path / "x.parquet")
 
 
 def test_head_on_the_bundled_encoder(data, tmp_path, capsys):

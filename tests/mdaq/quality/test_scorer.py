@@ -328,9 +328,9 @@ def test_bundled_model_is_small():
 
 @pytest.mark.real_data
 def test_bundled_model_on_held_out_samples(shared_data):
-    from hf_mlalign.launch.train_qsm import read_pairs, sanity_checks
+    from hf_mlalign.launch.train_qsm import read_revisions, sanity_checks
 
-    pairs = read_pairs(shared_data / "expert_revisions.parquet")
+    pairs = read_revisions(shared_data / "expert_revisions.parquet")
     held = pairs[pairs["held_out"]]
     scorer = QualityScorer.load()
     figures = evaluate_pairs(scorer, *(list(held[c]) for c in ("instruction", "positive", "negative", "language")))

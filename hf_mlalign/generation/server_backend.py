@@ -1,4 +1,4 @@
-"""Answers from an OpenAI-compatible server: bounded concurrency, retries with back-off, a stop where none can help."""
+"""Answers from an OpenAI-compatible server: bounded concurrency, retries with back-off, a stop when they are no use."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529}
 REFUSED_FORMAT = frozenset({400, 415, 422, 501})
 """HTTP statuses by which a server may say that it does not know `response_format`."""
 HOPELESS = frozenset({401, 402, 403, 404, 405})
-"""HTTP statuses that no other request will fare better with: the run stops."""
+"""HTTP statuses that every other request would get, too: the run stops."""
 
 
 class ServerBackend:
     """Draws answers from an OpenAI-compatible server (vLLM, TGI, llama.cpp, `transformers serve`, …).
 
-    Goes through `huggingface_hub.InferenceClient`; one request an answer, each with its own seed.
+    It uses `huggingface_hub.InferenceClient`: one request per answer, each with its own seed.
 
     Args:
         base_url: address up to and with "/v1", e.g. "http://127.0.0.1:8000/v1".
         model: name the server knows the model by.
         api_key: key of the server. Without one, no saved Hugging Face token is sent to the address either.
-        concurrency: requests under way at once (8, *ours*).
+        concurrency: requests at a time (8, *ours*).
         timeout: seconds to wait for a connection and for the next bytes of an answer (300, *ours*).
         retries: further attempts after 408, 429, 5xx, time-outs, broken connections and unreadable bodies (6, *ours*).
         backoff: seconds before the first of them; doubled each time and varied by ±50 % (1, *ours*).
@@ -56,7 +56,7 @@ class ServerBackend:
         give_up_after: int = 10,
     ):
         if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).netloc:
-            raise DataError(f"base_url: {base_url!r} is no web address. Use e.g. http://127.0.0.1:8000/v1.")
+            raise DataError(f"base_url: {base_url!r} is not a web address. Use e.g. http://127.0.0.1:8000/v1.")
         if concurrency < 1 or retries < 0 or timeout <= 0 or give_up_after < 1:
             raise DataError("concurrency and give_up_after must be 1 or more, retries 0 or more, timeout positive.")
         self.base_url, self.model, self._api_key = base_url.rstrip("/"), model, api_key
@@ -95,7 +95,7 @@ class ServerBackend:
 
 
 class _AsGiven(dict):
-    """A dict whose "type" `get` hides: huggingface_hub turns {"type": "json_schema", …} into a form of its own that
+    """A dict whose `get` hides "type": huggingface_hub turns {"type": "json_schema", …} into a form of its own that
     only Text Generation Inference knows, whatever server `base_url` names."""
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -104,7 +104,7 @@ class _AsGiven(dict):
 
 @dataclass(frozen=True)
 class _Trouble:
-    """Why an attempt failed; `fatal` for all requests, `again` if another attempt may help."""
+    """Why an attempt failed; `fatal`: all requests would; `again`: another attempt may help."""
 
     reason: str
     again: bool = True
@@ -127,43 +127,48 @@ class _Work:
         self._format = getattr(settings, "response_format", None)
 
     def loop(self) -> None:
+        """Answer requests until there are none left or the run stops."""
         try:
             client = self.backend.client()
-            while (request := self._next()) is not None:
-                self._one(client, request)
+            while True:
+                with self._lock:
+                    request = None if self.stop.is_set() else next(self._requests, None)
+                if request is None:
+                    return
+                found = self._attempts(client, request)
+                if isinstance(found, Answer):
+                    self._failures = 0
+                    self.on_answer(request, found)
+                elif found is not None:
+                    self._give_up(request, found)
         except BaseException as error:
             self._fail(error)
 
-    def _next(self) -> Request | None:
-        with self._lock:
-            return None if self.stop.is_set() else next(self._requests, None)
-
-    def _one(self, client: InferenceClient, request: Request) -> None:
-        for attempt in range(self.backend.retries + 1):
-            self._pause(self._not_before - time.monotonic())
+    def _attempts(self, client: InferenceClient, request: Request) -> Answer | _Trouble | None:
+        """Ask until there is an answer or no use in asking again, with pauses; `None` where the run was stopped."""
+        backend = self.backend
+        for attempt in range(backend.retries + 1):
+            self.stop.wait(max(0.0, self._not_before - time.monotonic()))
             if self.stop.is_set():
-                return
-            found = self._ask(client, request)
-            if isinstance(found, Answer):
-                self._failures = 0
-                self.on_answer(request, found)
-                return
-            if found.fatal or not found.again or attempt == self.backend.retries:
-                break
-            self._wait(found, attempt, request.seed)
-        self._give_up(request, found)
+                return None
+            wanted = self._format
+            found = self._ask(client, request, wanted)
+            if wanted is not None and isinstance(found, _Trouble) and found.status in REFUSED_FORMAT:
+                found = self._ask(client, request, None)
+                if isinstance(found, Answer):  # the server refused the format: do without it from now on
+                    self._format = None
+            if isinstance(found, Answer) or found.fatal or not found.again or attempt == backend.retries:
+                return found
+            varied = 0.5 + random.Random(request.seed * 1000 + attempt).random()
+            wait = min(backend.backoff * 2**attempt * varied, backend.max_wait)
+            if found.wait is not None:
+                wait = max(wait, min(found.wait, backend.max_wait))
+                with self._lock:  # the server asked all of us to wait
+                    self._not_before = max(self._not_before, time.monotonic() + wait)
+            self.stop.wait(wait)
+        return None
 
-    def _ask(self, client: InferenceClient, request: Request) -> Answer | _Trouble:
-        wanted = self._format
-        found = self._ask_once(client, request, wanted)
-        if wanted is None or isinstance(found, Answer) or found.status not in REFUSED_FORMAT:
-            return found
-        found = self._ask_once(client, request, None)
-        if isinstance(found, Answer):  # it was the format that was refused: do without from now on
-            self._format = None
-        return found
-
-    def _ask_once(self, client: InferenceClient, request: Request, response_format) -> Answer | _Trouble:
+    def _ask(self, client: InferenceClient, request: Request, response_format: Any) -> Answer | _Trouble:
         try:
             reply = client.chat_completion(
                 list(request.messages), model=self.backend.model, seed=request.seed, n=1,
@@ -178,26 +183,17 @@ class _Work:
         except (AttributeError, IndexError, KeyError, TypeError):
             return _Trouble("the server's reply holds no answer")
         if text is not None and not isinstance(text, str):
-            return _Trouble("the server's answer is no text")
-        counts = (_count(getattr(reply, "usage", None), name) for name in COUNTS)
+            return _Trouble("the server's answer is not a text")
+        usage = getattr(reply, "usage", None)
+        usage = usage if isinstance(usage, Mapping) else {name: getattr(usage, name, None) for name in COUNTS}
+        counts = (usage.get(name) for name in COUNTS)
+        counts = (count if isinstance(count, int) and count >= 0 else None for count in counts)
         return Answer(text or "", reason or "stop", self.backend.model, *counts)
 
-    def _wait(self, trouble: _Trouble, attempt: int, seed: int) -> None:
-        varied = 0.5 + random.Random(seed * 1000 + attempt).random()
-        wait = min(self.backend.backoff * 2**attempt * varied, self.backend.max_wait)
-        if trouble.wait is not None:
-            wait = max(wait, min(trouble.wait, self.backend.max_wait))
-            with self._lock:  # the server asked all of us to wait
-                self._not_before = max(self._not_before, time.monotonic() + wait)
-        self._pause(wait)
-
-    def _pause(self, seconds: float) -> None:
-        if seconds > 0:
-            self.stop.wait(seconds)
-
     def _give_up(self, request: Request, trouble: _Trouble) -> None:
+        address = self.backend.base_url
         if trouble.fatal:
-            self._fail(DataError(f"base_url: {self.backend.base_url} answers: {trouble.reason}"))
+            self._fail(DataError(f"base_url: {address} answers: {trouble.reason}"))
             return
         self.on_failure(request, trouble.reason)
         with self._lock:
@@ -206,8 +202,8 @@ class _Work:
         if hopeless:
             self._fail(
                 DataError(
-                    f"base_url: {self._failures} requests in a row failed at {self.backend.base_url}, the last with: "
-                    f"{trouble.reason}. Answers that were finished are kept; run the same again to go on."
+                    f"base_url: {self._failures} requests in a row failed at {address}, the last with: "
+                    f"{trouble.reason}. Finished answers are kept; run the same again to continue."
                 )
             )
 
@@ -215,11 +211,6 @@ class _Work:
         with self._lock:
             self.error = self.error or error
             self.stop.set()
-
-
-def _count(usage: Any, name: str) -> int | None:
-    value = usage.get(name) if isinstance(usage, Mapping) else getattr(usage, name, None)
-    return value if isinstance(value, int) and value >= 0 else None
 
 
 def _trouble(error: Exception) -> _Trouble:
@@ -238,7 +229,7 @@ def _trouble(error: Exception) -> _Trouble:
         wait = retry_after(response.headers.get("Retry-After"))
         return _Trouble(f"HTTP {status}: {reason}", again, fatal=status in HOPELESS, wait=wait, status=status)
     if isinstance(error, ValueError):
-        return _Trouble("the server's reply is no JSON")
+        return _Trouble("the server's reply is not JSON")
     if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2") or isinstance(
         error, OSError
     ):

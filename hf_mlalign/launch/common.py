@@ -156,7 +156,7 @@ def model_options(training: TrainingArguments, model: ModelConfig) -> dict[str, 
 
 
 def find_checkpoint(wanted: str | None, output_dir: str, say: Callable[[str], Any] = print) -> str | None:
-    """The checkpoint to resume from: a folder as given; for "auto" or "true" the last whole one of `output_dir`, if any.
+    """The checkpoint to resume from: a folder as given; for "auto" or "true" the last whole one of `output_dir`.
 
     Args:
         say: called with a sentence for each incomplete one that is skipped, and if there is no other.
@@ -291,7 +291,7 @@ def hub_name(dataset: str) -> str | None:
 
 
 def parse_options(parser: TrlParser, arguments: Sequence[str] | None) -> tuple:
-    """The settings of the flags and of the file of --config; DataError for an unknown option or a value out of range."""
+    """The settings of the flags and of the file of --config; DataError for an unknown option or a bad value."""
     from yaml import YAMLError
 
     try:

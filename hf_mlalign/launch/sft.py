@@ -6,9 +6,9 @@
         --model_name_or_path mistralai/Mistral-7B-v0.1 --output_dir tuned \\
         --eval_strategy steps --eval_steps 100 --merge
 
-M-DaQ: --recipe mdaq --dataset curated (all weights; with LoRA: --use_peft). TRL's own defaults: --recipe none. A flag
-or a setting in the YAML file of --config wins over the recipe. Packing: --packing. Resume: --resume_from_checkpoint auto.
-Upload of the adapter: --push_to_hub --hub_model_id user/name. All options: --help. They come from TRL's
+M-DaQ: --recipe mdaq --dataset curated (all weights; with LoRA: --use_peft). TRL's own defaults: --recipe none. A flag,
+or a setting in the YAML file of --config, wins over the recipe. Packing: --packing. Resume: --resume_from_checkpoint
+auto. Upload of the adapter: --push_to_hub --hub_model_id user/name. All options: --help. They come from TRL's
 `ModelConfig` and `SFTConfig`, and from `SFTScriptArguments` here. Without a GPU add --use_cpu --bf16 False.
 """
 

@@ -1,10 +1,9 @@
-"""K-means over embeddings: faiss does the nearest-centroid search, the rest is arranged so that the result
-depends only on the data and the seed.
+"""K-means over embeddings: faiss searches the nearest centroids; the result depends only on the data and the seed.
 
-Three properties set it apart from a bare `faiss.Kmeans`:
+It differs from a bare `faiss.Kmeans` in three ways:
 
 * **Same bits for any thread count.** A BLAS that splits one product over threads may round differently for each
-  thread count. Here the rows are cut into blocks of a fixed size, every block is searched by one thread with
+  thread count. Here the rows are cut into blocks of a fixed size, each block is searched by one thread with
   single-threaded BLAS, and several blocks run at once. Centroid sums are accumulated in row order.
 * **No copy of the embeddings.** Blocks are read, cast to float32 and normalised one at a time, so memory-mapped,
   float16, strided and unnormalised input all work, and the extra memory is one block per thread, the centroids
@@ -139,33 +138,33 @@ def cluster_by_language(
     languages: Sequence[str],
     n_clusters: int | Mapping[str, int] | None = None,
     seed: int = 0,
-    n_iter: int = 20,
-    spherical: bool = True,
-    max_points_per_centroid: int = 256,
     *,
     n_quality: int | Mapping[str, int] = 6000,
     n_diversity: int | Mapping[str, int] = 1000,
-    bad_rows: str = "raise",
-    n_threads: int | None = None,
+    **options: Any,
 ) -> LanguageClustering:
     """Cluster the rows of each language apart, with cluster ids unique over all languages.
 
-    languages: (n,) strings, one a row. `n_clusters`, `n_quality` and `n_diversity` are one number for every
-    language or a mapping from language; `n_clusters=None` chooses for each with `default_n_clusters`. The other
-    arguments are those of `cluster`.
-
     A language's partition depends only on its own rows and their order, the seed and its name: not on which other
-    languages are there or how they are interleaved. Ids are handed out in alphabetical order of the languages.
-    Raises DataError for a missing language, a mapping without one of the languages, and all that `cluster` does.
+    languages are there or how they are interleaved. Ids are given in alphabetical order of the languages.
+
+    Args:
+        embeddings, seed: see `cluster`.
+        languages: (n,) strings, one per row.
+        n_clusters, n_quality, n_diversity: one number for every language or a mapping from language;
+            `n_clusters=None` chooses for each with `default_n_clusters`.
+        **options: n_iter, spherical, max_points_per_centroid, bad_rows and n_threads, see `cluster`.
+    Raises:
+        DataError: a missing language, a mapping without one of the languages, and all that `cluster` raises.
     """
     matrix = _as_matrix(embeddings)
     check_list(languages, "languages")
     if len(languages) != len(matrix):
-        raise DataError(f"languages has {len(languages)} entries for {len(matrix)} rows of embeddings; pass one a row")
-    return cluster_groups(
-        matrix, group_rows(languages), n_clusters, seed, n_iter, spherical, max_points_per_centroid,
-        n_quality=n_quality, n_diversity=n_diversity, bad_rows=bad_rows, n_threads=n_threads,
-    )  # fmt: skip
+        raise DataError(
+            f"languages has {len(languages)} entries for {len(matrix)} rows of embeddings; pass one per row"
+        )
+    groups = group_rows(languages)
+    return cluster_groups(matrix, groups, n_clusters, seed, n_quality=n_quality, n_diversity=n_diversity, **options)
 
 
 def cluster_groups(
@@ -173,18 +172,14 @@ def cluster_groups(
     groups: Mapping[str, np.ndarray],
     n_clusters: int | Mapping[str, int] | None = None,
     seed: int = 0,
-    n_iter: int = 20,
-    spherical: bool = True,
-    max_points_per_centroid: int = 256,
     *,
     n_quality: int | Mapping[str, int] = 6000,
     n_diversity: int | Mapping[str, int] = 1000,
-    bad_rows: str = "raise",
-    n_threads: int | None = None,
+    **options: Any,
 ) -> LanguageClustering:
     """`cluster_by_language` of the rows that belong to a group; all others get the label −1.
 
-    groups: name → row numbers, ascending, int64 (see `group_rows`). Of the embeddings only these rows are read.
+    groups: name → row numbers, ascending, int64 (see `group_rows`). Only these rows of the embeddings are read.
     """
     matrix = _as_matrix(embeddings)
     labels = np.full(len(matrix), -1, dtype=np.int32)
@@ -198,8 +193,8 @@ def cluster_groups(
             nq, nd = (_for_language(x, name, a) for x, a in ((n_quality, "n_quality"), (n_diversity, "n_diversity")))
             k = default_n_clusters(len(rows), nq, nd)
         language_seed = [seed, zlib.crc32(name.encode("utf-8", "surrogatepass"))]
-        options = KMeansOptions(language_seed, n_iter, spherical, max_points_per_centroid, bad_rows, n_threads)
-        found = cluster_rows(matrix, Rows(rows), positive(k, f"n_clusters of {name!r}"), options)
+        k = positive(k, f"n_clusters of {name!r}")
+        found = cluster_rows(matrix, Rows(rows), k, KMeansOptions(language_seed, **options))
         labels[rows] = np.where(found.labels >= 0, found.labels + total, -1)
         by_language[name], offsets[name] = found, total
         total += found.n_clusters
@@ -213,9 +208,12 @@ def coverage(labels_selected: Any, labels_pool: Any) -> Coverage:
     Both: 1-D integer cluster labels; negative ones (rows that were not clustered) do not count as a cluster.
     Raises DataError when a selected label is not in the pool.
     """
-    chosen, pool = (np.unique(_labels(x, name)) for name, x in (
-        ("labels_selected", labels_selected), ("labels_pool", labels_pool)))  # fmt: skip
-    chosen, pool = chosen[chosen >= 0], pool[pool >= 0]
+    clusters = []
+    for name, labels in (("labels_selected", labels_selected), ("labels_pool", labels_pool)):
+        check_list(labels, name)
+        found = np.unique(as_codes(labels, len(labels), name, least=-(2**63)))
+        clusters.append(found[found >= 0])
+    chosen, pool = clusters
     foreign = np.setdiff1d(chosen, pool)
     if len(foreign):
         raise DataError(
@@ -223,11 +221,6 @@ def coverage(labels_selected: Any, labels_pool: Any) -> Coverage:
             "the rows were selected from"
         )
     return Coverage(len(chosen), len(pool), len(chosen) / len(pool) if len(pool) else 0.0)
-
-
-def _labels(values: Any, name: str) -> np.ndarray:
-    check_list(values, name)
-    return as_codes(values, len(values), name, least=-(2**63))
 
 
 def group_rows(languages: Sequence[str], wanted: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -238,9 +231,9 @@ def group_rows(languages: Sequence[str], wanted: np.ndarray | None = None) -> di
     """
     codes, names = text_codes(languages)
     missing = codes == (names.index("") if "" in names else -1)
-    row = _first(missing if wanted is None else missing & wanted)
-    if row is not None:
-        raise DataError(f"languages has no language in row {row} (''); fill it or drop the row")
+    missing = missing if wanted is None else missing & wanted
+    if np.any(missing):
+        raise DataError(f"languages has no language in row {np.argmax(missing)} (''); fill it or drop the row")
     if wanted is not None:
         codes = np.where(wanted, codes, len(names))
     codes = codes.astype(np.min_scalar_type(len(names)))  # numpy sorts small integers in linear time
@@ -286,10 +279,6 @@ def _text_codes(texts: np.ndarray) -> tuple[np.ndarray, list[str]]:
     if not (names[codes] == texts).all():
         names, codes = np.unique(texts, return_inverse=True)
     return codes.astype(np.int32), names.tolist()
-
-
-def _first(mask: np.ndarray) -> int | None:
-    return int(np.argmax(mask)) if mask.any() else None
 
 
 def _for_language(value: Any, name: str, argument: str) -> Any:

@@ -1,4 +1,4 @@
-"""Text encoders: one protocol, one SentenceTransformer-backed implementation, one memory that never encodes twice."""
+"""Text encoders: a protocol, an implementation on SentenceTransformer, and a cache of vectors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).parent / "bundled"
 MAX_CHARS = 20_000
-"""Texts are cut after so many characters before they are encoded (*ours*: about 5,000 tokens)."""
+"""Longer texts are cut before they are encoded (*ours*: about 5,000 tokens)."""
 
 
 @runtime_checkable
@@ -49,11 +49,11 @@ def load_encoder(name: str | Path | Encoder | None = None, **options) -> Encoder
 
 
 class SentenceEncoder:
-    """A SentenceTransformer that loads on first use, pickles to its name and content hash, and is safe in forks.
+    """A SentenceTransformer that loads on first use, pickles as its name and content hash, and is safe in forks.
 
     Args:
         name: model folder or Hub name; `None` for the bundled model.
-        batch_size: texts a batch; default 4,096 for static models and 32 for transformers (*ours*).
+        batch_size: texts per batch; default 4,096 for static models and 32 for transformers (*ours*).
         device: "cpu", "cuda", …; default: the best there is.
         prompt: text put before every input, e.g. "query: " for the E5 models.
         revision: Hub revision.
@@ -92,11 +92,8 @@ class SentenceEncoder:
         """The SentenceTransformer itself."""
         limit_threads_in_child()
         if self._model is None:
-            self._model = self._load()
+            self._model = sentence_transformer(self.name, device=self.device, revision=self.revision)
         return self._model
-
-    def _load(self) -> SentenceTransformer:
-        return sentence_transformer(self.name, device=self.device, revision=self.revision)
 
     @property
     def dimension(self) -> int:
@@ -108,25 +105,23 @@ class SentenceEncoder:
         texts = as_texts(texts, "texts")
         if not texts:
             return np.empty((0, self.dimension), np.float32)
+        is_static = type(self.model[0]).__name__ == "StaticEmbedding"
         vectors = self.model.encode(
             [self.prompt + clean_text(text[: self.max_chars]) for text in texts],
-            batch_size=self.batch_size or (4096 if self._is_static() else 32),
+            batch_size=self.batch_size or (4096 if is_static else 32),
             normalize_embeddings=True,
             convert_to_numpy=True,
             show_progress_bar=show_progress,
         )
         return np.nan_to_num(np.asarray(vectors, dtype=np.float32), copy=False)
 
-    def _is_static(self) -> bool:
-        return type(self.model[0]).__name__ == "StaticEmbedding"
-
 
 class EmbeddingCache:
-    """Vectors of texts already seen, so that no text is encoded twice while it is remembered.
+    """Vectors of texts already seen: no text is encoded twice while its vector is kept.
 
     Args:
         encode: function from a list of n texts to an (n, d) array.
-        max_bytes: the oldest vectors are forgotten past this size (256 MiB, *ours*).
+        max_bytes: beyond this size the oldest vectors are dropped (256 MiB, *ours*).
     """
 
     def __init__(self, encode: Callable[[list[str]], np.ndarray], max_bytes: int = 256 * 2**20):
@@ -135,9 +130,12 @@ class EmbeddingCache:
         self._batches: deque[tuple[list, int]] = deque()
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, d) array of the texts' vectors; each distinct text that is not remembered is encoded once."""
+        """(n, d) array of the texts' vectors; each distinct text without a kept vector is encoded once."""
         texts = as_texts(texts, "texts")
-        keys = [_memory_key(text) for text in texts]
+        keys = [
+            text if len(text) <= 64 else hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+            for text in texts
+        ]
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._slots}
         if new:
             vectors = np.asarray(self._encode(list(new.values())))
@@ -147,21 +145,12 @@ class EmbeddingCache:
             self._batches.append((list(new), vectors.nbytes))
             self._bytes += vectors.nbytes
         out = np.stack([self._slots[key] for key in keys]) if keys else self._encode([])
-        self._forget()
-        return out
-
-    def _forget(self) -> None:
         while self._bytes > self._max_bytes and len(self._batches) > 1:
-            keys, size = self._batches.popleft()
+            old, size = self._batches.popleft()
             self._bytes -= size
-            for key in keys:
+            for key in old:
                 del self._slots[key]
-
-
-def _memory_key(text: str) -> str | bytes:
-    if len(text) <= 64:
-        return text
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        return out
 
 
 def limit_threads_in_child() -> None:

@@ -1,5 +1,4 @@
-"""Vectors as selection sees them: rounded to float16 (*ours*), whether they come as an array or lie on disk, so that
-every engine clusters the same numbers."""
+"""Vectors rounded to float16 (*ours*), in memory or on disk: every engine then clusters the same numbers."""
 
 from __future__ import annotations
 
@@ -36,12 +35,12 @@ def as_matrix(embeddings: Any) -> Matrix:
     """`embeddings` if it can be read in blocks, else as an array.
 
     Raises:
-        DataError: it has not two dimensions, or no numbers.
+        DataError: it does not have two dimensions, or holds no numbers.
     """
     known = isinstance(embeddings, Matrix) and isinstance(embeddings.dtype, np.dtype)
     matrix = embeddings if known else as_array(embeddings, "embeddings")
     if len(matrix.shape) != 2:
-        raise DataError(f"embeddings has shape {matrix.shape}; pass a 2-D array, one row a sample")
+        raise DataError(f"embeddings has shape {matrix.shape}; pass a 2-D array, one row per sample")
     if matrix.dtype.kind not in "fiu":
         raise DataError(f"embeddings has dtype {matrix.dtype}; pass numbers, for instance float32")
     return matrix

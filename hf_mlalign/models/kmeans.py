@@ -51,12 +51,14 @@ class Clustering:
 
 @dataclass(frozen=True)
 class KMeansOptions:
+    """Options of `hf_mlalign.models.clustering.cluster`, checked; `seed` may be a list of numbers."""
+
     seed: Any
-    n_iter: int
-    spherical: bool
-    max_points_per_centroid: int
-    bad_rows: str
-    n_threads: int | None
+    n_iter: int = 20
+    spherical: bool = True
+    max_points_per_centroid: int = 256
+    bad_rows: str = "raise"
+    n_threads: int | None = None
 
     def __post_init__(self) -> None:
         positive(self.max_points_per_centroid, "max_points_per_centroid")
@@ -110,23 +112,21 @@ class Reader:
         return self.block(0, len(self))
 
     def prepared(self) -> Reader:
-        """The same rows, copied once to contiguous float32 if they are few enough to stay within the memory promise."""
+        """The same rows, copied once to contiguous float32 if they are few: at most a quarter of a matrix in memory (as
+        float32), or 1 GiB of one that is not (*ours*)."""
         in_memory = isinstance(self.matrix, np.ndarray) and not isinstance(self.matrix, np.memmap)
         ready = in_memory and self.matrix.dtype == np.float32 and self.matrix.flags.c_contiguous
         if ready and self.scale is None and self.rows.start is not None:
             return self
-        if 4 * len(self) * self.matrix.shape[1] > self._copy_limit():
+        held = isinstance(getattr(self.matrix, "matrix", self.matrix), np.ndarray)
+        n, d = self.matrix.shape
+        limit = max(COPY_BYTES, COPY_SHARE * 4 * n * d) if held else DISK_COPY_BYTES
+        if 4 * len(self) * d > limit:
             return self
-        copy = np.empty((len(self), self.matrix.shape[1]), dtype=np.float32)
+        copy = np.empty((len(self), d), dtype=np.float32)
         for start in range(0, len(self), SEARCH_BLOCK):
             copy[start : start + SEARCH_BLOCK] = self.block(start, start + SEARCH_BLOCK)
         return Reader(copy, Rows(np.arange(len(self))))
-
-    def _copy_limit(self) -> float:
-        """Bytes: a quarter of a matrix in memory (as float32); 1 GiB of one that is not (*ours*)."""
-        held = isinstance(getattr(self.matrix, "matrix", self.matrix), np.ndarray)
-        n, d = self.matrix.shape
-        return max(COPY_BYTES, COPY_SHARE * 4 * n * d) if held else DISK_COPY_BYTES
 
 
 @dataclass
@@ -177,6 +177,7 @@ def _workers(n_threads: int | None, spherical: bool) -> Iterator[Workers]:
 
 
 def cluster_rows(matrix: Matrix, rows: Rows | None, n_clusters: int, options: KMeansOptions) -> Clustering:
+    """K-means over these rows of the matrix (`None`: all); see `hf_mlalign.models.clustering.cluster`."""
     rows = rows or Rows(np.arange(len(matrix)))
     n, notes = len(rows), []
     if n_clusters > n:
@@ -243,17 +244,13 @@ def _lloyd(
         sums = workers.sums(reader, labels, len(centroids))
         centroids = sums / np.maximum(sizes, 1).astype(np.float32)[:, None]
         if (sizes == 0).any():
-            loss = np.bincount(labels, weights=_loss(closeness, workers.spherical), minlength=len(centroids))
-            _split(centroids, sizes, loss)
+            loss = np.maximum((1.0 if workers.spherical else 0.0) - closeness.astype(np.float64), 0.0)
+            loss = np.where(loss > 1e-6, loss, 0.0) if workers.spherical else loss
+            _split(centroids, sizes, np.bincount(labels, weights=loss, minlength=len(centroids)))
         if workers.spherical:
             centroids *= _scale(np.linalg.norm(centroids, axis=1))[:, None]
         before = labels
     return centroids, None, n_iter
-
-
-def _loss(closeness: np.ndarray, spherical: bool) -> np.ndarray:
-    loss = np.maximum((1.0 if spherical else 0.0) - closeness.astype(np.float64), 0.0)
-    return np.where(loss > 1e-6, loss, 0.0) if spherical else loss
 
 
 def _split(centroids: np.ndarray, sizes: np.ndarray, loss: np.ndarray) -> None:
@@ -284,22 +281,16 @@ def _distinct_rows(reader: Reader, k: int, rng: np.random.Generator) -> np.ndarr
     start, step = 0, max(k, 1024)
     while len(chosen) < k and start < len(order):
         part = order[start : start + step]
-        seen = np.concatenate([seen, _hashes(reader, part, weights)])
+        for begin in range(0, len(part), SEARCH_BLOCK):
+            rows = reader.take(part[begin : begin + SEARCH_BLOCK]).all() + np.float32(0)
+            bits = rows.view(np.uint32).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+            bits ^= bits >> np.uint64(32)
+            seen = np.concatenate([seen, (bits * weights).sum(axis=1, dtype=np.uint64)])
         chosen = np.concatenate([chosen, part])
         first = np.sort(np.unique(seen, return_index=True)[1])
         seen, chosen = seen[first], chosen[first]
         start += step
     return reader.take(chosen[:k]).all()
-
-
-def _hashes(reader: Reader, positions: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    hashes = []
-    for start in range(0, len(positions), SEARCH_BLOCK):
-        rows = reader.take(positions[start : start + SEARCH_BLOCK]).all() + np.float32(0)
-        bits = rows.view(np.uint32).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        bits ^= bits >> np.uint64(32)
-        hashes.append((bits * weights).sum(axis=1, dtype=np.uint64))
-    return np.concatenate(hashes)
 
 
 def _canonical(
@@ -325,15 +316,12 @@ def _check_rows(matrix: Matrix, rows: Rows, bad_rows: str) -> np.ndarray:
         norms[start : start + len(block)] = np.where(np.isfinite(norm), norm, np.nan)
     bad = np.flatnonzero(np.isnan(norms))
     if len(bad) and bad_rows == "raise":
+        widest = "float16" if matrix.dtype == np.float16 else "float32"
         raise DataError(
-            f"embeddings has {len(bad)} rows with NaN, infinity or values beyond {_widest(matrix)}, the first is row "
+            f"embeddings has {len(bad)} rows with NaN, infinity or values beyond {widest}, the first is row "
             f'{rows.index[bad[0]]}; drop these rows, or pass bad_rows="mask" to leave them out with label -1'
         )
     return norms
-
-
-def _widest(matrix: Matrix) -> str:
-    return "float16" if matrix.dtype == np.float16 else "float32"
 
 
 def _scale(norms: np.ndarray) -> np.ndarray:
@@ -343,6 +331,7 @@ def _scale(norms: np.ndarray) -> np.ndarray:
 
 
 def positive(value: Any, argument: str) -> int:
+    """A whole number of at least 1; DataError for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise DataError(f"{argument} is {value!r}; give a whole number of at least 1")
     return int(value)

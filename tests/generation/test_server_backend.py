@@ -124,5 +124,5 @@ def test_offline_mode_is_explained(monkeypatch):
 def test_server_options_out_of_range(options):
     with pytest.raises(DataError, match="must be"):
         ServerBackend("http://127.0.0.1:1/v1", "m", **options)
-    with pytest.raises(DataError, match="is no web address"):
+    with pytest.raises(DataError, match="is not a web address"):
         ServerBackend("127.0.0.1:8000", "m")

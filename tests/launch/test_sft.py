@@ -162,7 +162,7 @@ def test_plain_rows_and_long_chats():
         ({"text": ["a"]}, {}, "No known instruction layout"),
         ({"prompt": [CHAT[0]], "completion": [CHAT[1]]}, {"has_template": False}, "no chat template"),
         ({"prompt": ["a"], "completion": ["b"]}, {"row_format": "xml"}, "row_format: unknown"),
-        ({"prompt": [], "completion": []}, {}, "no rows"),
+        ({"prompt": [], "completion": []}, {}, "The dataset is empty"),
     ],
 )
 def test_rows_that_cannot_be_trained_on(columns, options, message):

@@ -61,10 +61,10 @@ def write_card(
         "parameters": markdown_table(parameters, {"name": "parameter", "value": "value", "origin": "origin"}),
         "source": source_text(record.source, column_mapping=record.parameters.get("column_mapping")),
     }  # fmt: skip
-    write_atomic(folder / "README.md", fill_template(template, block, **{**given, **values}))
+    write_atomic(folder / "README.md", render_card(template, block, **{**given, **values}))
 
 
-def fill_template(template: str, metadata: Mapping[str, Any], **values: Any) -> str:
+def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> str:
     """The text of a card: a template of `hf_mlalign/hub/templates` with its YAML block and `values` filled in."""
     import jinja2
 

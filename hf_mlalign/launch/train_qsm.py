@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.options import plain_type
-from hf_mlalign.hub.card import fill_template
+from hf_mlalign.hub.card import render_card
 from hf_mlalign.mdaq.quality.accuracy import check_triplets, evaluate_pairs, has_text, pairs_table
 from hf_mlalign.mdaq.quality.scorer import QualityScorer
 from hf_mlalign.models.encoder import BUNDLED
@@ -143,7 +143,7 @@ def model_card(config: QSMConfig, figures: dict[str, dict[str, float]], checks: 
         "license": "cc-by-nc-4.0", "library_name": "hf_mlalign", "tags": ["m-daq", "quality-estimation"],
         "language": [code for code in languages if len(code) == 2],
     }  # fmt: skip
-    return fill_template(
+    return render_card(
         "qsm_card.md.j2", {key: value for key, value in block.items() if value},
         encoder=config.encoder or "the encoder bundled with hf_mlalign", table=pairs_table(figures),
         left_out=bool(config.leave_out_languages), checks=checks, held_out=HELD_OUT, seed=config.seed,

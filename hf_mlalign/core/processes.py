@@ -1,23 +1,19 @@
-"""The processes of one launcher (`accelerate launch`, `torchrun`): which one this is, what the main one tells the
-others, and waiting for each other."""
+"""The processes of one launcher (`accelerate launch`, `torchrun`): which one this is, and what they tell each other."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hf_mlalign.core.errors import DataError
-
-if TYPE_CHECKING:
-    pass
-
+from hf_mlalign.core.system_errors import AGAIN
 
 LONGEST_WAIT = timedelta(days=30)
-"""A process waits so long for the slowest one; if one ends early, the others notice at once (*ours*)."""
+"""How long a process waits for the slowest one; if one ends early, the others notice at once (*ours*)."""
 
 
 @dataclass(frozen=True)
@@ -40,41 +36,44 @@ class Processes:
         return self.index == 0
 
     def broadcast(self, value: Any = None) -> Any:
-        """The main process's `value` (plain JSON) in every process.
-
-        Raises:
-            DataError: another process ended.
-        """
-        return value if self.count == 1 else self._together(_broadcast, value)
+        """The main process's `value` in every process; DataError if another process ended."""
+        if self.count == 1:
+            return value
+        values = [value]
+        with self._together() as distributed:
+            distributed.broadcast_object_list(values, src=0)
+        return values[0]
 
     def wait(self) -> None:
         """Return once every process has come here; DataError if another process ended."""
         if self.count > 1:
-            import torch.distributed
-
-            self._together(torch.distributed.barrier)
+            with self._together() as distributed:
+                distributed.barrier()
 
     def close(self) -> None:
-        """Part from the others."""
+        """Leave the group."""
         if self.count > 1:
-            import torch.distributed
+            with self._together() as distributed:
+                distributed.destroy_process_group()
 
-            torch.distributed.destroy_process_group()
+    @contextmanager
+    def _together(self) -> Iterator[Any]:
+        import torch.distributed
 
-    def _together(self, function: Callable, *arguments: Any) -> Any:
         try:
-            return function(*arguments)
+            yield torch.distributed
         except RuntimeError as error:
             raise DataError(
                 f"process {self.index} of {self.count}: another process ended before its work was done; its own "
-                "message says why. Run the same command again to go on."
+                f"message says why. {AGAIN}"
             ) from error
 
 
 def join_processes() -> Processes:
     """The group that a launcher started this process in.
 
-    The processes talk over TCP (gloo), also where each has a GPU: they exchange nothing but a few words.
+    The processes talk over TCP (gloo), also where each has a GPU: they exchange only a few words, and a wait on a GPU
+    would block it.
 
     Raises:
         DataError: there are GPUs, but fewer than processes on this machine.
@@ -85,30 +84,12 @@ def join_processes() -> Processes:
 
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo", timeout=LONGEST_WAIT)
-    return Processes(torch.distributed.get_rank(), torch.distributed.get_world_size(), _device())
-
-
-def _device() -> str | None:
-    import torch
-
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     gpus, local = (0 if on_cpu else torch.cuda.device_count()), int(os.environ.get("LOCAL_RANK", 0))
-    if not gpus:
-        return None
-    if local >= gpus:
+    if gpus and local >= gpus:
         raise DataError(f"process {local} of this machine has no GPU: there are {gpus}. Launch --num_processes {gpus}.")
-    return f"cuda:{local}"
-
-
-def _broadcast(value: Any) -> Any:
-    import torch
-
-    content = torch.tensor(list(json.dumps(value).encode()), dtype=torch.uint8)
-    size = torch.tensor([len(content)])
-    torch.distributed.broadcast(size, src=0)
-    content = content if torch.distributed.get_rank() == 0 else torch.empty(int(size), dtype=torch.uint8)
-    torch.distributed.broadcast(content, src=0)
-    return json.loads(bytes(content.tolist()))
+    index, count = torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return Processes(index, count, f"cuda:{local}" if gpus else None)
 
 
 def check_world_size(wanted: int | None, running: int) -> None:

@@ -1,4 +1,4 @@
-"""How a command ends: faults of the system as messages a user can act on, signals as exit codes."""
+"""Errors of the system as one line that says what failed, where, and what to do."""
 
 from __future__ import annotations
 
@@ -15,31 +15,23 @@ from hf_mlalign.core.errors import DataError, listed
 
 NEARLY_FULL = 2**20
 """A disk with fewer free bytes is named as the full one (*ours*)."""
-AGAIN = "Run the same command again to go on; what was finished is kept."
+AGAIN = "Run the same command again to continue; what was finished is kept."
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REMEDIES = {
     errno.ENOSPC: f"no space is left on the disk. Free some space. {AGAIN}",
     errno.EDQUOT: f"your disk quota is used up. Free some space. {AGAIN}",
-    errno.EFBIG: (
-        "a file would be larger than the file system or the limit on file sizes (ulimit -f) allows. Raise the limit or "
-        f"free some space. {AGAIN}"
-    ),
+    errno.EFBIG: f"a file would be larger than the file system or ulimit -f allows. Raise the limit. {AGAIN}",
     errno.EROFS: "the disk is read-only. Name another folder, or make it writable.",
     errno.EACCES: "permission denied. Change the permissions, or name another path.",
     errno.EPERM: "this is not permitted. Change the permissions, or name another path.",
-    errno.ENOTDIR: "a part of the path is a file. Name another path.",
-    errno.EISDIR: "this is a folder. Name another path.",
     errno.ENOENT: "no such file or folder.",
-    errno.ENAMETOOLONG: "the name is too long. Choose a shorter one.",
     errno.EMFILE: f"too many open files. Raise the limit (ulimit -n). {AGAIN}",
-    errno.ENFILE: f"too many open files on this machine. {AGAIN}",
     errno.EIO: f"the disk reports an input/output error. Check it (dmesg). {AGAIN}",
-    errno.ESTALE: f"the network file system lost the file. {AGAIN}",
     errno.ENOMEM: f"out of memory. Use smaller batches, fewer rows or a larger machine. {AGAIN}",
 }
 """Error number of the system → what happened and what to do."""
-ALWAYS = (*FULL, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOMEM)
+ALWAYS = (*FULL, errno.EROFS, errno.EMFILE, errno.EIO, errno.ENOMEM)
 """Errors that say what happened better than whatever was raised from them."""
 TEXTS = {
     r"No space left on device|os error 28\b|disk is full|Not enough disk space|\d+ requested and \d+ written|"
@@ -50,27 +42,32 @@ TEXTS = {
     r"Too many open files|os error 24\b": errno.EMFILE,
     r"can't allocate memory|[Oo]ut of memory|bad_alloc|Unable to allocate|Cannot allocate memory": errno.ENOMEM,
 }
-"""How libraries that raise no `OSError` word it → error number."""
+"""Words of libraries that do not raise an `OSError` → error number."""
 
 
 def explain(error: BaseException) -> str:
     """One line that tells a user what failed, where, and what to do; of an unknown error its kind and words."""
     if (told := known(error)) is not None:
         return told
-    text = _redacted(" ".join(str(error).split()))[:300]
-    return f"{type(error).__name__}{f': {text}' if text else ''} (hf-mlalign --debug shows the traceback)"
+    text = " ".join(str(error).split())
+    with suppress(Exception):
+        from hf_mlalign.core.secrets import redacted
+
+        text = redacted(text)
+    text = f": {text[:300]}" if text else ""
+    return f"{type(error).__name__}{text} (hf-mlalign --debug shows the traceback)"
 
 
 def known(error: BaseException) -> str | None:
     """What a user can do about an error; `None` if it is neither of this package nor of the system.
 
-    The whole chain of causes is searched, so that a full disk is told as such whichever library wrapped it. A
+    The whole chain of causes is searched, so that a full disk is recognised whichever library wrapped it. A
     `DataError` keeps its own words unless the disk or the memory ran out under it.
     """
-    for one in _chain(error):
-        number = _number(one)
-        if number in ALWAYS or (one is error and isinstance(one, OSError) and number in REMEDIES):
-            place = _place(error, one, number)
+    for cause in _chain(error):
+        number = _number(cause)
+        if number in ALWAYS or (cause is error and isinstance(cause, OSError) and number in REMEDIES):
+            place = _place(error, cause, number)
             return f"{place}: {REMEDIES[number]}" if place else REMEDIES[number][:1].upper() + REMEDIES[number][1:]
     return str(error) if isinstance(error, DataError) else None
 
@@ -108,29 +105,21 @@ def _number(error: BaseException) -> int | None:
 
 def _place(error: BaseException, cause: BaseException, number: int | None) -> str | None:
     """Where it failed: the full disk, the file that is named, or the folder that was being written."""
-    if number in (errno.ENOMEM, errno.EMFILE, errno.ENFILE):
+    if number in (errno.ENOMEM, errno.EMFILE):
         return None
-    folders = {name: f"{name} {folder!r}" for name, folder in _folders(error).items()}
-    if number in FULL:
-        full = [folders[name] for name, folder in _folders(error).items() if _nearly_full(folder)]
-        if full:
-            return listed(full)
-    file = getattr(cause, "filename", None)
-    if isinstance(file, (str, bytes, os.PathLike)):
-        file = repr(os.fsdecode(file))
-        return f"{folders['output']}, {file}" if "output" in folders else file
-    if number == errno.ENOSPC:  # whose file it was cannot be told
-        return f"one of {listed(folders.values())}"
-    return folders.get("output") or (listed(folders.values()) if number in FULL else None)
-
-
-def _folders(error: BaseException) -> dict[str, str]:
-    """What a command writes: its output, the cache of datasets, and temporary files."""
-    found = next((one._hf_mlalign_folder for one in _chain(error) if hasattr(one, "_hf_mlalign_folder")), None)
+    noted = next((one._hf_mlalign_folder for one in _chain(error) if hasattr(one, "_hf_mlalign_folder")), None)
     datasets = sys.modules.get("datasets")
     cache = str(datasets.config.HF_DATASETS_CACHE) if datasets else None
-    folders = {"output": found, "cache (HF_HOME)": cache, "temporary files (TMPDIR)": tempfile.gettempdir()}
-    return {name: folder for name, folder in folders.items() if folder}
+    folders = {"output": noted, "cache (HF_HOME)": cache, "temporary files (TMPDIR)": tempfile.gettempdir()}
+    places = {name: f"{name} {folder!r}" for name, folder in folders.items() if folder}
+    if number in FULL and (full := [places[name] for name in places if _nearly_full(folders[name])]):
+        return listed(full)
+    file = getattr(cause, "filename", None)
+    if isinstance(file, (str, bytes, os.PathLike)):
+        return f"{places['output']}, {os.fsdecode(file)!r}" if noted else repr(os.fsdecode(file))
+    if number == errno.ENOSPC:  # it may be any of them
+        return f"one of {listed(places.values())}"
+    return places.get("output") or (listed(places.values()) if number in FULL else None)
 
 
 def _nearly_full(folder: str) -> bool:
@@ -142,11 +131,3 @@ def _nearly_full(folder: str) -> bool:
     except OSError:
         return False
     return found.f_bavail * found.f_frsize < NEARLY_FULL or (found.f_files > 0 and found.f_favail == 0)
-
-
-def _redacted(text: str) -> str:
-    with suppress(Exception):
-        from hf_mlalign.core.secrets import redacted
-
-        return redacted(text)
-    return text

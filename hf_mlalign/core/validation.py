@@ -1,4 +1,4 @@
-"""Checked sequences: one plain list from whatever container holds the rows."""
+"""Checks of what users pass: lists, texts, numbers, codes and vectors from whatever container holds them."""
 
 from __future__ import annotations
 
@@ -23,35 +23,33 @@ def as_list(values: Any, name: str, n: int | None = None, rows: str = "rows") ->
         n: how many there must be; `None`: any number.
         rows: what there are `n` of, for the message.
     Raises:
-        DataError: one text, a mapping, a set, a table or something else that is no list of values; or not `n` of them.
+        DataError: one text, a mapping, a set, a table, or another thing that is not a list of values; or not `n` of them.
     """
     check_list(values, name)
-    found = _plain(values, None if n is None else n + 1)
+    for method in ("to_pylist", "tolist"):
+        if hasattr(values, method):
+            found = list(getattr(values, method)())
+            break
+    else:
+        found = list(values) if n is None or hasattr(values, "__len__") else list(islice(values, n + 1))
     if n is not None and len(found) != n:
         count = f"more than {n}" if not hasattr(values, "__len__") and len(found) > n else len(found)
-        raise DataError(f"{name} has {count} entries for {n} {rows}. Give one a row.")
+        raise DataError(f"{name} has {count} entries for {n} {rows}. Give one per row.")
     return found
 
 
 def check_list(values: Any, name: str) -> None:
-    """DataError for one text, a mapping, a set, a table or something else that is no list of values."""
+    """DataError for one text, a mapping, a set, a table or something else that is not a list of values."""
     no_list = isinstance(values, (str, bytes, bytearray, Mapping, Set)) or hasattr(values, "columns")
     if no_list or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
-        raise DataError(f"{name}: {shown(values)} is not a list. Give one value a row.")
-
-
-def _plain(values: Any, most: int | None) -> list:
-    for method in ("to_pylist", "tolist"):
-        if hasattr(values, method):
-            return list(getattr(values, method)())
-    return list(values) if hasattr(values, "__len__") else list(islice(values, most))
+        raise DataError(f"{name}: {shown(values)} is not a list. Give one value per row.")
 
 
 def as_texts(values: Any, name: str, n: int | None = None, rows: str = "rows", missing: bool = False) -> list:
     """`values` as a list of texts; with `missing`, `None` stands for `None`, NaN and NA.
 
     Raises:
-        DataError: as `as_list`, or a value that is no text (first row named).
+        DataError: as `as_list`, or a value that is not a text (first row named).
     """
     out = as_list(values, name, n, rows)
     for row, value in enumerate(out):
@@ -90,10 +88,11 @@ def check_share(value: Any, name: str, low: float = 0.0, high: float = 1.0) -> N
         raise DataError(f"{name} is {shown(value)}; give a number from {low:g} to {high:g}")
 
 
-def check_whole(value: Any, name: str, note: str = "") -> None:
-    """DataError unless `value` is a whole number of at least 0."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+def check_whole(value: Any, name: str, note: str = "") -> int:
+    """`value` as an int; DataError unless it is a whole number of at least 0."""
+    if not isinstance(value, Integral) or isinstance(value, (bool, np.bool_)) or value < 0:
         raise DataError(f"{name}: {shown(value)}. Give a whole number of at least 0{note}.")
+    return int(value)
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
@@ -126,64 +125,79 @@ def as_array(values: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(values)
     except (TypeError, ValueError, OverflowError, RuntimeError):
-        raise DataError(f"{name}: rows of unequal length. Pass an array of numbers, one row a sample.") from None
+        raise DataError(f"{name}: rows of unequal length. Pass an array of numbers, one row per sample.") from None
 
 
 def as_vectors(embeddings: Any, name: str = "embeddings") -> np.ndarray:
-    """`as_table` as float32."""
+    """`as_table` as float32; what is too large becomes infinite."""
     array = as_table(embeddings, name)
     with np.errstate(over="ignore"):
         return array.astype(np.float32, copy=False)
 
 
-def finite_vectors(embeddings: Any, name: str = "embeddings", n: int | None = None) -> np.ndarray:
-    """`as_vectors` of `n` rows; DataError naming the first row with NaN or infinity."""
-    vectors = as_vectors(embeddings, name)
+def finite_vectors(
+    embeddings: Any,
+    name: str = "embeddings",
+    n: int | None = None,
+    *,
+    rows: np.ndarray | None = None,
+    dtype: type[np.floating] | None = np.float32,
+) -> np.ndarray:
+    """`as_table`, checked: `n` rows of one number or more, none of them NaN, infinite or too large for float32.
+
+    Args:
+        rows: numbers of the rows that must be finite; default all.
+        dtype: of the result; `None` leaves the array as it is.
+    Raises:
+        DataError: another shape, or the first row with NaN or infinity is named.
+    """
+    vectors = as_table(embeddings, name)
     if n is not None and len(vectors) != n:
-        raise DataError(f"{name} has {len(vectors)} rows, {n} are needed. Pass one row a sample.")
-    if len(vectors) and not vectors.shape[1]:
+        raise DataError(f"{name} has {len(vectors)} rows, {n} are needed. Pass one vector per row.")
+    if not vectors.shape[1]:
         raise DataError(f"{name} has shape {vectors.shape}; pass vectors of one number or more.")
-    bad = np.flatnonzero(~np.isfinite(vectors).all(1))
+    largest = np.finfo(np.float32).max
+    finite = np.abs(vectors) <= largest if vectors.dtype.itemsize > 4 else np.isfinite(vectors)
+    bad = np.flatnonzero(~finite.all(axis=1))
+    bad = bad if rows is None else np.intersect1d(bad, rows)
     if len(bad):
         raise DataError(f"{name}, row {bad[0]}: holds NaN or infinity. Encode that text again or drop the row.")
-    return vectors
+    with np.errstate(over="ignore"):  # rows that are not used
+        return vectors if dtype is None else vectors.astype(dtype, copy=False)
 
 
 def as_numbers(values: Any, name: str, n: int | None = None, rows: str = "rows") -> np.ndarray:
     """`values` as (n,) float64; `None` and NA become NaN.
 
     Raises:
-        DataError: another shape or length, or texts, dates or other things that are no numbers (first row named).
+        DataError: another shape or length, or texts, dates or other things that are not numbers (first row named).
     """
     array = _array(values)
     if array is None or array.dtype.kind not in "fiub":
-        numbers = as_list(values, name)
-        array = np.array([_number(value, name, row) for row, value in enumerate(numbers)], np.float64)
+        found = as_list(values, name)
+        array = np.empty(len(found), np.float64)
+        for row, value in enumerate(found):
+            try:
+                number = float(value) if isinstance(value, (Real, Decimal, np.bool_)) else None
+            except (OverflowError, ValueError):
+                number = None
+            if number is None and not is_missing(value):
+                raise DataError(f"{name}, row {row}: {shown(value)} is not a number. Give numbers, NaN or None.")
+            array[row] = np.nan if number is None else number
     if array.ndim != 1:
-        raise DataError(f"{name} has shape {array.shape}. Give one number a row.")
+        raise DataError(f"{name} has shape {array.shape}. Give one number per row.")
     if n is not None and len(array) != n:
-        raise DataError(f"{name} has {len(array)} entries for {n} {rows}. Give one a row.")
+        raise DataError(f"{name} has {len(array)} entries for {n} {rows}. Give one per row.")
     return array.astype(np.float64, copy=False)
 
 
 def _array(values: Any) -> np.ndarray | None:
-    """`values` as an array, or `None` where numpy makes none of them."""
+    """`values` as an array, or `None` where numpy cannot make one."""
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         return None
     return None if array.ndim == 0 else array
-
-
-def _number(value: Any, name: str, row: int) -> float:
-    try:
-        if isinstance(value, (Real, Decimal, np.bool_)):
-            return float(value)
-    except (OverflowError, ValueError):
-        pass
-    if is_missing(value):
-        return float("nan")
-    raise DataError(f"{name}, row {row}: {shown(value)} is no number. Give numbers, NaN or None.")
 
 
 def one_blas_thread():

@@ -174,7 +174,7 @@ def column_numbers(values: pa.ChunkedArray, column: str, first_row: int = 0) -> 
 
 
 def add_columns(ds: Dataset, columns: Mapping[str, Any]) -> Dataset:
-    """`ds` with `columns` (arrays or lists, one value a row), replacing equally named ones; NaN becomes null."""
+    """`ds` with `columns` (arrays or lists, one value per row), replacing equally named ones; NaN becomes null."""
     for name, values in columns.items():
         if name in ds.column_names:
             ds = ds.remove_columns(name)

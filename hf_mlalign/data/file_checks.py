@@ -313,7 +313,7 @@ def _strings(value: object) -> Iterator[str]:
             waiting += one
 
 
-def check_texts(table: pa.Table, path: str | Path) -> None:
+def check_values(table: pa.Table, path: str | Path) -> None:
     """DataError where a loaded table has damaged values, texts that are not UTF-8 among them (column and row)."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         begin = 0

@@ -16,7 +16,7 @@ from hf_mlalign.data.file_checks import (
     DELIMITERS,
     check_file,
     check_inside,
-    check_texts,
+    check_values,
     csv_delimiter,
     no_rows,
     shortened,
@@ -87,7 +87,7 @@ def _checked(ds: Dataset, source: str | Path) -> Dataset:
 
     if not len(ds):
         raise DataError(no_rows(source))
-    check_texts(ds.data, source)
+    check_values(ds.data, source)
     for name, feature in ds.features.items():
         if isinstance(feature, Value) and feature.dtype == "string_view":
             ds = ds.cast_column(name, Value("large_string"))

@@ -13,10 +13,18 @@ from typing import Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.core.validation import as_numbers, as_table, check_share, check_whole, one_blas_thread, shown, unit_rows
+from hf_mlalign.core.validation import (
+    as_numbers,
+    as_table,
+    check_share,
+    check_whole,
+    finite_vectors,
+    one_blas_thread,
+    shown,
+    unit_rows,
+)
 
 BLOCK = 1024
-LARGEST = float(np.finfo(np.float32).max)
 WINDOW = 2048
 
 
@@ -29,7 +37,7 @@ def score_order(scores: Any) -> np.ndarray:
 
 def quality_select(scores: Any, n: int) -> np.ndarray:
     """The `n` rows with the highest score."""
-    return score_order(scores)[: as_budget(n, "n")]
+    return score_order(scores)[: check_whole(n, "n")]
 
 
 def random_select(scores: Any, n: int, seed: int = 0) -> np.ndarray:
@@ -37,7 +45,7 @@ def random_select(scores: Any, n: int, seed: int = 0) -> np.ndarray:
     the same pool. For one seed a smaller `n` gives a prefix of a larger one."""
     check_whole(seed, "seed")
     rows = np.flatnonzero(~np.isnan(as_scores(scores)))
-    return np.random.default_rng(seed).permutation(rows)[: as_budget(n, "n")]
+    return np.random.default_rng(seed).permutation(rows)[: check_whole(n, "n")]
 
 
 def longest_select(scores: Any, lengths: Any, n: int) -> np.ndarray:
@@ -66,7 +74,7 @@ def principal_components(embeddings: Any, variance: float = 0.95) -> np.ndarray:
     (0 < variance ≤ 1) of the variance; one component when the rows do not differ."""
     if not isinstance(variance, Real) or not 0 < variance <= 1:
         raise DataError(f"variance is {variance}; give a share above 0 and up to 1")
-    x = as_vectors(embeddings)
+    x = finite_vectors(embeddings, dtype=None)
     d = x.shape[1]
     mean = x.mean(axis=0, dtype=np.float64)
     covariance = np.zeros((d, d))
@@ -93,7 +101,7 @@ def deita_select(scores: Any, embeddings: Any, n: int, threshold: float = 0.9) -
     """
     if not isinstance(threshold, Real) or threshold != threshold:
         raise DataError(f"threshold is {shown(threshold)}; give a cosine, for instance 0.9")
-    n = as_budget(n, "n")
+    n = check_whole(n, "n")
     order, unit = _ordered_units(scores, embeddings)
     kept = np.empty(0, dtype=np.int64)
     with one_blas_thread():
@@ -119,7 +127,7 @@ def mmr_select(scores: Any, embeddings: Any, n: int, trade_off: float = 0.5) -> 
     check_share(trade_off, "trade_off")
     scores = as_scores(scores)
     order, unit = _ordered_units(scores, embeddings, by_score=False)
-    n = min(as_budget(n, "n"), len(order))
+    n = min(check_whole(n, "n"), len(order))
     with one_blas_thread():
         return order[_greedy_mmr(unit, trade_off * _min_max(scores[order]), 1 - trade_off, n)]
 
@@ -132,30 +140,6 @@ def as_scores(values: Any, argument: str = "scores") -> np.ndarray:
     return array
 
 
-def as_vectors(embeddings: Any, rows: np.ndarray | None = None) -> np.ndarray:
-    """`embeddings` as a 2-D array whose `rows` (default: all) are finite as float32; DataError naming the first bad row
-    if not."""
-    array = as_table(embeddings)
-    if not array.shape[1]:
-        raise DataError(f"embeddings has shape {array.shape}; pass vectors of one number or more")
-    finite = np.abs(array) <= LARGEST if array.dtype.itemsize > 4 else np.isfinite(array)
-    bad = np.flatnonzero(~finite.all(axis=1))
-    bad = bad if rows is None else np.intersect1d(bad, rows)
-    if len(bad):
-        raise DataError(
-            f"embeddings has NaN or infinity in {len(bad)} rows to select from, the first is row {bad[0]}; "
-            "drop these rows or set their score to NaN"
-        )
-    return array
-
-
-def as_budget(value: Any, argument: str) -> int:
-    """`value` as a whole number of at least 0; DataError otherwise."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < 0:
-        raise DataError(f"{argument} is {value!r}; give a whole number of at least 0")
-    return int(value)
-
-
 def _ordered_units(scores: Any, embeddings: Any, by_score: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Rows with a score (by score, or by row number) and their embeddings as float32 unit vectors."""
     scores = as_scores(scores)
@@ -164,7 +148,7 @@ def _ordered_units(scores: Any, embeddings: Any, by_score: bool = True) -> tuple
         raise DataError(f"embeddings has shape {embeddings.shape} for {len(scores)} scores; pass one row a score")
     rows = np.flatnonzero(~np.isnan(scores))
     order = score_order(scores) if by_score else rows
-    return order, unit_rows(as_vectors(embeddings, rows)[order].astype(np.float32))
+    return order, unit_rows(finite_vectors(embeddings, rows=rows, dtype=None)[order].astype(np.float32))
 
 
 def _largest_cosine(unit: np.ndarray, rows: np.ndarray, kept: np.ndarray) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from typing import Any
 
 from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.validation import check_whole
 
 PAPER_RATIO = (6000, 1000)
 MODES = ("each", "total", "proportional")
@@ -42,8 +42,8 @@ def allocate(
     notes: one sentence for each language whose pool is smaller than its budget, and one when a total cannot be met.
     Raises DataError for a negative or fractional number, an unknown mode, missing or unknown languages.
     """
-    sizes = {language: _count(size, f"counts[{language!r}]") for language, size in counts.items()}
-    nq, nd = _count(n_quality, "n_quality"), _count(n_diversity, "n_diversity")
+    sizes = {language: check_whole(size, f"counts[{language!r}]") for language, size in counts.items()}
+    nq, nd = check_whole(n_quality, "n_quality"), check_whole(n_diversity, "n_diversity")
     if budgets is None or budgets == "each":
         shares = dict.fromkeys(sizes, (nq, nd))
     elif isinstance(budgets, Mapping):
@@ -118,9 +118,9 @@ def _given(sizes: dict[str, int], nq: int, nd: int, budgets: Mapping[str, Any]) 
         if isinstance(value, (tuple, list)):
             if len(value) != 2:
                 raise DataError(f"{name} is {value!r}; give one number or (n_quality, n_diversity)")
-            shares[language] = (_count(value[0], f"{name}[0]"), _count(value[1], f"{name}[1]"))
+            shares[language] = (check_whole(value[0], f"{name}[0]"), check_whole(value[1], f"{name}[1]"))
         else:
-            rows = _count(value, name)
+            rows = check_whole(value, name)
             quality = _round_half_up(rows * q, q + d)
             shares[language] = (quality, rows - quality)
     return shares
@@ -136,13 +136,3 @@ def _too_small(sizes: dict[str, int], shares: dict[str, tuple[int, int]]) -> tup
 
 def _round_half_up(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator) if denominator else 0
-
-
-def _count(value: Any, argument: str) -> int:
-    try:
-        number = -1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = -1
-    if number < 0:
-        raise DataError(f"{argument} is {value!r}; give a whole number of at least 0")
-    return number

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.core.validation import as_array, check_whole
+from hf_mlalign.core.validation import as_array, check_whole, finite_vectors
 from hf_mlalign.mdaq import baselines
-from hf_mlalign.mdaq.baselines import as_budget, as_scores, score_order
+from hf_mlalign.mdaq.baselines import as_scores, score_order
 
 QUALITY, DIVERSITY = "quality", "diversity"
 STREAM_ROWS = 2**18
@@ -34,7 +34,7 @@ def das_select(scores: Any, clusters: Any, n_quality: int = 6000, n_diversity: i
     With n_quality ≤ m_quality and n_diversity ≤ m_diversity the smaller selection is a subset of the larger one.
     O(n log n). Raises DataError for other shapes, dtypes or lengths, or a negative budget.
     """
-    n_quality, n_diversity = as_budget(n_quality, "n_quality"), as_budget(n_diversity, "n_diversity")
+    n_quality, n_diversity = check_whole(n_quality, "n_quality"), check_whole(n_diversity, "n_diversity")
     order = score_order(scores)
     clusters = _as_clusters(clusters, len(as_scores(scores)))
     first = np.sort(np.unique(clusters[order], return_index=True)[1])
@@ -49,7 +49,7 @@ class StreamedDAS:
     """
 
     def __init__(self, n_quality: int = 6000, n_diversity: int = 1000):
-        self.n_quality, self.n_diversity = as_budget(n_quality, "n_quality"), as_budget(n_diversity, "n_diversity")
+        self.n_quality, self.n_diversity = check_whole(n_quality, "n_quality"), check_whole(n_diversity, "n_diversity")
         self._top = self._best = _Ranked(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
 
     def add(self, rows: np.ndarray, scores: Any, clusters: Any) -> None:
@@ -195,7 +195,7 @@ def select(
     """
     if method not in METHODS:
         raise DataError(f"method is {method!r}; known methods are {listed(METHODS)}")
-    n_quality, n_diversity = as_budget(n_quality, "n_quality"), as_budget(n_diversity, "n_diversity")
+    n_quality, n_diversity = check_whole(n_quality, "n_quality"), check_whole(n_diversity, "n_diversity")
     check_whole(seed, "seed")
     chosen = METHODS[method]
     missing = [name for name in chosen.needs if getattr(pool, name) is None]
@@ -291,7 +291,7 @@ def _car(
         if pool.embeddings is None:
             raise DataError("method 'car' needs clusters or embeddings; the pool has neither")
         rows = np.flatnonzero(~np.isnan(pool.scores))
-        vectors = baselines.as_vectors(pool.embeddings, rows)
+        vectors = finite_vectors(pool.embeddings, rows=rows, dtype=None)
         clusters = np.zeros(len(pool), dtype=np.int64)
         vectors = vectors if len(rows) == len(pool) else vectors[rows]
         clusters[rows] = baselines.car_clusters(vectors, seed, variance, n_clusters)

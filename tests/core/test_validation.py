@@ -29,9 +29,9 @@ def test_numbers_from_every_container():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (["1", "2"], "x, row 0: '1' is no number"),
+        (["1", "2"], "x, row 0: '1' is not a number"),
         ([1, 10**400], "x, row 1"),
-        ([1, [2]], r"x, row 1: \[2\] is no number"),
+        ([1, [2]], r"x, row 1: \[2\] is not a number"),
         (np.array(["2020-01-01"], "M8[D]"), "x, row 0"),
         (np.ones((2, 2)), "x has shape"),
         ("12", "x: '12' is not a list"),

@@ -12,7 +12,7 @@ import pytest
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.files import content_digest, read_small
 from hf_mlalign.data import file_checks
-from hf_mlalign.data.file_checks import MOST_COLUMNS, MOST_NESTING, check_file, check_texts
+from hf_mlalign.data.file_checks import MOST_COLUMNS, MOST_NESTING, check_file, check_values
 from hf_mlalign.data.sources import load_source
 
 
@@ -102,7 +102,7 @@ def test_damaged_texts_are_found_by_row(tmp_path):
     bad = pa.Array.from_buffers(pa.string(), len(values), values.buffers())
     table = pa.table({"a": pa.chunked_array([pa.array(["x"] * 10), bad])})
     with pytest.raises(DataError, match="column 'a', row 12"):
-        check_texts(table, "x.parquet")
+        check_values(table, "x.parquet")
     pq.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(DataError, match="column 'a', row 12.*UTF-8"):
         load_source(tmp_path / "x.parquet")

@@ -130,7 +130,7 @@ def test_bad_embeddings_name_the_row(select_rows):
     vectors = np.ones((4, 2))
     vectors[[1, 2]] = NAN
     assert 1 not in select_rows([1.0, NAN, NAN, 2.0], vectors, 4).tolist()
-    with pytest.raises(DataError, match="NaN or infinity in 1 rows to select from, the first is row 2"):
+    with pytest.raises(DataError, match="embeddings, row 2: holds NaN or infinity"):
         select_rows([1.0, NAN, 3.0, 2.0], vectors, 4)
     with pytest.raises(DataError, match=r"shape \(3, 2\) for 4 scores"):
         select_rows([1.0, 2.0, 3.0, 4.0], vectors[:3], 4)

@@ -73,13 +73,13 @@ def test_missing_and_unknown_languages_are_named():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((-1, 1, None), "n_quality is -1"),
-        ((1, 0.5, None), r"n_diversity is 0\.5"),
+        ((-1, 1, None), "n_quality: -1"),
+        ((1, 0.5, None), r"n_diversity: 0\.5"),
         ((1, 1, "equal"), r'budgets is \'equal\'; use None, "each", "total", "proportional"'),
         ((1, 1, 7), "budgets is 7"),
-        ((1, 1, {"de": -1}), r"budgets\['de'\] is -1"),
+        ((1, 1, {"de": -1}), r"budgets\['de'\]: -1"),
         ((1, 1, {"de": (1, 2, 3)}), "give one number or"),
-        ((1, 1, {"de": (1, "2")}), r"budgets\['de'\]\[1\] is '2'"),
+        ((1, 1, {"de": (1, "2")}), r"budgets\['de'\]\[1\]: '2'"),
     ],
 )
 def test_bad_input(arguments, message):

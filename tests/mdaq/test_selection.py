@@ -122,10 +122,10 @@ def test_das_by_hand(scores, clusters, n_quality, n_diversity, expected):
         ([[1.0]], [0], 1, 1, "scores has shape"),
         ([1.0, 2.0], [0], 1, 1, "clusters has shape"),
         ([1.0], [0.5], 1, 1, "clusters has dtype float64"),
-        (["x"], [0], 1, 1, "scores, row 0: 'x' is no number"),
-        ([1.0], [0], -1, 1, "n_quality is -1"),
-        ([1.0], [0], 1, 1.5, "n_diversity is 1.5"),
-        ([1.0], [0], True, 1, "n_quality is True"),
+        (["x"], [0], 1, 1, "scores, row 0: 'x' is not a number"),
+        ([1.0], [0], -1, 1, "n_quality: -1"),
+        ([1.0], [0], 1, 1.5, "n_diversity: 1.5"),
+        ([1.0], [0], True, 1, "n_quality: True"),
     ],
 )
 def test_das_rejects_bad_input(scores, clusters, nq, nd, message):

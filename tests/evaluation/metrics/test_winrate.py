@@ -160,7 +160,7 @@ def test_order_of_rows_and_exchange_of_sides(rows, seed):
     [
         ({"predictions": []}, "no rows"),
         ({"predictions": [1, 1.5]}, r"predictions, row 1: 1.5 is not in \[0, 1\].*subtract 1"),
-        ({"predictions": [1, "good"]}, "predictions, row 1: 'good' is no number"),
+        ({"predictions": [1, "good"]}, "predictions, row 1: 'good' is not a number"),
         ({"predictions": [[1, 0], [0, 1]]}, "shape"),
         ({"predictions": [1, 0], "languages": ["de", "qqq"]}, "'languages', row 1: unknown language 'qqq'"),
         ({"predictions": [1, 0], "languages": ["de", None]}, "'languages', row 1: missing"),

@@ -23,7 +23,7 @@ def as_list(values: Any, name: str, n: int | None = None, rows: str = "rows") ->
         n: how many there must be; `None`: any number.
         rows: what there are `n` of, for the message.
     Raises:
-        DataError: one text, a mapping, a set, a table, or another thing that is not a list of values; or not `n` of them.
+        DataError: one text, a mapping, a set, a table or another thing than a list of values; or not `n` of them.
     """
     check_list(values, name)
     for method in ("to_pylist", "tolist"):

@@ -2,7 +2,6 @@
 
 __version__ = "0.1.0"
 
-PACKAGES = ("datasets", "faiss-cpu", "numpy", "peft", "sentence-transformers", "torch", "transformers", "trl")
 
 TESTED = {
     "accelerate": ("1.15.0", "1.15.0"),
@@ -14,19 +13,6 @@ TESTED = {
     "trl": ("1.16.0", "1.16.0"),
 }
 """Lowest and newest version the test suite passes with (constraints-lowest.txt and constraints.txt)."""
-
-
-def versions() -> dict[str, str]:
-    """Name → version of hf_mlalign and of the installed packages its results depend on."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"hf_mlalign": __version__}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def installed_version(package: str) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hf_mlalign._version import versions
 from hf_mlalign.core.files import write_atomic
 from hf_mlalign.hub.card import data_configs, markdown_table, render_card, size_category
+from hf_mlalign.hub.run_record import versions
 
 from .recipes import BuildArguments, Recipe, Row, own_arguments
 

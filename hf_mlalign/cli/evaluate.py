@@ -13,7 +13,7 @@ from hf_mlalign.evaluation.options import AnnotateExportOptions, AnnotateOptions
 from hf_mlalign.spontaneous.options import ClassifyOptions, LensOptions
 
 if TYPE_CHECKING:
-    from hf_mlalign.hub.result import RunResult
+    from hf_mlalign.hub.run_record import RunResult
 
 PANEL = "Evaluate"
 Comparisons = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hf_mlalign.cli.options import command, say
-from hf_mlalign.hub.options import PushOptions
+from hf_mlalign.core.options import PushOptions
 from hf_mlalign.report.options import ReportOptions
 
 PANEL = "Share"

@@ -12,8 +12,7 @@ from hf_mlalign.core.files import commit
 from hf_mlalign.core.options import takes
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.hub.card import markdown_table, write_card
-from hf_mlalign.hub.result import RunResult
-from hf_mlalign.hub.run_record import Run, RunRecord, describe_source
+from hf_mlalign.hub.run_record import Run, RunRecord, RunResult, describe_source
 from hf_mlalign.hub.trackers import check_trackers, report_run
 
 if TYPE_CHECKING:

@@ -230,3 +230,8 @@ def as_codes(codes: Any, n: int, name: str, least: int = 0, below: int | None = 
 def clean_text(text: str) -> str:
     """`text` with lone surrogates (which no tokenizer or Arrow column can hold) replaced by U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def has_text(text: str | None) -> bool:
+    """Whether there is anything to score: neither None nor empty nor blank."""
+    return text is not None and bool(text.strip())

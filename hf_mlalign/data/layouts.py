@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.data.roles import find_roles, read_mapping
+from hf_mlalign.data.roles import check_dataset, find_roles, read_mapping
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -225,3 +230,83 @@ def _split_turns(value: Any, column: str, row: int) -> tuple[str | None, str | N
         return "\n\n".join(t for role, t in turns if role == "user" and t) or None, None
     context = [t for _, t in turns[:last] if t]
     return "\n\n".join(context) or None, turns[last][1]
+
+
+CHECKED_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Rows with an instruction and a response each.
+
+    Attributes:
+        dataset: n rows.
+        schema: which of its columns hold what.
+        pooled: whether raw and revised responses were put side by side, see `pool_revisions`.
+    """
+
+    dataset: Dataset
+    schema: Layout
+    pooled: bool
+
+
+def open_pairs(ds: Dataset, column_mapping: Mapping[str, str] | None = None) -> Pairs:
+    """Recognise the columns of `ds`; raw and revised responses are pooled unless there is a mapping.
+
+    Raises:
+        DataError: no `Dataset`, no rows, no known layout, or a column that holds no text.
+    """
+    check_dataset(ds)
+    pooled = column_mapping is None and has_revisions(ds.column_names)
+    if pooled:
+        ds = pool_revisions(ds)
+    schema = recognise_layout(ds.column_names, column_mapping)
+    return Pairs(readable(ds, schema), schema, pooled)
+
+
+def check_texts(pairs: Pairs) -> None:
+    """Read every row whose texts stand in lists of messages; the type of a plain text column says enough.
+
+    Raises:
+        DataError: a value is not text (column and first such row are named).
+    """
+    from datasets import Value
+
+    columns = list(pairs.schema.text_columns)
+    if all(isinstance(pairs.dataset.features[column], Value) for column in columns):
+        return
+    texts = pairs.dataset.select_columns(columns)
+    for begin in range(0, len(texts), CHECKED_ROWS):
+        end = min(begin + CHECKED_ROWS, len(texts))
+        pairs.schema.read(texts[begin:end], range(begin, end))
+
+
+REVISION_COLUMNS = ("raw_instruction", "raw_response", "revised_response")
+REVISION = "revision"
+
+
+def has_revisions(columns: Iterable[str]) -> bool:
+    """Whether a dataset holds raw and revised responses in columns of their own."""
+    return set(REVISION_COLUMNS) <= set(columns)
+
+
+def pool_revisions(ds: Dataset) -> Dataset:
+    """Two rows for each sample: the raw instruction (and `raw_input`) with the raw and with the revised response.
+
+    A revision that changed nothing gives no second row. Columns: instruction, input, response, `revision` ("raw" or
+    "revised"), and those of `ds` that are neither raw nor revised texts (id, language, …).
+    """
+    from datasets import concatenate_datasets
+
+    dropped = [c for c in ds.column_names if c.startswith(("raw_", "revised_"))]
+    names = {"raw_instruction": "instruction", **({"raw_input": "input"} if "raw_input" in dropped else {})}
+    parts = []
+    for kind in ("raw", "revised"):
+        part = ds
+        if kind == "revised":
+            part = ds.filter(operator.ne, input_columns=list(REVISION_COLUMNS[1:]), desc="Pooling revisions")
+        part = part.rename_columns({**names, f"{kind}_response": "response"})
+        part = part.remove_columns([c for c in dropped if c in part.column_names])
+        parts.append(part.add_column(REVISION, [kind] * len(part)))
+    return concatenate_datasets(parts)
+

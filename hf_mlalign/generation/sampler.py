@@ -17,8 +17,7 @@ from hf_mlalign.generation.options import BackendOptions, SampleOptions, Sampler
 from hf_mlalign.generation.requests import Backend, PromptTable, Request, Settings, build_requests, read_prompts
 from hf_mlalign.generation.store import ANSWERS, SAMPLING, AnswerStore
 from hf_mlalign.hub.card import write_card
-from hf_mlalign.hub.result import RunResult
-from hf_mlalign.hub.run_record import Run, describe_source, read_record
+from hf_mlalign.hub.run_record import Run, RunResult, describe_source, read_record
 
 if TYPE_CHECKING:
     from datasets import Dataset

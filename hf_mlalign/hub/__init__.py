@@ -5,9 +5,9 @@ from hf_mlalign.core.lazy import lazy_names
 _NAMES = {
     "push": "hf_mlalign.hub.publish",
     "Pushed": "hf_mlalign.hub.publish",
-    "PushOptions": "hf_mlalign.hub.options",
-    "PublishOptions": "hf_mlalign.hub.options",
-    "RunResult": "hf_mlalign.hub.result",
+    "PushOptions": "hf_mlalign.core.options",
+    "PublishOptions": "hf_mlalign.core.options",
+    "RunResult": "hf_mlalign.hub.run_record",
     "RunRecord": "hf_mlalign.hub.run_record",
     "Run": "hf_mlalign.hub.run_record",
     "read_record": "hf_mlalign.hub.run_record",

@@ -68,9 +68,9 @@ def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> st
     """The text of a card: a template of `hf_mlalign/hub/templates` with its YAML block and `values` filled in."""
     import jinja2
 
-    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, autoescape=False)
-    return environment.get_template(template).render(metadata=_yaml(metadata), **values) + "\n"
+    text = (Path(__file__).parent / "templates" / template).read_text(encoding="utf-8")
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+    return environment.from_string(text).render(metadata=_yaml(metadata), **values) + "\n"
 
 
 def front_matter(metadata: Mapping[str, Any]) -> str:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import lock
-from hf_mlalign.core.options import takes
-from hf_mlalign.hub.options import PushOptions
+from hf_mlalign.core.options import PushOptions, takes
 from hf_mlalign.hub.repository import hub_errors, upload
 from hf_mlalign.hub.run_record import RECORD, read_record
 

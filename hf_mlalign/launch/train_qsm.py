@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.options import plain_type
+from hf_mlalign.core.validation import has_text
 from hf_mlalign.hub.card import render_card
-from hf_mlalign.mdaq.quality.accuracy import check_triplets, evaluate_pairs, has_text, pairs_table
+from hf_mlalign.mdaq.quality.accuracy import check_triplets, evaluate_pairs, pairs_table
 from hf_mlalign.mdaq.quality.scorer import QualityScorer
 from hf_mlalign.models.encoder import BUNDLED
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.validation import (
-    as_numbers,
     as_table,
     check_share,
     check_whole,
@@ -23,16 +22,10 @@ from hf_mlalign.core.validation import (
     shown,
     unit_rows,
 )
+from hf_mlalign.mdaq.budgets import as_scores, score_order
 
 BLOCK = 1024
 WINDOW = 2048
-
-
-def score_order(scores: Any) -> np.ndarray:
-    """Row numbers by score, best first, ties by row number, rows with NaN left out; ±inf are ordinary values."""
-    scores = as_scores(scores)
-    rows = np.flatnonzero(~np.isnan(scores))
-    return rows[np.argsort(-scores[rows], kind="stable")]
 
 
 def quality_select(scores: Any, n: int) -> np.ndarray:
@@ -132,14 +125,6 @@ def mmr_select(scores: Any, embeddings: Any, n: int, trade_off: float = 0.5) -> 
         return order[_greedy_mmr(unit, trade_off * _min_max(scores[order]), 1 - trade_off, n)]
 
 
-def as_scores(values: Any, argument: str = "scores") -> np.ndarray:
-    """`values` as a 1-D float array (None becomes NaN); DataError for anything else."""
-    array = values if isinstance(values, np.ndarray) and values.dtype.kind == "f" else as_numbers(values, argument)
-    if array.ndim != 1:
-        raise DataError(f"{argument} has shape {array.shape}; pass a 1-D array, one number a row")
-    return array
-
-
 def _ordered_units(scores: Any, embeddings: Any, by_score: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Rows with a score (by score, or by row number) and their embeddings as float32 unit vectors."""
     scores = as_scores(scores)
@@ -173,17 +158,29 @@ def _greedy_block(unit: np.ndarray, rows: np.ndarray, threshold: float) -> np.nd
 
 
 def _greedy_mmr(unit: np.ndarray, quality: np.ndarray, penalty: float, n: int) -> np.ndarray:
-    """`n` positions by exact MMR. `bound` is each row's last known value, never below its present one; the steps run
-    inside a window of the rows with the largest bounds for as long as the best of them beats every bound outside."""
+    """`n` positions by exact MMR.
+
+    Each row has its largest cosine to the first `seen` rows taken, and the value that follows from it (`bound`, never
+    below the present one; −inf, as is `quality`, for rows taken). The steps run inside a window of the rows with the
+    largest bounds for as long as the best of them beats every bound outside.
+    """
     if not n:
         return np.empty(0, dtype=np.int64)
     taken, step = np.full(n, int(np.argmax(quality)), dtype=np.int64), 1
-    state = _MMRState(unit, quality, penalty, first=int(taken[0]))
-    quality = state.quality
+    quality = quality.copy()
+    quality[taken[0]] = -np.inf
+    largest_of = unit @ unit[taken[0]]
+    bound = quality - penalty * largest_of
+    seen_of = np.ones(len(unit), dtype=np.int64)
     while step < n:
-        window, outside, outside_row = _top_window(state.bound, WINDOW)
-        state.catch_up(window, taken[:step])
-        rows, gain, largest, value = unit[window], quality[window], state.largest[window], state.bound[window]
+        window, outside, outside_row = _top_window(bound, WINDOW)
+        for seen in np.unique(seen_of[window]):  # compare them with the rows taken since they were last looked at
+            behind = window[seen_of[window] == seen]
+            for start in range(int(seen), step, BLOCK):
+                cosine = unit[behind] @ unit[taken[start : min(start + BLOCK, step)]].T
+                largest_of[behind] = np.maximum(largest_of[behind], cosine.max(axis=1))
+            bound[behind] = quality[behind] - penalty * largest_of[behind]
+        rows, gain, largest, value = unit[window], quality[window], largest_of[window], bound[window]
         while step < n:
             best = int(np.argmax(value))
             if (value[best], -window[best]) < (outside, -outside_row):
@@ -193,31 +190,9 @@ def _greedy_mmr(unit: np.ndarray, quality: np.ndarray, penalty: float, n: int) -
             gain[best] = -np.inf
             np.maximum(largest, rows @ rows[best], out=largest)
             np.subtract(gain, penalty * largest, out=value)
-        state.quality[window], state.largest[window], state.bound[window] = gain, largest, value
-        state.seen[window] = step
+        quality[window], largest_of[window], bound[window] = gain, largest, value
+        seen_of[window] = step
     return taken
-
-
-class _MMRState:
-    """Of each row: the largest cosine to the first `seen` rows taken, and the value that follows from it (`bound`;
-    −inf, as is `quality`, for rows taken)."""
-
-    def __init__(self, unit: np.ndarray, quality: np.ndarray, penalty: float, first: int) -> None:
-        self.unit, self.quality, self.penalty = unit, quality.copy(), penalty
-        self.quality[first] = -np.inf
-        self.largest = unit @ unit[first]
-        self.bound = self.quality - penalty * self.largest
-        self.seen = np.ones(len(unit), dtype=np.int64)
-
-    def catch_up(self, window: np.ndarray, taken: np.ndarray) -> None:
-        """Compare the rows of the window with the rows taken since they were last looked at."""
-        for seen in np.unique(self.seen[window]):
-            rows = window[self.seen[window] == seen]
-            for start in range(int(seen), len(taken), BLOCK):
-                cosine = self.unit[rows] @ self.unit[taken[start : start + BLOCK]].T
-                self.largest[rows] = np.maximum(self.largest[rows], cosine.max(axis=1))
-            self.bound[rows] = self.quality[rows] - self.penalty * self.largest[rows]
-        self.seen[window] = len(taken)
 
 
 def _top_window(bound: np.ndarray, size: int) -> tuple[np.ndarray, float, int]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.core.validation import check_whole
+from hf_mlalign.core.validation import as_numbers, check_whole
 
 PAPER_RATIO = (6000, 1000)
 MODES = ("each", "total", "proportional")
@@ -136,3 +138,18 @@ def _too_small(sizes: dict[str, int], shares: dict[str, tuple[int, int]]) -> tup
 
 def _round_half_up(numerator: int, denominator: int) -> int:
     return (2 * numerator + denominator) // (2 * denominator) if denominator else 0
+
+
+def score_order(scores: Any) -> np.ndarray:
+    """Row numbers by score, best first, ties by row number, rows with NaN left out; ±inf are ordinary values."""
+    scores = as_scores(scores)
+    rows = np.flatnonzero(~np.isnan(scores))
+    return rows[np.argsort(-scores[rows], kind="stable")]
+
+
+def as_scores(values: Any, argument: str = "scores") -> np.ndarray:
+    """`values` as a 1-D float array (None becomes NaN); DataError for anything else."""
+    array = values if isinstance(values, np.ndarray) and values.dtype.kind == "f" else as_numbers(values, argument)
+    if array.ndim != 1:
+        raise DataError(f"{argument} has shape {array.shape}; pass a 1-D array, one number a row")
+    return array

@@ -15,20 +15,15 @@ import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import commit
-from hf_mlalign.core.memory import available_bytes, release_mapped
 from hf_mlalign.core.options import takes
 from hf_mlalign.core.quiet import quiet
-from hf_mlalign.data.arrow import arrow_column, codes_of
+from hf_mlalign.data.arrow import arrow_column, available_bytes, codes_of, release_mapped
 from hf_mlalign.data.languages import LanguageIdentifier, language_name
-from hf_mlalign.data.layouts import Layout
+from hf_mlalign.data.layouts import REVISION, Layout, open_pairs
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.hub.card import markdown_table, write_card
-from hf_mlalign.hub.publish import push
-from hf_mlalign.hub.result import RunResult
-from hf_mlalign.hub.run_record import Run, describe_source, model_name, to_json
-from hf_mlalign.hub.trackers import check_trackers, report_run
+from hf_mlalign.hub.run_record import Run, RunResult, describe_source, model_name, to_json
 from hf_mlalign.mdaq.options import CurateOptions, SelectionOptions
-from hf_mlalign.mdaq.pairs import open_pairs, revised_share
 from hf_mlalign.mdaq.scorer import MDaQScorer
 from hf_mlalign.mdaq.selector import ALL, IDENTIFIED, UNKNOWN, MDaQSelector, SelectionResult
 from hf_mlalign.mdaq.shards import (
@@ -41,6 +36,13 @@ from hf_mlalign.mdaq.shards import (
     vector_length,
 )
 from hf_mlalign.models.clustering import text_codes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from datasets import Dataset
+
+    from hf_mlalign.mdaq.selector import SelectionResult
+
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -107,7 +109,10 @@ def curate(
     selector = MDaQSelector(
         options=selection, model=options.scorer, encoder=options.model, column_mapping=options.column_mapping
     )
-    check_trackers(options.report_to)
+    if options.report_to:
+        from hf_mlalign.hub.trackers import check_trackers, report_run
+
+        check_trackers(options.report_to)
     engine = None
     if options.engine == "ray":
         from hf_mlalign.mdaq.ray.engine import RayEngine
@@ -127,9 +132,11 @@ def curate(
         if isinstance(source, (str, Path)):
             ds = run.timed("load", load_source, source, options.split, options.config_name)
         curation = _Curating(run, selector, options, engine, on_step, progress).curate(ds)
-        report_run(run.record, options.report_to, run.folder)
+        if options.report_to:
+            report_run(run.record, options.report_to, run.folder)
     if options.push_to_hub:
-        on_step(f"Uploaded to {push(run.folder, options.push_to_hub, private=options.private).address}.")
+        pushed = curation.push_to_hub(options.push_to_hub, private=options.private)
+        on_step(f"Uploaded to {pushed.address}.")
     return curation
 
 
@@ -333,3 +340,16 @@ def _read_curation(run: Run) -> RunResult:
         texts["selection_reason"], texts["language"], budgets, list(run.found.notes),
     )  # fmt: skip
     return RunResult(rows, run.folder, run.found, result, fresh=False)
+
+
+def revised_share(pool: Dataset, result: SelectionResult) -> pd.DataFrame:
+    """Per language and for "all": share of revised responses, in [0, 1], in the pool and among the selected."""
+    import pandas as pd
+
+    frame = pd.DataFrame({"language": result.languages, "revised": [kind == "revised" for kind in pool[REVISION]],
+                          "selected": result.reasons != ""})  # fmt: skip
+    frame = frame[frame["language"] != ""]
+    both = pd.concat([frame, frame.assign(language="all")])
+    pooled = both.groupby("language")["revised"].mean()
+    chosen = both[both["selected"]].groupby("language")["revised"].mean()
+    return pd.DataFrame({"pool": pooled, "selected": chosen}).reset_index()

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.core.options import Options, SourceOptions, option
-from hf_mlalign.hub.options import PublishOptions, UploadOptions
+from hf_mlalign.core.options import Options, PublishOptions, SourceOptions, UploadOptions, option
 
 SHARD_ROWS = 20_000
 """Rows per shard (*ours*: about a second of work with the bundled model)."""

@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from hf_mlalign._version import __version__
 from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.validation import has_text
 from hf_mlalign.data.layouts import Layout, recognise_layout
-from hf_mlalign.mdaq.quality.accuracy import has_text
 from hf_mlalign.models.encoder import EmbeddingCache, load_encoder
 
 SCORE_COLUMN = "quality_score"

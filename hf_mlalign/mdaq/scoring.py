@@ -17,23 +17,21 @@ import pyarrow.compute as pc
 from hf_mlalign._version import __version__
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import atomic_path, commit, write_atomic
-from hf_mlalign.core.memory import release_mapped
 from hf_mlalign.core.options import takes
 from hf_mlalign.core.processes import Processes, check_world_size, join_processes
 from hf_mlalign.core.quiet import quiet
-from hf_mlalign.data.arrow import is_text, named_column
+from hf_mlalign.data.arrow import is_text, named_column, release_mapped
 from hf_mlalign.data.languages import normalise
+from hf_mlalign.data.layouts import Pairs, check_texts, open_pairs
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.hub.card import markdown_table, write_card
 from hf_mlalign.hub.publish import push
-from hf_mlalign.hub.result import RunResult
-from hf_mlalign.hub.run_record import Run, RunRecord, describe_source, model_name
+from hf_mlalign.hub.run_record import Run, RunRecord, RunResult, describe_source, model_name
 from hf_mlalign.mdaq.options import ScoreOptions
-from hf_mlalign.mdaq.pairs import Pairs, check_texts, open_pairs
-from hf_mlalign.mdaq.result import ALL
 from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer
+from hf_mlalign.mdaq.selector import ALL
 from hf_mlalign.mdaq.shards import mapped_files
-from hf_mlalign.models.float16 import to_float16
+from hf_mlalign.models.clustering import to_float16
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -61,7 +59,7 @@ def score(
 
     Args:
         source: see `hf_mlalign.data.sources.load_source`; or a `Dataset`. Raw and revised responses are pooled, see
-            `hf_mlalign.mdaq.pairs`.
+            `hf_mlalign.data.layouts.pool_revisions`.
         output: folder to be written: `data/train-<i>-of-<n>.parquet` (one file per shard), `README.md` (card) and
             `run.json`. `load_dataset` opens it, and `curate` uses the scores and embeddings in it. With several
             machines, a folder that all of them see.
@@ -385,7 +383,7 @@ def _write_card(run: Run, notes: Sequence[str], repo_id: str | None) -> None:
              for name, row in facts["per_language"].items()]  # fmt: skip
     write_card(
         run.folder, "scored_card.md.j2", run.record, ScoreOptions, rows=facts["per_language"][ALL]["rows"],
-        languages=[name for name in facts["per_language"] if normalise(name) == name],
+        languages=[name for name in facts["per_language"] if name != ALL and normalise(name) == name],
         tags=["instruction-tuning", "quality-scores", "m-daq"],
         configs=[{"config_name": "default", "data_files": "data/*.parquet"}],
         metadata={"task_categories": ["text-generation"]}, repo_id=repo_id, notes=notes,

@@ -9,13 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.validation import check_whole
-from hf_mlalign.models.float16 import Matrix
+
+if TYPE_CHECKING:
+    from hf_mlalign.models.clustering import Matrix
 
 SEARCH_BLOCK = 2048
 SUM_BLOCK = 16_384

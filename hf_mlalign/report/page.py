@@ -12,12 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hf_mlalign._version import versions
 from hf_mlalign.core.errors import DataError, printable
 from hf_mlalign.core.files import list_names, write_atomic
 from hf_mlalign.core.secrets import redacted
 from hf_mlalign.data.languages import is_right_to_left, language_name, normalise
-from hf_mlalign.hub.run_record import RECORD, read_record
+from hf_mlalign.hub.run_record import RECORD, read_record, versions
 from hf_mlalign.report.drawing import STYLE, save_png, to_svg
 from hf_mlalign.report.registry import SECTIONS, Block, Chart, Examples, Facts, Numbers, ReportedRun
 from hf_mlalign.report.tables import settings, shown_table

@@ -8,8 +8,7 @@ import sys
 import pytest
 from datasets import Dataset, DatasetDict
 
-from hf_mlalign.hub.result import RunResult
-from hf_mlalign.hub.run_record import RunRecord
+from hf_mlalign.hub.run_record import RunRecord, RunResult
 from tests.generation.canned import PROMPTS
 from tests.hub_server import HubServer
 

@@ -5,7 +5,8 @@ import pandas as pd
 from datasets import Dataset
 
 from hf_mlalign import MDaQSelector
-from hf_mlalign.mdaq.pairs import has_revisions, pool_revisions, revised_share
+from hf_mlalign.data.layouts import has_revisions, pool_revisions
+from hf_mlalign.mdaq.curation import revised_share
 
 DATA = {
     "id": [0, 1, 2],

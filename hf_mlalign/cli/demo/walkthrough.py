@@ -14,7 +14,7 @@ from hf_mlalign.cli.tables import print_selection
 from hf_mlalign.core.quiet import quiet
 from hf_mlalign.data.demo_pool import load_demo_pool
 from hf_mlalign.data.languages import language_name
-from hf_mlalign.hub.result import RunResult
+from hf_mlalign.hub.run_record import RunResult
 from hf_mlalign.mdaq.curation import curate
 from hf_mlalign.report import write_report
 

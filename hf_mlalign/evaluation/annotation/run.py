@@ -16,8 +16,7 @@ from hf_mlalign.evaluation.annotation.items import Item, digest, read_items
 from hf_mlalign.evaluation.annotation.store import JudgementStore
 from hf_mlalign.evaluation.annotation.study import Study
 from hf_mlalign.evaluation.options import AnnotateOptions
-from hf_mlalign.hub.result import RunResult
-from hf_mlalign.hub.run_record import RunRecord, describe_source, to_json
+from hf_mlalign.hub.run_record import RunRecord, RunResult, describe_source, to_json
 
 
 @takes(AnnotateOptions)

@@ -29,8 +29,7 @@ from hf_mlalign.evaluation.judges.base import (
 from hf_mlalign.evaluation.metrics.winrate import winrate
 from hf_mlalign.evaluation.options import JudgeOptions
 from hf_mlalign.hub.card import markdown_table, write_card
-from hf_mlalign.hub.result import RunResult
-from hf_mlalign.hub.run_record import PREVIOUS, Run, RunRecord, describe_source, read_record, to_json
+from hf_mlalign.hub.run_record import PREVIOUS, Run, RunRecord, RunResult, describe_source, read_record, to_json
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -8,15 +8,10 @@ from typing import Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.core.validation import as_list, as_texts
+from hf_mlalign.core.validation import as_list, as_texts, has_text
 
 TOLERANCE = 0.1
 """Two responses are length-matched if positive / negative is within 1 ± this, in characters (*ours*)."""
-
-
-def has_text(text: str | None) -> bool:
-    """Whether there is anything to score: neither None nor empty nor blank."""
-    return text is not None and bool(text.strip())
 
 
 def check_triplets(instructions: Sequence[str], positives: Sequence[str], negatives: Sequence[str]) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.core.validation import as_texts
-from hf_mlalign.mdaq.quality.accuracy import evaluate_pairs, has_text
+from hf_mlalign.core.validation import as_texts, has_text
+from hf_mlalign.mdaq.quality.accuracy import evaluate_pairs
 from hf_mlalign.mdaq.quality.head import HeadShape, QualityHead, negative_distance
 from hf_mlalign.models.encoder import BUNDLED, MAX_CHARS, Encoder, load_encoder, model_hash
 from hf_mlalign.models.loading import load_errors

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_mlalign.mdaq.quality.features import FEATURES, surface_features
-from hf_mlalign.mdaq.quality.head import HeadShape, QualityHead, instruction_inputs, standardise
+from hf_mlalign.mdaq.quality.head import (
+    FEATURES,
+    HeadShape,
+    QualityHead,
+    instruction_inputs,
+    standardise,
+    surface_features,
+)
 
 if TYPE_CHECKING:
     import torch

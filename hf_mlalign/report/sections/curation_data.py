@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.data.layouts import Layout, readable, recognise_layout
+from hf_mlalign.data.layouts import Layout, has_revisions, pool_revisions, readable, recognise_layout
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.hub.run_record import describe_source
-from hf_mlalign.mdaq.pairs import has_revisions, pool_revisions
 from hf_mlalign.mdaq.selector import SelectionResult
 from hf_mlalign.report.registry import ReportedRun, read_parquet
 

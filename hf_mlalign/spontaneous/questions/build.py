@@ -13,8 +13,7 @@ from hf_mlalign.core.options import takes
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.generation.sampler import load_backend
 from hf_mlalign.hub.card import markdown_table, write_card
-from hf_mlalign.hub.result import RunResult
-from hf_mlalign.hub.run_record import Run, describe_source
+from hf_mlalign.hub.run_record import Run, RunResult, describe_source
 from hf_mlalign.spontaneous.options import BuilderOptions, QuestionsOptions, Translator
 from hf_mlalign.spontaneous.questions.builder import QuestionResult, QuestionTranslationBuilder
 from hf_mlalign.spontaneous.questions.translator import QuestionTranslator

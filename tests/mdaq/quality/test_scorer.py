@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.mdaq.quality.accuracy import pairs_table
-from hf_mlalign.mdaq.quality.features import FEATURES, SCRIPTS, script_shares, surface_features
 from hf_mlalign.mdaq.quality.head import (
+    FEATURES,
+    SCRIPTS,
     ExactWeights,
     HeadShape,
     QualityHead,
@@ -19,6 +20,8 @@ from hf_mlalign.mdaq.quality.head import (
     gelu,
     in_steps,
     negative_distance,
+    script_shares,
+    surface_features,
     triplet_losses,
 )
 from hf_mlalign.mdaq.quality.scorer import QualityScorer, evaluate_pairs

@@ -9,8 +9,6 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from hf_mlalign.evaluation.annotation.items import read_items
-from hf_mlalign.evaluation.annotation.run import choose
 from tests.cli.test_app import COMMAND, hf_mlalign
 from tests.evaluation.annotation.human_studies import judge_all, make_items, open_study
 from tests.processes import interruptible
@@ -72,9 +70,3 @@ def test_export(tmp_path):
         assert part in done.stdout
     assert len(pd.read_parquet(tmp_path / "out" / "judgements.parquet")) == 12
     assert hf_mlalign("annotate-export", "nothing", cwd=tmp_path).returncode == 2
-
-
-def test_choose():
-    items = read_items(Dataset.from_dict(PAIRS), {"question": "prompt", "tuned": "candidate", "raw": "baseline"})
-    assert [item.candidate for item in choose(items, ["Swahili"], 2)] == ["h", "j"]
-    assert [item.candidate for item in choose(items, None, 1)] == ["g", "h"]

@@ -57,13 +57,13 @@ ELSEWHERE: dict[str, tuple[str, tuple[str, ...]]] = {
     "evaluation.human_store": (FOLDER, ("tests/evaluation/annotation/test_study.py",)),
     "evaluation.human_study": ("property tests of whole studies", ("tests/evaluation/annotation/test_study.py",)),
     "evaluation.intervals": (INNER, ("tests/evaluation/metrics/test_bootstrap.py",)),
-    "evaluation.judge_checks": ("puts a judge to the test", ("tests/evaluation/judges/test_judges.py",)),
+    "evaluation.judge_checks": ("puts a judge to the test", ("tests/evaluation/judges/test_self_test.py",)),
     "evaluation.judge_models": (MODEL, ("tests/evaluation/judges/test_reward_model.py",)),
     "evaluation.judge_prompts": ("property tests of any text", ("tests/evaluation/judges/test_llm.py",)),
-    "evaluation.judge_scores": ("the class of the three judges with entries", ("tests/evaluation/judges/test_judges.py",)),  # noqa: E501
+    "evaluation.judge_scores": ("the class of the three judges with entries", ("tests/evaluation/judges/test_rules.py",)),  # noqa: E501
     "evaluation.judge_verdicts": ("property tests of any reply", ("tests/reliability/test_texts.py",)),
-    "evaluation.judgements": (INNER, ("tests/evaluation/judges/test_judges.py",)),
-    "evaluation.judges": (NAMES, ("tests/evaluation/judges/test_judges.py",)),
+    "evaluation.judgements": (INNER, ("tests/evaluation/judges/test_base.py",)),
+    "evaluation.judges": (NAMES, ("tests/evaluation/judges/test_base.py",)),
     "evaluation.judging": (FOLDER, ("tests/cli/test_judge.py",)),
     "evaluation.length_control": (INNER, ("tests/evaluation/metrics/test_length_control.py",)),
     "evaluation.llm_judge": (MODEL, ("tests/evaluation/judges/test_llm.py",)),

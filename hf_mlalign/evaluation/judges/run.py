@@ -394,9 +394,10 @@ def _save(run: Run, judged: Dataset, table: PairTable, found: Judgements, rates:
     (folder / "data").mkdir(exist_ok=True)
     with atomic_path(folder / ".judgements.parquet.partial", folder / "data" / "judgements.parquet") as partial:
         judged.to_parquet(str(partial))
-    rows = [{"language": name, "interval": f"{row['ci_low']:.1f} to {row['ci_high']:.1f}", **row}
+    rows = [{**row, "language": name, "rate": f"{row['win_rate']:.1f}",
+             "interval": f"{row['ci_low']:.1f} to {row['ci_high']:.1f}"}
             for name, row in (*rates["per_language"].items(), ("all", rates))]  # fmt: skip
-    heads = {"language": "language", "n": "judged", "win_rate": "win rate, %", "interval": "95 % interval",
+    heads = {"language": "language", "n": "judged", "rate": "win rate, %", "interval": "95 % interval",
              "n_unjudged": "not judged"}  # fmt: skip
     write_card(
         folder, "judged_card.md.j2", run.record, JudgeOptions, rows=len(judged), tags=["judgements"],

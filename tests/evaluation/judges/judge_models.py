@@ -1,10 +1,12 @@
-"""Judges of known behaviour behind a real server: they read the question as a model would and answer as told."""
+"""Judges of known behaviour: functions, and models behind a real server that read the question and answer as told."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Callable
+
+import numpy as np
 
 CODE = r'"code": "([0-9a-f]{16})", "verdict": <whole number'
 BLOCK = r"\[begin answer {0} {1}\]\n(.*?)\n\[end answer {0} {1}\]"
@@ -39,3 +41,17 @@ def grading(grade: Callable[[str, str], int]) -> Callable[[dict], str]:
 
 def longer(first: str, second: str) -> int:
     return 1 if len(first) > len(second) else 5 if len(first) < len(second) else 3
+
+
+ROWS = {
+    "prompt_id": ["p", "q", "r", "s"], "language": ["de", "fr", "de", "de"], "prompt": ["Q1", "Q2", "Q3", "Q4"],
+    "candidate": ["aaa", "b", None, "x"], "baseline": ["b", "aaa", "y", ""],
+}  # fmt: skip
+
+
+def first_wins(prompts, a, b):
+    return np.ones(len(a))
+
+
+def shorter_wins(prompts, a, b):
+    return [0.5 if len(x) == len(y) else float(len(x) < len(y)) for x, y in zip(a, b, strict=True)]

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign.cmalign.rewards import register_reward
 from hf_mlalign.cmalign.samples import Samples
 from hf_mlalign.core.block_cache import cached_blocks
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.models.loading import from_pretrained, to_device
+from hf_mlalign.models.loading import load_model
 
 NLLB_CODES = {
     "ar": "arb_Arab", "bg": "bul_Cyrl", "bn": "ben_Beng", "cs": "ces_Latn", "de": "deu_Latn", "el": "ell_Grek",
@@ -28,29 +27,6 @@ NLLB_CODES = {
     "vi": "vie_Latn", "zh": "zho_Hans",
 }  # fmt: skip
 """ISO 639-1 → language tags of NLLB-200."""
-
-
-def load_model(model: Any, kind: str = "causal", device: str | None = None) -> tuple[Any, Any]:
-    """(model in evaluation mode, tokenizer) from a name, a folder, or such a pair.
-
-    Args:
-        kind: "causal" or "seq2seq", the class a name is loaded as.
-        device: where a model given by name goes (default: a GPU if there is one).
-    Raises:
-        DataError: another kind of object, or a name or folder from which nothing can be loaded.
-    """
-    if isinstance(model, (tuple, list)):
-        if len(model) != 2:
-            raise DataError(f"model: expected (model, tokenizer), got {len(model)} objects")
-        return model[0].eval(), model[1]
-    if not isinstance(model, (str, bytes)) and not hasattr(model, "__fspath__"):
-        raise DataError(f"model: expected a name, a folder or (model, tokenizer), got {type(model).__name__}")
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
-
-    loader = AutoModelForCausalLM if kind == "causal" else AutoModelForSeq2SeqLM
-    which = model, f"a {'causal LM' if kind == 'causal' else 'seq2seq model'}"
-    loaded, tokenizer = from_pretrained(loader, *which, dtype="auto"), from_pretrained(AutoTokenizer, *which)
-    return to_device(loaded, device).eval(), tokenizer
 
 
 class _ModelReward:
@@ -65,7 +41,7 @@ class _ModelReward:
         self._folder, self._key = None, ()
 
     def keep_in(self, folder: Path, key: Sequence[Any]) -> None:
-        """Keep what the model gives in this folder; `key` tells models and options apart, see `kept.in_blocks`."""
+        """Keep what the model gives in this folder; `key`: all that decides it, see `hf_mlalign.core.block_cache`."""
         self._folder, self._key = folder, key
 
     def _wanted(self, samples: Samples) -> np.ndarray:
@@ -74,18 +50,13 @@ class _ModelReward:
 
     def _run(self, out: np.ndarray, lengths: Sequence[int], compute: Callable, *key: Any) -> np.ndarray:
         """`out`, filled batch by batch by `compute`; `key`: the texts, and what else decides the result."""
-        return cached_blocks(self._batches(lengths), compute, out, self._folder, (*self._key, *key))
-
-    def _batches(self, lengths: Sequence[int]):
-        """Index arrays of `batch_size`, by length, longest first."""
-        order = np.argsort(-np.asarray(lengths), kind="stable")
-        for start in range(0, len(order), self.batch_size):
-            yield order[start : start + self.batch_size]
+        order = np.argsort(-np.asarray(lengths), kind="stable")  # longest first
+        batches = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        return cached_blocks(batches, compute, out, self._folder, (*self._key, *key))
 
 
-@register_reward("translation")
 class TranslationReward(_ModelReward):
-    """MAPO: how easily a translation model turns a sample into the English reference: 1 / (mean cross-entropy a token).
+    """MAPO: how easily a model translates a sample into the English reference: 1 / (mean cross-entropy per token).
 
     1/CE is MAPO's reward (*authors' script*); CE is in nats over the reference's tokens, language tag left out.
 
@@ -113,12 +84,16 @@ class TranslationReward(_ModelReward):
         return out
 
     def cross_entropies(self, sources: list[str], targets: list[str], languages: list[str]) -> np.ndarray:
-        """(n,) mean negative log-likelihood, nats a token, of each English target given its source."""
+        """(n,) mean negative log-likelihood, nats per token, of each English target given its source."""
         import torch
 
         model, tokenizer = self.model = load_model(self.model, "seq2seq", self.device)
         inputs = self._source_ids(tokenizer, sources, languages)
-        labels = self._target_ids(tokenizer, targets)
+        with self._language(tokenizer, "tgt_lang", "en"):
+            labels = tokenizer(text_target=targets, truncation=True, max_length=self.max_length)["input_ids"]
+        tag = None  # the language tag that some tokenizers put first does not count
+        if getattr(tokenizer, "tgt_lang", None) is not None:
+            tag = tokenizer.convert_tokens_to_ids(self.language_codes.get("en", "eng_Latn"))
 
         def mean_losses(batch: np.ndarray) -> np.ndarray:
             ids, mask = _padded([inputs[i] for i in batch], tokenizer.pad_token_id or 0, model.device)
@@ -127,7 +102,7 @@ class TranslationReward(_ModelReward):
                 logits = model(
                     input_ids=ids, attention_mask=mask, labels=target.masked_fill(used == 0, -100)
                 ).logits.float()
-            used = used * self._counted(tokenizer, target)
+            used = used * (target != tag) if tag is not None else used
             losses = torch.logsumexp(logits, -1) - logits.gather(-1, target[..., None])[..., 0]
             return ((losses * used).sum(1) / used.sum(1).clamp(min=1)).cpu().numpy()
 
@@ -144,10 +119,6 @@ class TranslationReward(_ModelReward):
                 out[i] = ids
         return out
 
-    def _target_ids(self, tokenizer: Any, texts: list[str]) -> list[list[int]]:
-        with self._language(tokenizer, "tgt_lang", "en"):
-            return tokenizer(text_target=texts, truncation=True, max_length=self.max_length)["input_ids"]
-
     @contextmanager
     def _language(self, tokenizer: Any, side: str, language: str):
         """Set the tokenizer's source or target language, if it has such a setting and knows the language."""
@@ -163,18 +134,7 @@ class TranslationReward(_ModelReward):
         finally:
             setattr(tokenizer, side, before)
 
-    def _counted(self, tokenizer: Any, target: Any) -> Any:
-        """1 for tokens that count, 0 for the language tag that some tokenizers put first."""
-        import torch
 
-        counted = torch.ones_like(target)
-        if getattr(tokenizer, "tgt_lang", None) is not None:
-            tag = tokenizer.convert_tokens_to_ids(self.language_codes.get("en", "eng_Latn"))
-            counted[target == tag] = 0
-        return counted
-
-
-@register_reward("implicit")
 class ImplicitReward(_ModelReward):
     """ICR: log π_DPO(y | English prompt) − log π_SFT(y | English prompt), minus α·characters of y.
 
@@ -196,7 +156,10 @@ class ImplicitReward(_ModelReward):
     ):
         super().__init__(**options)
         if model is None or reference_model is None:
-            raise DataError("reward 'implicit' needs reward_options={'model': …, 'reference_model': …}.")
+            raise DataError(
+                "reward implicit compares two models: set --reward-model and --reward-reference-model (reward_options: "
+                "model, reference_model)."
+            )
         self.model, self.reference_model, self.length_penalty = model, reference_model, length_penalty
 
     def __call__(self, samples: Samples) -> np.ndarray:
@@ -217,7 +180,12 @@ class ImplicitReward(_ModelReward):
         import torch
 
         network, tokenizer = model
-        pairs = [self._ids(tokenizer, p, r) for p, r in zip(prompts, responses, strict=True)]
+        end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
+        pairs = []  # token ids of prompt and response, and where the response begins
+        for prompt, response in zip(prompts, responses, strict=True):
+            start = prompt_ids(tokenizer, prompt)[-max(1, self.max_length // 2) :]
+            answer = tokenizer(response, add_special_tokens=False)["input_ids"]
+            pairs.append((start + answer[: self.max_length - len(start) - len(end)] + end, len(start)))
 
         def sums(batch: np.ndarray) -> np.ndarray:
             ids, mask = _padded([pairs[i][0] for i in batch], tokenizer.pad_token_id or 0, network.device)
@@ -232,14 +200,6 @@ class ImplicitReward(_ModelReward):
         which = "model" if model is self.model else "reference_model"
         lengths = [len(ids) for ids, _ in pairs]
         return self._run(np.full(len(pairs), np.nan), lengths, sums, which, prompts, responses)
-
-    def _ids(self, tokenizer: Any, prompt: str | list[dict], response: str) -> tuple[list[int], int]:
-        """Token ids of prompt and response, and where the response begins."""
-        start = prompt_ids(tokenizer, prompt)
-        answer = tokenizer(response, add_special_tokens=False)["input_ids"]
-        end = [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
-        start = start[-max(1, self.max_length // 2) :]
-        return start + answer[: self.max_length - len(start) - len(end)] + end, len(start)
 
 
 def prompt_ids(tokenizer: Any, prompt: str | list[dict]) -> list[int]:
@@ -275,7 +235,6 @@ def _balanced(gain: np.ndarray, lengths: np.ndarray, groups: np.ndarray) -> floa
     return high
 
 
-@register_reward("hidden_state")
 class HiddenStateReward(_ModelReward):
     """LaCoMSA: cosine of a middle layer's mean-pooled hidden states of the sample and of the English reference.
 
@@ -291,7 +250,7 @@ class HiddenStateReward(_ModelReward):
     def __init__(self, model: Any = None, layer: int | None = None, **options: Any):
         super().__init__(**options)
         if model is None:
-            raise DataError("reward 'hidden_state' needs reward_options={'model': …}.")
+            raise DataError("reward hidden_state needs a model: set --reward-model (reward_options: model).")
         self.model, self.layer = model, layer
 
     def rank_references(self, samples: Samples, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

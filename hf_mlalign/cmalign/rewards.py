@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -27,7 +28,20 @@ class Reward(Protocol):
     def __call__(self, samples: Samples) -> np.ndarray: ...
 
 
-REWARDS: dict[str, Callable[..., Reward]] = {}
+_HERE, _MODELS = "hf_mlalign.cmalign.rewards", "hf_mlalign.cmalign.model_rewards"
+REWARDS: dict[str, str | Callable] = {
+    "auto": f"{_HERE}:AutoReward",
+    "embedding": f"{_HERE}:EmbeddingReward",
+    "answer": f"{_HERE}:AnswerReward",
+    "vote": f"{_HERE}:VoteReward",
+    "translation": f"{_MODELS}:TranslationReward",
+    "implicit": f"{_MODELS}:ImplicitReward",
+    "hidden_state": f"{_MODELS}:HiddenStateReward",
+    "first_english": f"{_HERE}:FirstEnglishReward",
+    "length": f"{_HERE}:LengthReward",
+    "random": f"{_HERE}:RandomReward",
+}
+"""Name → "module:class", or what was registered."""
 
 
 def register_reward(name: str) -> Callable[[Callable], Callable]:
@@ -41,10 +55,7 @@ def register_reward(name: str) -> Callable[[Callable], Callable]:
     """
 
     def add(reward: Callable) -> Callable:
-        if isinstance(reward, type):
-            REWARDS[name] = reward
-        else:
-            REWARDS[name] = lambda **options: _Function(reward, options, name)
+        REWARDS[name] = reward
         return reward
 
     return add
@@ -57,13 +68,14 @@ def load_reward(reward: str | Reward | Callable, **options: Any) -> Reward:
         DataError: unknown name, options the reward does not take, or an object that cannot be called.
     """
     if isinstance(reward, str):
-        if reward in ("translation", "implicit", "hidden_state"):
-            import hf_mlalign.cmalign.model_rewards  # noqa: F401  (registers the three)
         if reward not in REWARDS:
-            known = sorted({*REWARDS, "translation", "implicit", "hidden_state"})
-            raise DataError(f"reward: unknown {reward!r}. Known: {listed(known)}; or pass your own function.")
+            raise DataError(f"reward: unknown {reward!r}. Known: {listed(REWARDS)}; or pass your own function.")
+        found = REWARDS[reward]
+        if isinstance(found, str):
+            module, _, name = found.partition(":")
+            found = getattr(import_module(module), name)
         try:
-            return REWARDS[reward](**options)
+            return found(**options) if isinstance(found, type) else _Function(found, options, reward)
         except TypeError as error:
             if "argument" not in str(error):
                 raise
@@ -101,7 +113,7 @@ def score_samples(reward: Reward, samples: Samples) -> np.ndarray:
     if scores.shape != (len(samples),):
         raise DataError(
             f"reward {name}: returned shape {scores.shape} for {len(samples):,} samples. Return a 1-D array with one "
-            "number a sample, in the order of samples.texts."
+            "number per sample, in the order of samples.texts."
         )
     if scores.dtype.kind not in "fiub":
         raise DataError(f"reward {name}: returned {scores.dtype}, not numbers. Return floats, NaN where unknown.")
@@ -123,7 +135,6 @@ def central_references(samples: Samples, rows: np.ndarray, centre: bool = False)
     return np.nan_to_num(consistency, nan=0.0), consistency
 
 
-@register_reward("embedding")
 class EmbeddingReward:
     """Cosine of each sample's vector with the vector of the English reference (CM-Align, *paper*).
 
@@ -151,7 +162,6 @@ class EmbeddingReward:
         return cross_consistency(table, references, samples.prompt, rows=rows, languages=samples.language, means=means)
 
 
-@register_reward("answer")
 class AnswerReward:
     """Agreement of final answers: ½·[same answer as the reference] + ½·(share of English samples with this answer).
 
@@ -181,7 +191,6 @@ class AnswerReward:
         return np.where(known, 0.5 * same + 0.5 * share, np.nan)
 
 
-@register_reward("auto")
 class AutoReward(AnswerReward):
     """`answer`, ties broken by the answer's share in the sample's own language, then by the cosine of `embedding`;
     `embedding` alone where the English samples have no answers (*ours*).
@@ -208,7 +217,6 @@ def _english_share(samples: Samples) -> np.ndarray:
     return np.where(samples.answered[samples.prompt], share, np.nan)
 
 
-@register_reward("vote")
 class VoteReward:
     """CALM: share of all languages' samples of the prompt that give this answer; NaN where no sample has one."""
 
@@ -222,7 +230,6 @@ class VoteReward:
         return agreement(samples.answers, samples.prompt, samples.usable)
 
 
-@register_reward("first_english")
 class FirstEnglishReward(EmbeddingReward):
     """`embedding` with the first English sample as reference instead of a chosen one (a control)."""
 
@@ -232,7 +239,6 @@ class FirstEnglishReward(EmbeddingReward):
         return -samples.sample[rows].astype(np.float64), np.full(len(rows), np.nan)
 
 
-@register_reward("length")
 class LengthReward:
     """Characters of the response (a control: the longer the better)."""
 
@@ -245,7 +251,6 @@ class LengthReward:
         return samples.lengths
 
 
-@register_reward("random")
 class RandomReward:
     """Uniform random numbers in [0, 1) from `seed` (a control); references are random, too.
 

@@ -17,10 +17,10 @@ from hf_mlalign.cmalign.model_rewards import (
     HiddenStateReward,
     ImplicitReward,
     TranslationReward,
-    load_model,
     prompt_ids,
 )
 from hf_mlalign.core.errors import DataError
+from hf_mlalign.models.loading import load_model
 from tests.cmalign.conftest import table
 
 WORDS = [

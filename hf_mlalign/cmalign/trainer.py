@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from datasets import Dataset
 
 from hf_mlalign._version import TESTED, installed_version
-from hf_mlalign.cmalign.checks import check_preferences, margin_mean
-from hf_mlalign.cmalign.trainer_config import CMAlignConfig
+from hf_mlalign.cmalign.trainer_config import CMAlignConfig, check_preferences, margin_mean
 from hf_mlalign.core.errors import DataError
 
 
@@ -92,7 +92,7 @@ class CMAlignTrainer(DPOTrainer):
 
     Raises:
         DataError: missing columns, mixed texts and messages, missing answers, bad margins, a layer that is not there,
-            or a version of TRL whose loss is computed in another way than this class knows (`ChangedPartsError`).
+            or a version of TRL whose loss is computed in another way than this class knows.
     """
 
     _tag_names: ClassVar[list[str]] = ["trl", "dpo", "cm-align"]
@@ -119,7 +119,13 @@ class CMAlignTrainer(DPOTrainer):
                 truncation_mode=args.truncation_mode, pad_to_multiple_of=args.pad_to_multiple_of,
             )  # fmt: skip
         if args.consistency_weight:
-            self.consistency_layer = self._check_layer(args.consistency_layer)
+            layers, layer = self.model.config.get_text_config().num_hidden_layers, args.consistency_layer
+            layer = layers // 2 if layer is None else layer
+            if not -layers - 1 <= layer <= layers:
+                raise DataError(
+                    f"consistency_layer: {layer} is not there; the model has layers 0 (embeddings) to {layers}."
+                )
+            self.consistency_layer = layer % (layers + 1)
 
     def _fill_metadata(self, args: CMAlignConfig, train, evaluation) -> None:
         """Check the datasets, number their languages and take the mean margin, all before anything is tokenised."""
@@ -133,15 +139,6 @@ class CMAlignTrainer(DPOTrainer):
         if args.weight_by_margin:
             self._margin_scale = {name: margin_mean(ds, name) for name, ds in splits.items()}["train"]
 
-    def _check_layer(self, layer: int | None) -> int:
-        layers = self.model.config.get_text_config().num_hidden_layers
-        layer = layers // 2 if layer is None else layer
-        if not -layers - 1 <= layer <= layers:
-            raise DataError(
-                f"consistency_layer: {layer} is not there; the model has layers 0 (embeddings) to {layers}."
-            )
-        return layer % (layers + 1)
-
     # Data
 
     def _prepare_dataset(self, dataset, processing_class, args, dataset_name):
@@ -149,29 +146,24 @@ class CMAlignTrainer(DPOTrainer):
             check_preferences(
                 dataset, dataset_name, reference=args.consistency_weight > 0, margin=args.weight_by_margin
             )
-            dataset = self._add_columns(dataset, processing_class, args, dataset_name)
+            languages = self._number_languages(dataset, dataset_name) if args.consistency_weight > 0 else None
+            add = _AddColumns(processing_class, languages, self._margin_scale, self._tokenizer.eos_token)
+            options = {}
+            if isinstance(dataset, Dataset):
+                title = f"Tokenizing the references of the {dataset_name} dataset"
+                options = {"num_proc": args.dataset_num_proc, "desc": title}
+            with global_then_local_main_first():
+                dataset = dataset.map(add, **options)
         return super()._prepare_dataset(dataset, processing_class, args, dataset_name)
 
-    def _add_columns(self, dataset, processing_class, args: CMAlignConfig, name: str):
-        from datasets import Dataset
-
-        consistent = args.consistency_weight > 0
-        if consistent and isinstance(dataset, Dataset):
-            for language in dataset.unique("language"):
-                if language is None:
-                    raise DataError(f"{name}: column 'language' has missing values. Fill them in or drop such rows.")
-                self._language_codes.setdefault(language, len(self._language_codes))
-        elif consistent:
+    def _number_languages(self, dataset, name: str) -> dict[str, int]:
+        if not isinstance(dataset, Dataset):
             raise DataError(f"{name}: the languages of a streamed set are unknown. Load it without streaming.")
-        add = _AddColumns(
-            processing_class, dict(self._language_codes) if consistent else None, self._margin_scale,
-            self._tokenizer.eos_token,
-        )  # fmt: skip
-        options = {}
-        if isinstance(dataset, Dataset):
-            options = {"num_proc": args.dataset_num_proc, "desc": f"Tokenizing the references of the {name} dataset"}
-        with global_then_local_main_first():
-            return dataset.map(add, **options)
+        for language in dataset.unique("language"):
+            if language is None:
+                raise DataError(f"{name}: column 'language' has missing values. Fill them in or drop such rows.")
+            self._language_codes.setdefault(language, len(self._language_codes))
+        return dict(self._language_codes)
 
     def _set_signature_columns_if_needed(self):
         super()._set_signature_columns_if_needed()
@@ -188,7 +180,11 @@ class CMAlignTrainer(DPOTrainer):
         inputs = {key: value for key, value in inputs.items() if key not in BATCH_KEYS}
         if not self.args.needs_columns:
             return super()._compute_loss(model, inputs, return_outputs)
-        self._check_batch(extra)
+        needed = ["pair_weight"] if self.args.weight_by_margin else []
+        if self.args.consistency_weight:
+            needed += ["reference_input_ids", "reference_attention_mask", "reference_mask", "language_code"]
+        if missing := [key for key in needed if key not in extra]:
+            raise DataError(f"data_collator: batches lack {', '.join(missing)}. Use DataCollatorForCMAlign.")
         reference = self._reference_states(model, extra) if self.args.consistency_weight else None
         with self._recorded() as record:
             result = super()._compute_loss(model, inputs, return_outputs)
@@ -199,13 +195,6 @@ class CMAlignTrainer(DPOTrainer):
         if reference is not None:
             loss = loss + self.args.consistency_weight * self._consistency(record, inputs, extra, reference)
         return (loss, outputs) if return_outputs else loss
-
-    def _check_batch(self, extra: dict[str, torch.Tensor]) -> None:
-        needed = ["pair_weight"] if self.args.weight_by_margin else []
-        if self.args.consistency_weight:
-            needed += ["reference_input_ids", "reference_attention_mask", "reference_mask", "language_code"]
-        if missing := [key for key in needed if key not in extra]:
-            raise DataError(f"data_collator: batches lack {', '.join(missing)}. Use DataCollatorForCMAlign.")
 
     def _check_record(self, record: dict[str, Any], inputs: dict[str, torch.Tensor]) -> None:
         """The first call of the backbone must have been the policy's on the whole batch, that of the reference next."""
@@ -273,12 +262,8 @@ class CMAlignTrainer(DPOTrainer):
         cosine = F.cosine_similarity(mean_states(states, chosen), reference, dim=-1)
         valid = (extra["reference_mask"].sum(1) > 0) & (chosen.sum(1) > 0)
         weight = valid.float() * (extra["pair_weight"] if self.args.weight_by_margin else 1.0)
-        self._log_consistency(cosine.detach(), valid, extra["language_code"])
-        return (weight * (1 - cosine)).mean()
-
-    def _log_consistency(self, cosine: torch.Tensor, valid: torch.Tensor, language: torch.Tensor) -> None:
-        sums = cosine.new_zeros(len(self._language_codes), 2)
-        sums.index_add_(0, language[valid], torch.stack([cosine[valid], torch.ones_like(cosine[valid])], dim=1))
+        found, sums = cosine.detach()[valid], cosine.new_zeros(len(self._language_codes), 2)
+        sums.index_add_(0, extra["language_code"][valid], torch.stack([found, torch.ones_like(found)], dim=1))
         sums = self.accelerator.gather(sums[None]).sum(0).cpu()
         metrics = self._metrics["train" if self.model.training else "eval"]
         total, count = sums.sum(0).tolist()
@@ -288,6 +273,7 @@ class CMAlignTrainer(DPOTrainer):
         for name, (part, n) in zip(self._language_codes, sums.tolist(), strict=True):
             if n:
                 metrics[f"consistency/cosine_{name}"].append(part / n)
+        return (weight * (1 - cosine)).mean()
 
     def _weighting_correction(self, record, inputs, weight: torch.Tensor, loss: torch.Tensor) -> torch.Tensor:
         """mean((w − 1)·(−log σ(β·Δ))) times the weight of the sigmoid loss: turns its mean into a weighted one.
@@ -327,25 +313,22 @@ class _AddColumns:
         self.processing_class, self.languages, self.scale, self.eos = processing_class, languages, scale, eos
 
     def __call__(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        from trl.data_utils import _tokenize, common_prefix_length
+
         weight = 1.0 if self.scale is None else max(0.0, float(row["margin"])) / self.scale
         if self.languages is None:
             return {"pair_weight": weight}
-        ids, start = self._reference(row["reference_prompt"], row["reference"])
+        ids, start = [], 0  # of a missing reference
+        prompt, answer = row["reference_prompt"], row["reference"]
+        if prompt and answer:
+            is_text = isinstance(answer, str)
+            if is_text and not answer.endswith(self.eos):
+                answer += self.eos
+            turns = {} if is_text else {"add_generation_prompt": True}
+            before = _tokenize(self.processing_class, prompt, **turns)["input_ids"]
+            ids = list(_tokenize(self.processing_class, prompt + answer)["input_ids"])
+            start = common_prefix_length(before, ids)
         return {
             "reference_ids": ids, "reference_start": start, "language_code": self.languages[row["language"]],
             "pair_weight": weight,
         }  # fmt: skip
-
-    def _reference(self, prompt, answer) -> tuple[list[int], int]:
-        """Token ids of prompt and answer, and where the answer begins; nothing for a missing reference."""
-        from trl.data_utils import _tokenize, common_prefix_length
-
-        if not prompt or not answer:
-            return [], 0
-        if isinstance(answer, str):
-            answer = answer if answer.endswith(self.eos) else answer + self.eos
-            before = _tokenize(self.processing_class, prompt)["input_ids"]
-        else:
-            before = _tokenize(self.processing_class, prompt, add_generation_prompt=True)["input_ids"]
-        ids = _tokenize(self.processing_class, prompt + answer)["input_ids"]
-        return list(ids), common_prefix_length(before, ids)

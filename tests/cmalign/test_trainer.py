@@ -10,7 +10,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl import DPOConfig, DPOTrainer
 
-from hf_mlalign.cmalign.trainer import CMAlignTrainer, DataCollatorForCMAlign, mean_states
+from hf_mlalign.cmalign.trainer import OVERRIDDEN, CMAlignTrainer, DataCollatorForCMAlign, mean_states
 from hf_mlalign.cmalign.trainer_config import CMAlignConfig
 from hf_mlalign.core.errors import DataError
 from tests.cmalign.preference_rows import messages, preference_rows, quiet
@@ -306,6 +306,18 @@ def test_other_bad_input(tmp_path):
         trainer(tmp_path, preference_rows(3).map(lambda row: {"language": None}), consistency_weight=1.0)
     with pytest.raises(DataError, match="eval: no column reference"):
         trainer(tmp_path, consistency_weight=1.0, eval_dataset=preference_rows().remove_columns("reference"))
+
+
+@pytest.mark.parametrize("name", OVERRIDDEN)
+def test_a_method_that_is_gone_or_changed_in_trl_is_named_before_training(name, monkeypatch):
+    expected = rf"^trl \d.* differs from what CMAlignTrainer builds on: DPOTrainer\.{name}\(.*\) was expected, found "
+    with monkeypatch.context() as patch:
+        patch.setattr(DPOTrainer, name, lambda self, other: None)
+        with pytest.raises(DataError, match=expected + r'.*pip install "trl=='):
+            CMAlignTrainer(model=None)  # the model is not looked at
+    monkeypatch.delattr(DPOTrainer, name)  # one of transformers' Trainer may be left
+    with pytest.raises(DataError, match=expected + "None"):
+        CMAlignTrainer(model=None)
 
 
 def test_a_collator_without_references_is_named(tmp_path):

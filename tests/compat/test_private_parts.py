@@ -220,27 +220,6 @@ def test_each_part_would_be_missed(part, monkeypatch):
 # Where it is told
 
 
-def test_the_trainer_refuses_a_changed_trl(monkeypatch):
-    from trl import DPOTrainer
-
-    from hf_mlalign.cmalign.trainer import CMAlignTrainer
-
-    monkeypatch.delattr(DPOTrainer, "_set_signature_columns_if_needed")  # that of transformers is left
-    message = r"^trl \d.*DPOTrainer\._set_signature_columns_if_needed\(\) was expected, found .*pip install \"trl=="
-    with pytest.raises(DataError, match=message):
-        CMAlignTrainer(model=None)
-
-
-def test_the_trainer_refuses_other_parameters(monkeypatch):
-    from trl import DPOTrainer
-
-    from hf_mlalign.cmalign.trainer import CMAlignTrainer
-
-    monkeypatch.setattr(DPOTrainer, "compute_ref_log_probs", lambda self, model, batch: None)
-    with pytest.raises(DataError, match=r"compute_ref_log_probs\(model, inputs\) was expected, found "):
-        CMAlignTrainer(model=None)
-
-
 def test_the_guard_of_the_trainer_and_the_table_agree():
     from hf_mlalign.cmalign.trainer import OVERRIDDEN
 

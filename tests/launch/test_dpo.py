@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, DatasetDict
 
-from hf_mlalign.cmalign.checks import check_preferences
+from hf_mlalign.cmalign.trainer_config import check_preferences
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.launch import common, configs, dpo
 from tests.cmalign.preference_rows import preference_rows

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from hf_mlalign.cmalign import checks as preference_columns
+from hf_mlalign.cmalign import trainer_config as preference_columns
 from hf_mlalign.data import arrow, languages
 from hf_mlalign.evaluation.annotation import agreement as human_agreement
 from hf_mlalign.evaluation.annotation import items as human_items

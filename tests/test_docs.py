@@ -10,7 +10,7 @@ import datasets
 import pytest
 from datasets import load_dataset
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from tests.hub_server import HubServer
 
 REPO = Path(__file__).resolve().parents[1]

@@ -49,8 +49,23 @@ class View:
     problems: list[str] = field(default_factory=list)
 
 
-def write_page(run: Path, output: Path | None, source: Any, seed: int) -> Path:
-    """See `hf_mlalign.report.write_report`."""
+def write_report(run: str | Path, output: str | Path | None = None, *, source: Any = None, seed: int = 0) -> Path:
+    """Write `report.html` and its figures as PNGs (`figures/`); returns the path of the page.
+
+    The page stands alone: it needs no file beside it and no network. What is damaged or missing is named in the page
+    and does not stop the rest.
+
+    Args:
+        run: a run folder (of any command or a training), or a folder with several of them, up to three levels down.
+        output: folder to write; default: `report` within a folder of several runs, `<run>-report` beside a single run,
+            whose own files stay as they are.
+        source: the pool a curation was made from (a `Dataset`, file or folder): the map of clusters then shows all of
+            it, and the examples show what was not selected. A file that still lies beside the run is found without it.
+        seed: of the sample that the map shows of a large pool (0, *ours*).
+    Raises:
+        DataError: `run` is not a folder or holds nothing to report on, or `output` holds something else.
+    """
+    run, output = Path(run), None if output is None else Path(output)
     for module in BUILT_IN:
         importlib.import_module(f"hf_mlalign.report.sections.{module}")
     parts = find_parts(run, source, seed)

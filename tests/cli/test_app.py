@@ -7,7 +7,7 @@ import sys
 import pytest
 from datasets import Dataset, load_dataset
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from tests.processes import interruptible
 
 COMMAND = [sys.executable, "-c", "from hf_mlalign.cli.app import main; main()"]

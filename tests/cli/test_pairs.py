@@ -5,7 +5,7 @@ import json
 import pytest
 from datasets import Dataset, load_dataset
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder
 from hf_mlalign.cmalign.pairs import best_worst

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.cmalign import build as source
 from hf_mlalign.cmalign.build import WORK, build_pairs
 from hf_mlalign.core.errors import DataError

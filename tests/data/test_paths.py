@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, DatasetDict, load_dataset
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.core.errors import DataError, listed, printable
 from hf_mlalign.data.sources import load_source, load_splits

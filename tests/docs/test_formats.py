@@ -6,7 +6,7 @@ import re
 import pytest
 from datasets import Dataset, load_dataset
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.cli.demo.tiny_dpo import tiny_causal_lm
 from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.data.layouts import LAYOUTS, recognise_layout

@@ -8,7 +8,7 @@ import sys
 import pytest
 from datasets import Dataset
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.secrets import redacted

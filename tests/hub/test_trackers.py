@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.hub.run_record import RunRecord
 from hf_mlalign.hub.trackers import check_trackers, per_language_metrics, report_run

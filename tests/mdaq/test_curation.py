@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from datasets import Dataset, load_dataset
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.mdaq.curation import curate
 

@@ -9,7 +9,7 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value, load_dataset
 
 import hf_mlalign.mdaq.scoring as module
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.hub.run_record import read_record
 from hf_mlalign.mdaq.curation import curate

@@ -28,7 +28,7 @@ def write_inputs(folder: Path, prompts: int = 8, judged: int = 6) -> None:
     """What the commands read: `pool.parquet`, `prompts.jsonl`, `rows.jsonl`, and `pairs`, a finished run to push."""
     from datasets import Dataset
 
-    from hf_mlalign.cli.demo import load_demo_pool
+    from hf_mlalign import load_demo_pool
     from hf_mlalign.cmalign.build import build_pairs
 
     pool = load_demo_pool(["de", "en"])

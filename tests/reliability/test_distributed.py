@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.data.layouts import recognise_layout

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from datasets import load_dataset
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.hub.run_record import read_record
 from hf_mlalign.launch import configs
 from tests.mdaq.test_scoring import files

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.cmalign.build import build_pairs
 from hf_mlalign.evaluation.judges.rules import LengthJudge
 from hf_mlalign.evaluation.judges.run import judge

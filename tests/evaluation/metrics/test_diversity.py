@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.evaluation.metrics import vendi as spread
 from hf_mlalign.evaluation.metrics.diversity import nearest_neighbour_distances, selection_diversity, vendi_score

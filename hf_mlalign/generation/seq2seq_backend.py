@@ -22,13 +22,13 @@ _TAG = re.compile(r"__[a-z]{2,3}__|[a-z]{3}_[A-Z][a-z]{3}|[a-z]{2}_[A-Z]{2}")
 class Seq2SeqBackend(TransformersBackend):
     """Translates the last message of each request into the request's language.
 
-    The decoder begins with the target's language tag (NLLB's deu_Latn, M2M-100's __de__, mBART's de_DE), which is
+    The decoder starts with the target's language tag (NLLB's deu_Latn, M2M-100's __de__, mBART's de_DE), which is
     looked up in the tokenizer; a tokenizer without such tags (Marian, T5) is used without.
 
     Args:
         model, tokenizer, batch_size, device, dtype, trust_remote_code: see `TransformersBackend`.
         source: ISO 639-1 code of the questions' language.
-        num_beams: beam search over so many (4, *ours*).
+        num_beams: width of the beam search (4, *ours*).
         language_codes: ISO 639-1 → tag, for tags that are not recognised.
         prefix: put before each text, with {source}, {target} (English names), {source_code} or {target_code}, e.g.
             "translate {source} to {target}: " (T5) or "<2{target_code}> " (MADLAD).
@@ -49,7 +49,7 @@ class Seq2SeqBackend(TransformersBackend):
     ):
         super().__init__(model, tokenizer, **options)
         if num_beams < 1:
-            raise DataError(f"num_beams: {num_beams} is not positive.")
+            raise DataError(f"num_beams: {num_beams} is below 1.")
         self.source, self.num_beams, self.prefix = source, num_beams, prefix
         self.language_codes = dict(language_codes or {})
 
@@ -127,9 +127,9 @@ class Seq2SeqBackend(TransformersBackend):
 
 
 def language_tags(tokenizer: PreTrainedTokenizerBase) -> dict[str, str]:
-    """ISO 639-1 → the tokenizer's language tag, of added tokens that look like one.
+    """ISO 639-1 → the tokenizer's language tag: added tokens that look like one.
 
-    Of several tags of a language that in its usual script (Unicode CLDR) is taken, then the first by token number;
+    If a language has several tags, the one in its usual script (Unicode CLDR) is taken, else the first by token number;
     Norwegian is Bokmål.
     """
     tags: dict[str, str] = {}

@@ -33,21 +33,21 @@ class TransformersBackend:
     """Draws answers with a causal LM in this process.
 
     Prompts are sorted by length, padded on the left and generated in batches. Each answer is drawn by inverting the
-    cumulative distribution with uniform numbers of its own seed, so it does not depend on the batch it was in or on
-    what was answered before (but for rounding: where a kernel gives other last bits for another batch shape, a draw
-    within those bits of a boundary may fall on the other side).
+    cumulative distribution with uniform numbers of its own seed, so it does not depend on its batch or on earlier
+    answers (up to rounding: where a kernel gives other last bits for another batch shape, a draw within those bits of
+    a boundary may fall on the other side).
 
     Args:
         model: folder or Hub name of a causal LM, or the model itself.
         tokenizer: needed with a model object.
-        batch_size: answers a batch (16, *ours*).
+        batch_size: answers per batch (16, *ours*).
         device: "cpu", "cuda", …; default: the best there is. A model object stays where it is.
         dtype: of the weights, e.g. "bfloat16"; default "auto": as saved.
         continuous_batching: let transformers schedule the answers (`ContinuousBatchingConfig`): on a GPU no slot waits
-            for the longest answer of its batch. One seed then serves a whole run: answers depend on the schedule. Off
-            by default (*ours*): on CPUs padded batches are faster, and answers stay reproducible one by one.
+            for the longest answer of its batch. The whole run then has one seed, and answers depend on the schedule.
+            Off by default (*ours*): on CPUs padded batches are faster, and each answer is reproducible.
         num_blocks, page_size, max_batch_tokens: bounds of the key/value cache for continuous batching
-            (512 × 32 tokens, and 2,048 tokens a step, *ours*).
+            (512 × 32 tokens, and 2,048 tokens per step, *ours*).
         trust_remote_code: run model code from the Hub.
     """
 
@@ -72,9 +72,9 @@ class TransformersBackend:
         if not named and tokenizer is None:
             raise DataError("tokenizer: a model object needs its tokenizer. Pass (model, tokenizer) or a model name.")
         if batch_size < 1:
-            raise DataError(f"batch_size: {batch_size} is not positive.")
+            raise DataError(f"batch_size: {batch_size} is below 1.")
         self._model, self._tokenizer = (None, tokenizer) if named else (model, tokenizer)
-        self.model = str(model) if named else _object_name(model)
+        self.model = str(model) if named else getattr(model.config, "_name_or_path", "") or type(model).__name__
         self.batch_size, self.device, self.dtype = batch_size, device, dtype
         self.continuous_batching, self.trust_remote_code = continuous_batching, trust_remote_code
         self._cache = {"num_blocks": num_blocks, "page_size": page_size, "max_batch_tokens": max_batch_tokens}
@@ -93,10 +93,14 @@ class TransformersBackend:
             return
         model, tokenizer = self._load()
         self._check_vocabulary(model, tokenizer)
-        prompts = _tokenise(requests, tokenizer)
+        known: dict[str, list[int]] = {}
         fitting = []
-        limit = _context(model) - settings.max_tokens
-        for request, ids in zip(requests, prompts, strict=True):
+        context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+        limit = context - settings.max_tokens
+        for request in requests:
+            if request.digest not in known:
+                known[request.digest] = chat_ids(request.messages, tokenizer)
+            ids = known[request.digest]
             if len(ids) > limit:
                 room = f"the model's context leaves room for {max(limit, 0)} beside max_tokens={settings.max_tokens}"
                 on_failure(request, f"the prompt has {len(ids)} tokens; {room}: lower max_tokens")
@@ -106,7 +110,10 @@ class TransformersBackend:
         generate = self._continuous if self.continuous_batching else self._padded
         was_training, own = model.training, model.generation_config
         model.eval()
-        model.generation_config = _without_own_settings(own)
+        model.generation_config = copy.deepcopy(own)  # `generate` fills unset fields from there
+        for name in OWN_SETTINGS:
+            if getattr(own, name, None) is not None:
+                setattr(model.generation_config, name, None)
         try:
             read = {request.key: len(ids) for request, ids in fitting}
             for request, tokens, stopped in generate(model, tokenizer, fitting, settings):
@@ -141,8 +148,12 @@ class TransformersBackend:
         config = _generation_config(model, tokenizer, settings, stops)
         for begin in range(0, len(items), self.batch_size):
             batch = items[begin : begin + self.batch_size]
-            ids, mask = _pad_left([tokens for _, tokens in batch], config.pad_token_id)
-            processors = [] if settings.temperature == 0 else [_sampler([r for r, _ in batch], settings, ids.shape[1])]
+            width = max(len(tokens) for _, tokens in batch)
+            ids = np.full((len(batch), width), config.pad_token_id, np.int64)
+            mask = np.zeros_like(ids)
+            for i, (_, tokens) in enumerate(batch):
+                ids[i, width - len(tokens) :], mask[i, width - len(tokens) :] = tokens, 1
+            processors = [] if settings.temperature == 0 else [_sampler([r for r, _ in batch], settings, width)]
             with torch.no_grad():
                 out = model.generate(
                     input_ids=torch.from_numpy(ids).to(model.device),
@@ -150,7 +161,7 @@ class TransformersBackend:
                     generation_config=config,
                     logits_processor=processors,
                 )
-            for (request, _), row in zip(batch, out[:, ids.shape[1] :].tolist(), strict=True):
+            for (request, _), row in zip(batch, out[:, width:].tolist(), strict=True):
                 end = next((i for i, token in enumerate(row) if token in stops), None)
                 yield request, row[:end], end is not None
 
@@ -190,15 +201,6 @@ def _generation_config(model, tokenizer, settings: Settings, stops: set[int], sa
     )  # fmt: skip
 
 
-def _without_own_settings(config: GenerationConfig) -> GenerationConfig:
-    """A copy without what a model's own config says on how to draw: `generate` fills unset fields from there."""
-    plain = copy.deepcopy(config)
-    for name in OWN_SETTINGS:
-        if getattr(plain, name, None) is not None:
-            setattr(plain, name, None)
-    return plain
-
-
 def _stop_ids(model, tokenizer) -> set[int]:
     ids = [tokenizer.eos_token_id]
     given = model.generation_config.eos_token_id
@@ -207,7 +209,7 @@ def _stop_ids(model, tokenizer) -> set[int]:
 
 
 def _sampler(requests: Sequence[Request], settings: Settings, prompt_length: int):
-    """A logits processor that leaves one token a row: the one its own uniform number of this step falls on."""
+    """A logits processor that leaves one token per row: the one on which this step's own uniform number falls."""
     import torch
     from transformers import LogitsProcessor
 
@@ -245,14 +247,6 @@ def draw_tokens(scores: torch.Tensor, uniform: torch.Tensor, temperature: float,
     return at if order is None else order.gather(1, at)
 
 
-def _tokenise(requests: Sequence[Request], tokenizer) -> list[list[int]]:
-    known: dict[str, list[int]] = {}
-    for request in requests:
-        if request.digest not in known:
-            known[request.digest] = chat_ids(request.messages, tokenizer)
-    return [known[request.digest] for request in requests]
-
-
 def chat_ids(messages: Sequence[Mapping[str, str]], tokenizer) -> list[int]:
     """Token ids of a chat that ends where the answer begins; plain paragraphs for a tokenizer without a template.
 
@@ -271,24 +265,6 @@ def chat_ids(messages: Sequence[Mapping[str, str]], tokenizer) -> list[int]:
             raise
         first = {**turns[1], "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
         return tokenizer.apply_chat_template([first, *turns[2:]], **options)["input_ids"]
-
-
-def _pad_left(rows: list[list[int]], pad: int) -> tuple[np.ndarray, np.ndarray]:
-    width = max(map(len, rows))
-    ids = np.full((len(rows), width), pad, np.int64)
-    mask = np.zeros((len(rows), width), np.int64)
-    for i, row in enumerate(rows):
-        ids[i, width - len(row) :], mask[i, width - len(row) :] = row, 1
-    return ids, mask
-
-
-def _context(model) -> int:
-    config = model.config.get_text_config()
-    return getattr(config, "max_position_embeddings", None) or 2**31
-
-
-def _object_name(model) -> str:
-    return getattr(model.config, "_name_or_path", "") or type(model).__name__
 
 
 def weights_digest(model) -> str:

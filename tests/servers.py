@@ -170,13 +170,13 @@ def completion(body: dict, reply: Reply) -> dict:
 
 def model_answers(model, tokenizer) -> Callable[[dict], Reply]:
     """Answers of a causal LM, drawn as `TransformersBackend` draws them, one request at a time."""
-    from hf_mlalign.generation.requests import Request, Settings
+    from hf_mlalign.generation.requests import Request, Sampling
     from hf_mlalign.generation.transformers_backend import TransformersBackend
 
     backend, lock = TransformersBackend(model, tokenizer), threading.Lock()
 
     def answer(body: dict) -> Reply:
-        settings = Settings(body.get("temperature", 1.0), body.get("top_p", 1.0), body.get("max_tokens", 16))
+        settings = Sampling(body.get("temperature", 1.0), body.get("top_p", 1.0), body.get("max_tokens", 16))
         request = Request("q", "en", 0, tuple(body["messages"]), body.get("seed", 0), "q")
         found: list = []
         with lock:

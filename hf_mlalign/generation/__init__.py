@@ -12,7 +12,7 @@ _NAMES = {
     "Backend": "hf_mlalign.generation.requests",
     "Request": "hf_mlalign.generation.requests",
     "Answer": "hf_mlalign.generation.requests",
-    "Settings": "hf_mlalign.generation.requests",
+    "Sampling": "hf_mlalign.generation.requests",
     "ServerBackend": "hf_mlalign.generation.server_backend",
     "TransformersBackend": "hf_mlalign.generation.transformers_backend",
     "Seq2SeqBackend": "hf_mlalign.generation.seq2seq_backend",

@@ -28,7 +28,7 @@ Key = tuple[str | int, str, int]
 
 
 @dataclass(frozen=True)
-class Settings:
+class Sampling:
     """How an answer is drawn.
 
     Args:
@@ -51,8 +51,8 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class StructuredSettings(Settings):
-    """Settings that also ask for a form of the answer.
+class StructuredSampling(Sampling):
+    """Sampling that also asks for a form of the answer.
 
     Args:
         response_format: OpenAI's field of that name, e.g. {"type": "json_schema", "json_schema": {…}}. A server that
@@ -110,7 +110,7 @@ class Backend(Protocol):
         """What identifies the answers of this backend: answers of two descriptions are never mixed."""
 
     def run(
-        self, requests: Sequence[Request], settings: Settings, on_answer: OnAnswer, on_failure: OnFailure
+        self, requests: Sequence[Request], settings: Sampling, on_answer: OnAnswer, on_failure: OnFailure
     ) -> None: ...
 
 

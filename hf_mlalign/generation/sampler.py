@@ -14,7 +14,7 @@ from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import atomic_path, check_writable
 from hf_mlalign.core.options import takes
 from hf_mlalign.generation.options import BackendOptions, SampleOptions, SamplerOptions
-from hf_mlalign.generation.requests import Backend, PromptTable, Request, Settings, build_requests, read_prompts
+from hf_mlalign.generation.requests import Backend, PromptTable, Request, Sampling, build_requests, read_prompts
 from hf_mlalign.generation.store import ANSWERS, SAMPLING, AnswerStore
 from hf_mlalign.hub.card import write_card
 from hf_mlalign.hub.run_record import Run, RunResult, describe_source, read_record
@@ -44,7 +44,7 @@ class ResponseSampler:
             DataError: an option out of range.
         """
         self.backend, self.options, self.progress = load_backend(backend), options, progress
-        self.settings = Settings(options.temperature, options.top_p, options.max_tokens)
+        self.settings = Sampling(options.temperature, options.top_p, options.max_tokens)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class ResponseSampler:
 
 def run_missing(
     backend: Backend,
-    settings: Settings,
+    settings: Sampling,
     store: AnswerStore,
     requests: Sequence[Request],
     label: str,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.data.languages import language_name, normalise, usual_script
-from hf_mlalign.generation.requests import Answer, OnAnswer, OnFailure, Request, Settings
+from hf_mlalign.generation.requests import Answer, OnAnswer, OnFailure, Request, Sampling
 from hf_mlalign.generation.transformers_backend import TransformersBackend
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Seq2SeqBackend(TransformersBackend):
         other.source = source
         return other
 
-    def run(self, requests: Sequence[Request], settings: Settings, on_answer: OnAnswer, on_failure: OnFailure) -> None:
+    def run(self, requests: Sequence[Request], settings: Sampling, on_answer: OnAnswer, on_failure: OnFailure) -> None:
         """See `Backend.run`. Texts too long for the encoder are failures.
 
         Raises:
@@ -99,7 +99,7 @@ class Seq2SeqBackend(TransformersBackend):
                 fitting.append((request, ids))
         return sorted(fitting, key=lambda item: -len(item[1]))
 
-    def _translate(self, model, tokenizer, batch: list, target: str, settings: Settings, on_answer: OnAnswer) -> None:
+    def _translate(self, model, tokenizer, batch: list, target: str, settings: Sampling, on_answer: OnAnswer) -> None:
         import torch
 
         inputs = tokenizer.pad({"input_ids": [ids for _, ids in batch]}, return_tensors="pt").to(model.device)

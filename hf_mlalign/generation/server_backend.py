@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.generation.requests import COUNTS, Answer, OnAnswer, OnFailure, Request, Settings
+from hf_mlalign.generation.requests import COUNTS, Answer, OnAnswer, OnFailure, Request, Sampling
 
 if TYPE_CHECKING:
     from huggingface_hub import InferenceClient
@@ -67,7 +67,7 @@ class ServerBackend:
         """Backend and model name; not the address, which may change between two runs."""
         return {"backend": "server", "model": self.model}
 
-    def run(self, requests: Sequence[Request], settings: Settings, on_answer: OnAnswer, on_failure: OnFailure) -> None:
+    def run(self, requests: Sequence[Request], settings: Sampling, on_answer: OnAnswer, on_failure: OnFailure) -> None:
         """See `Backend.run`.
 
         Raises:
@@ -116,7 +116,7 @@ class _Trouble:
 class _Work:
     """Requests shared by the threads of one run."""
 
-    def __init__(self, backend: ServerBackend, requests, settings: Settings, on_answer, on_failure):
+    def __init__(self, backend: ServerBackend, requests, settings: Sampling, on_answer, on_failure):
         self.backend, self.settings = backend, settings
         self.on_answer, self.on_failure = on_answer, on_failure
         self.error: BaseException | None = None

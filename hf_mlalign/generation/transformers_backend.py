@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.generation.requests import Answer, OnAnswer, OnFailure, Request, Settings
+from hf_mlalign.generation.requests import Answer, OnAnswer, OnFailure, Request, Sampling
 from hf_mlalign.models.loading import load_model
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class TransformersBackend:
             "continuous_batching": self.continuous_batching,
         }  # fmt: skip
 
-    def run(self, requests: Sequence[Request], settings: Settings, on_answer: OnAnswer, on_failure: OnFailure) -> None:
+    def run(self, requests: Sequence[Request], settings: Sampling, on_answer: OnAnswer, on_failure: OnFailure) -> None:
         """See `Backend.run`. Prompts too long for the model's context are failures."""
         if not requests:
             return
@@ -141,7 +141,7 @@ class TransformersBackend:
                 "Pass the tokenizer the model was trained with."
             )
 
-    def _padded(self, model, tokenizer, items: list, settings: Settings) -> Iterator[tuple[Request, list[int], bool]]:
+    def _padded(self, model, tokenizer, items: list, settings: Sampling) -> Iterator[tuple[Request, list[int], bool]]:
         import torch
 
         stops = _stop_ids(model, tokenizer)
@@ -165,7 +165,7 @@ class TransformersBackend:
                 end = next((i for i, token in enumerate(row) if token in stops), None)
                 yield request, row[:end], end is not None
 
-    def _continuous(self, model, tokenizer, items: list, settings: Settings):
+    def _continuous(self, model, tokenizer, items: list, settings: Sampling):
         from transformers import ContinuousBatchingConfig
 
         stops = _stop_ids(model, tokenizer)
@@ -188,7 +188,7 @@ class TransformersBackend:
                     yield waiting.pop(result.request_id), row[:-1] if stopped else row, stopped
 
 
-def _generation_config(model, tokenizer, settings: Settings, stops: set[int], sample: bool = False) -> GenerationConfig:
+def _generation_config(model, tokenizer, settings: Sampling, stops: set[int], sample: bool = False) -> GenerationConfig:
     from transformers import GenerationConfig
 
     pad = tokenizer.pad_token_id
@@ -208,7 +208,7 @@ def _stop_ids(model, tokenizer) -> set[int]:
     return {i for i in ids if i is not None}
 
 
-def _sampler(requests: Sequence[Request], settings: Settings, prompt_length: int):
+def _sampler(requests: Sequence[Request], settings: Sampling, prompt_length: int):
     """A logits processor that leaves one token per row: the one on which this step's own uniform number falls."""
     import torch
     from transformers import LogitsProcessor

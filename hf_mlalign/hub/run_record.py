@@ -1,4 +1,4 @@
-"""The record of a command in the folder it writes: what was asked, with what, and what came of it.
+"""The record of a command in the folder it writes: parameters, source, versions and results.
 
 A folder belongs to one command with one set of parameters. The same command again finds its work done, or continues
 where a killed one stopped; with other parameters it refuses to mix the two.
@@ -163,20 +163,20 @@ class Run:
         return same and self.found.state == "finished"
 
     @contextmanager
-    def open(self, anew: bool = False) -> Iterator[Run]:
-        """Lock the folder and mark the run as begun.
+    def open(self, overwrite: bool = False) -> Iterator[Run]:
+        """Lock the folder and mark the run as started.
 
-        A finished result that is to be overwritten waits in `.previous` until `finish`. If the new run fails before it
-        has written anything, the old result comes back at once; if it fails or is killed later, `.previous` holds the
-        old result until the run, taken up again, is finished.
+        A finished result that is overwritten is kept in `.previous` until `finish`. If the new run fails before it has
+        written anything, the old result is put back at once; if it fails or is killed later, `.previous` keeps the old
+        result until the run is resumed and finished.
 
         Args:
-            anew: treat a finished result as with `overwrite`.
+            overwrite: replace a finished result, as with the class's `overwrite`.
         Raises:
             DataError: another process writes to the folder.
         """
         with lock(self.folder):
-            if self._overwrite or anew:
+            if self._overwrite or overwrite:
                 self._set_aside()
             write_record(self.folder, self.record)
             try:
@@ -201,7 +201,7 @@ class Run:
         return self.record
 
     def drop(self, name: str) -> None:
-        """Remove the partial work that a killed process left in a finished folder, unless somebody works there."""
+        """Remove the partial work that a killed process left in a finished folder, unless a process is using it."""
         if (self.folder / name).exists():
             with suppress(DataError), lock(self.folder):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
@@ -284,8 +284,8 @@ class Run:
 def describe_source(source: Any, **which: Any) -> dict[str, Any]:
     """Name and digest of what a run reads, and which part of it.
 
-    Of a local path the name is the last part only, since records may be published. Local files are told apart by their
-    content, a `Dataset` in memory by its fingerprint, a Hub dataset by its name.
+    Only the last part of a local path is stored, since records may be published. The digest of local files comes from
+    their content, that of a `Dataset` in memory from its fingerprint, that of a Hub dataset from its name.
     """
     part = {key: value for key, value in which.items() if value is not None}
     if not isinstance(source, (str, Path)):
@@ -293,12 +293,12 @@ def describe_source(source: Any, **which: Any) -> dict[str, Any]:
         return {"name": "a Dataset in memory", "digest": fingerprint, **part}
     local = Path(source).exists() or "*" in str(source)
     name = Path(source).name if local else str(source)
-    name = name.encode("utf-8", "backslashreplace").decode()  # names of files may be no text
+    name = name.encode("utf-8", "backslashreplace").decode()  # file names may not be valid text
     return {"name": name, "digest": content_digest(source), **part}
 
 
 def model_name(model: Any) -> str | None:
-    """A model as a record tells it: a name as it is, an object by its own name or its class, never by its address."""
+    """A model's name in a record: a name as it is, an object's own name, or its class; never its address."""
     if model is None or isinstance(model, (str, Path)):
         return model and str(model)
     name = getattr(model, "name", None)
@@ -306,7 +306,7 @@ def model_name(model: Any) -> str | None:
 
 
 def to_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping as JSON knows it: numpy scalars as numbers, NaN and infinity as null, other objects as their text."""
+    """The mapping in plain JSON values: numpy scalars as numbers, NaN and infinity as null, other objects as text."""
     return json.loads(json.dumps(_finite(values), ensure_ascii=False, default=str))
 
 

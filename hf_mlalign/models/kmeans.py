@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
@@ -169,15 +167,6 @@ class Workers:
         return total
 
 
-@contextmanager
-def _workers(n_threads: int | None, spherical: bool) -> Iterator[Workers]:
-    import faiss
-
-    threads = n_threads or min(faiss.omp_get_max_threads(), os.cpu_count() or 1)
-    with ThreadPoolExecutor(threads, initializer=lambda: faiss.omp_set_num_threads(1)) as pool:
-        yield Workers(pool, spherical)
-
-
 def cluster_rows(matrix: Matrix, rows: Rows | None, n_clusters: int, options: KMeansOptions) -> Clustering:
     """K-means over these rows of the matrix (`None`: all); see `hf_mlalign.models.clustering.cluster`."""
     rows = rows or Rows(np.arange(len(matrix)))
@@ -211,6 +200,8 @@ def _fit(
     reader: Reader, k: int, options: KMeansOptions, labels: np.ndarray, usable: np.ndarray, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Train, assign every usable row (written into `labels`) → centroids, closeness of each row, iterations."""
+    import faiss
+
     if not len(reader):
         return np.empty((0, reader.matrix.shape[1]), dtype=np.float32), np.empty(0, dtype=np.float32), 0
     rng = np.random.default_rng(options.seed)
@@ -222,7 +213,9 @@ def _fit(
     centroids = _distinct_rows(sample, k, rng)
     if len(centroids) < k:
         notes.append(f"{k} clusters were asked but only {len(centroids)} distinct rows found; made {len(centroids)}")
-    with _workers(options.n_threads, options.spherical) as workers:
+    threads = options.n_threads or min(faiss.omp_get_max_threads(), os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads, initializer=lambda: faiss.omp_set_num_threads(1)) as pool:
+        workers = Workers(pool, options.spherical)
         centroids, found, n_iter = _lloyd(workers, sample, centroids, options.n_iter)
         if found is None or sample is not reader:
             found = workers.nearest(reader, centroids)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.generation.requests import (
     Request,
-    Settings,
+    Sampling,
 )
 from hf_mlalign.generation.sampler import ResponseSampler, sample
 from hf_mlalign.generation.store import AnswerStore
@@ -213,5 +213,5 @@ def test_settings_reach_a_backend_of_ones_own():
             super().run(requests, settings, on_answer, on_failure)
 
     sampler(Own(), temperature=0.1, top_p=0.2, max_tokens=3).sample(prompts())
-    assert seen == [Settings(0.1, 0.2, 3)]
+    assert seen == [Sampling(0.1, 0.2, 3)]
     assert isinstance(Request("a", "en", 0, (), 1, "x").key, tuple)

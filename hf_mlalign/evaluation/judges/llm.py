@@ -21,7 +21,7 @@ from hf_mlalign.evaluation.judges.prompts import (
     preference,
     read_verdict,
 )
-from hf_mlalign.generation.requests import Backend, Key, Request, StructuredSettings, request_seed
+from hf_mlalign.generation.requests import Backend, Key, Request, StructuredSampling, request_seed
 from hf_mlalign.generation.sampler import load_backend, run_missing
 from hf_mlalign.generation.store import AnswerStore
 
@@ -87,7 +87,7 @@ class LLMJudge:
         if attempts < 1:
             raise DataError(f"attempts: {attempts} asks nothing. Use 1 or more.")
         self.backend = load_backend(model, base_url, **backend)
-        self.settings = StructuredSettings(temperature, top_p, max_tokens, RESPONSE_FORMAT if structured else None)
+        self.settings = StructuredSampling(temperature, top_p, max_tokens, RESPONSE_FORMAT if structured else None)
         self.template, self.both_orders = JudgeTemplate(template), both_orders
         self.attempts, self.seed, self.shortcuts, self.progress = attempts, seed, shortcuts, progress
         self._store, self._most = AnswerStore(cache, CACHE), None

@@ -343,7 +343,7 @@ def judge(
     if hasattr(chosen, "start_round"):
         chosen.start_round(rounds)
     ds, table, notes = _load_answer_pairs(source, options, options.limit)
-    with run.open(anew=run.is_finished):
+    with run.open(overwrite=run.is_finished):
         found = run.timed("judge", judge_table, table, chosen)
         judged = _with_columns(ds, table, found)
         mapping = None if options.baseline is not None else options.column_mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.data.languages import LanguageIdentifier, language_name
-from hf_mlalign.generation.requests import Answer, Backend, PromptTable, Settings, build_requests
+from hf_mlalign.generation.requests import Answer, Backend, PromptTable, Sampling, build_requests
 from hf_mlalign.generation.sampler import load_backend, run_missing
 from hf_mlalign.generation.seq2seq_backend import Seq2SeqBackend
 from hf_mlalign.generation.store import AnswerStore
@@ -111,7 +111,7 @@ class QuestionTranslator:
             raise DataError("prompt: {question} is missing.")
         self._model, self.kind, self.prompt = model, kind, prompt
         self.output = None if output is None else Path(output)
-        self.settings = Settings(temperature, 1.0, max_tokens)
+        self.settings = Sampling(temperature, 1.0, max_tokens)
         self.max_length_ratio, self.min_probability = max_length_ratio, min_probability
         self.batch_size, self.device, self.progress = batch_size, device, progress
         self.seq2seq_options = {"language_codes": language_codes, "prefix": prefix}

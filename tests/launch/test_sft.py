@@ -392,7 +392,7 @@ def test_gpt2_adapts_its_fused_projection_and_packs(tmp_path, rows, capsys):
         (("--lora_target_modules", "foo"), "no foo among the modules to adapt"),
         (("--lora_target_modules", "q_proj", "foo"), "no foo among the modules to adapt"),
         (("--lora_target_modules", "self_attn"), "no self_attn among the modules to adapt"),
-        (("--lora_target_modules", "(q"), "'(q' is no regular expression"),
+        (("--lora_target_modules", "(q"), "'(q' is not a regular expression"),
     ],
 )
 def test_errors_end_with_code_2(tmp_path, rows, model, capsys, more, message):

@@ -14,12 +14,12 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.core.files import read_small, write_atomic
+from hf_mlalign.core.files import read_small
 
 ORIGINS = ("paper", "authors' script", "ours")
 
@@ -85,35 +85,32 @@ class Options:
         """Raise a `DataError` where options do not go together."""
 
     def _check_field(self, field: dataclasses.Field, hint: Any) -> None:
-        name, value, facts = field.name, getattr(self, field.name), field.metadata
+        name, facts = field.name, field.metadata
+        value = getattr(self, name)
         if value is None and allows_none(hint):
             return
         kind = plain_type(hint)
-        if kind is float and isinstance(value, Real) and not isinstance(value, bool):
-            value = float(value)  # whole numbers, and those of numpy
-            setattr(self, name, value)
-        if kind is int and not isinstance(value, bool) and hasattr(value, "__index__"):
-            value = value.__index__()  # numpy's whole numbers
-            setattr(self, name, value)
-        if typing.get_origin(kind) is list and not isinstance(value, list):  # a text is one entry
-            if not isinstance(value, Iterable):
+        container, inner = typing.get_origin(kind), typing.get_args(kind)
+        if container is list:
+            if isinstance(value, (bytes, Mapping)) or not isinstance(value, Iterable):
                 raise DataError(f"{name}: expected a list, got {value!r}.")
-            value = [value] if isinstance(value, str) else list(value)
-            setattr(self, name, value)
-        if kind is Path and isinstance(value, str):
-            value = Path(value)
-            setattr(self, name, value)
-        if kind in (bool, int, float, str) and not (isinstance(value, str) if kind is str else type(value) is kind):
-            raise DataError(f"{name}: expected {_KINDS[kind]}, got {value!r}.")
-        choices = facts.get("choices")
-        if choices and isinstance(value, str) and value not in choices:
-            raise DataError(f"{name}: unknown {value!r}. {_suggest(value, choices)}Known: {listed(choices)}.")
-        low, high = facts.get("low"), facts.get("high")
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and (low is not None or high is not None):
-            inside = (low is None or value >= low) and (high is None or value <= high)
-            if not inside or math.isnan(value):
+            value = [value] if isinstance(value, str) else list(value)  # a text is one entry
+            value = [_converted(name, entry, inner[0]) for entry in value]
+        elif container is dict and not isinstance(value, Mapping):
+            raise DataError(f"{name}: expected names and values, got {value!r}.")
+        else:
+            value = _converted(name, value, kind)
+        setattr(self, name, value)
+        for entry in value if container is list else [value]:
+            if facts.get("choices") and isinstance(entry, str) and entry not in facts["choices"]:
+                known = f"{_suggest(entry, facts['choices'])}Known: {listed(facts['choices'])}."
+                raise DataError(f"{name}: unknown {entry!r}. {known}")
+            low, high = facts.get("low"), facts.get("high")
+            if isinstance(entry, bool) or not isinstance(entry, (int, float)) or low is high is None:
+                continue
+            if math.isnan(entry) or (low is not None and entry < low) or (high is not None and entry > high):
                 bounds = [f"at least {low}"] * (low is not None) + [f"at most {high}"] * (high is not None)
-                raise DataError(f"{name}: {value} is out of range. Use a number of {' and '.join(bounds)}.")
+                raise DataError(f"{name}: {entry} is out of range. Use a number of {' and '.join(bounds)}.")
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Options:
@@ -155,7 +152,7 @@ class Options:
 
     @classmethod
     def table(cls) -> list[dict[str, str]]:
-        """One row an option, for the docs: name, flag, type, default, origin, help."""
+        """One row per option, for the docs: name, flag, type, default, origin, help."""
         hints, defaults = typing.get_type_hints(cls), cls.defaults()
         return [
             {
@@ -176,17 +173,21 @@ class Options:
         Raises:
             DataError: the file cannot be read, is not a mapping, or names an option that is not there.
         """
-        import yaml
+        from yaml import YAMLError
+
+        from hf_mlalign.core.yaml_values import load_yaml
 
         try:
-            found = yaml.safe_load(read_small(path, "--config"))
-        except yaml.YAMLError as error:
+            found = load_yaml(read_small(path, "--config"))
+        except (YAMLError, RecursionError) as error:
             text = " ".join(str(error).split())[:200]
             raise DataError(f"--config: {str(path)!r} is not valid YAML: {text}") from error
+        except OSError as error:
+            raise DataError(f"--config: cannot read {str(path)!r}: {error.strerror}.") from error
         if found is None:
             return {}
         if not isinstance(found, dict):
-            raise DataError(f"--config: {str(path)!r} holds {type(found).__name__}. Write one `name: value` a line.")
+            raise DataError(f"--config: {str(path)!r} holds {type(found).__name__}. Write one `name: value` per line.")
         known = [*extra, *(f.name for f in dataclasses.fields(cls) if f.metadata.get("on_command_line", True))]
         for name in found:
             if name not in known:
@@ -197,26 +198,37 @@ class Options:
         return found
 
     def to_yaml(self, first: Mapping[str, Any] | None = None) -> str:
-        """The options as YAML, one a line with its help as a comment; `first` is written before them."""
-        import yaml
+        """The options as YAML, one per line with its help as a comment; `first` is written before them."""
+        from hf_mlalign.core.yaml_values import dump_yaml
 
         def line(name: str, value: Any) -> str:
-            value = str(value) if isinstance(value, Path) else value
-            text = yaml.safe_dump(value, allow_unicode=True, default_flow_style=True, width=10**6)
-            return f"{name}: {text.removesuffix(chr(10)).removesuffix('...').rstrip()}"
+            return f"{name}: {dump_yaml(str(value) if isinstance(value, Path) else value)}"
 
-        out = [line(name, value) for name, value in (first or {}).items()]
-        for field in dataclasses.fields(self):
-            if field.metadata.get("on_command_line", True):
-                out.append(f"{line(field.name, getattr(self, field.name))}  # {field.metadata.get('help', '')}")
-        return "\n".join(out) + "\n"
-
-    def write_yaml(self, path: Path, first: Mapping[str, Any] | None = None) -> None:
-        """Write `to_yaml` to a file."""
-        write_atomic(path, self.to_yaml(first))
+        lines = [line(name, value) for name, value in (first or {}).items()]
+        lines += [
+            f"{line(field.name, getattr(self, field.name))}  # {field.metadata.get('help', '')}"
+            for field in dataclasses.fields(self)
+            if field.metadata.get("on_command_line", True)
+        ]
+        return "\n".join(lines) + "\n"
 
 
 _KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
+
+
+def _converted(name: str, value: Any, kind: Any) -> Any:
+    """`value` as `kind`: numbers of numpy as Python's, whole numbers as floats, texts as paths; DataError otherwise."""
+    if kind is bool and type(value).__name__ in ("bool", "bool_"):  # numpy's have the same name
+        return bool(value)
+    if kind is float and isinstance(value, Real) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, Integral) and not isinstance(value, bool):
+        return int(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if kind in (bool, int, float) or (kind is str and not isinstance(value, str)):
+        raise DataError(f"{name}: expected {_KINDS[kind]}, got {value!r}.")
+    return value
 
 
 def _suggest(name: str, known: Sequence[str]) -> str:

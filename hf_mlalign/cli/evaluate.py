@@ -88,9 +88,8 @@ def annotate(pairs: Pairs, output: Output = Path("judgements"), *, options: Anno
 )
 def annotate_export(judgements: Human, output: Output = Path("human"), *, options: AnnotateExportOptions) -> None:
     """Write people's judgements, win rates and agreement (Krippendorff's alpha). The page may be running."""
-    from hf_mlalign.cli.tables import print_winrates
+    from hf_mlalign.cli.tables import print_human, print_winrates
     from hf_mlalign.evaluation.annotation.human import HumanJudge
-    from hf_mlalign.evaluation.annotation.report import print_human
 
     people = HumanJudge(judgements)
     paths = people.export(output)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from hf_mlalign.evaluation.annotation.human import HumanJudge
     from hf_mlalign.hub.run_record import RunRecord
     from hf_mlalign.mdaq.selector import SelectionResult
 
@@ -77,7 +78,7 @@ def print_lens(found: Any) -> None:
 
 
 def print_winrates(rates: Mapping[str, Any]) -> None:
-    """Print the table of `hf_mlalign.evaluation.metrics.winrate.winrate`: a row a language, all, and the mean of
+    """Print the table of `hf_mlalign.evaluation.metrics.winrate.winrate`: a row per language, all, and the mean of
     languages."""
     from rich.table import Table
 
@@ -101,6 +102,34 @@ def print_winrates(rates: Mapping[str, Any]) -> None:
     _print(table, notes)
 
 
+def print_human(people: HumanJudge) -> None:
+    """Print two tables of people's judgements: counts and mean points per language, and agreement with its interval."""
+    from rich.table import Table
+
+    counts = ("n_items", "n_judgements", "n_annotators", "candidate", "tie", "both_bad", "baseline", "not_judged")
+    look = {"header_style": "bold", "box": None, "pad_edge": False, "title_justify": "left"}
+
+    def points(value: float) -> str:
+        return f"{value:.2f}" if value == value else "–"
+
+    summary = people.summary()
+    judged = Table(title="Judgements, and mean points (1 to 5)", **look)
+    for name in summary.columns:
+        judged.add_column(name.replace("_", " ").removeprefix("n "), justify="left" if name == "language" else "right")
+    for row in summary.to_dict("records"):
+        _add(judged, *(value if name == "language" else f"{value:,}" if name in counts else points(value)
+                       for name, value in row.items()))  # fmt: skip
+    alphas = Table(title="Krippendorff's alpha (ordinal), on items judged by two or more", **look)
+    for name in ("language", "measure", "alpha", "95 % interval", "items", "judgements", "note"):
+        alphas.add_column(name, justify="left" if name in ("language", "measure", "note") else "right")
+    for row in people.agreement().to_dict("records"):
+        interval = f"{row['ci_low']:.2f} to {row['ci_high']:.2f}" if row["ci_low"] == row["ci_low"] else "–"
+        _add(alphas, row["language"], row["measure"], points(row["alpha"]), interval, f"{row['n_items']:,}",
+             f"{row['n_judgements']:,}", row["reason"])  # fmt: skip
+    for table in (judged, alphas):
+        _console(140).print(table, "")
+
+
 def _add(table: Table, *cells: str, style: str | None = None) -> None:
     table.add_row(*map(printable, cells), style=style)
 
@@ -111,11 +140,11 @@ def _number(value: float | None) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3f}"
 
 
-def _console() -> Console:
+def _console(width: int = 120) -> Console:
     """Of a fixed width where nobody looks; text is never read as markup."""
     from rich.console import Console
 
-    return Console(width=None if Console().is_terminal else 120, markup=False, emoji=False, highlight=False)
+    return Console(width=None if Console().is_terminal else width, markup=False, emoji=False, highlight=False)
 
 
 def print_table(table: Table) -> None:

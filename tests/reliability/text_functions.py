@@ -135,11 +135,11 @@ def agreement(n_resamples: int, confidence: float, seed: int) -> Any:
             for i in range(12)
         ]
     )
-    return human_agreement.agreement(rows, n_resamples=n_resamples, confidence=confidence, seed=seed)
+    return human_agreement.reader_agreement(rows, n_resamples=n_resamples, confidence=confidence, seed=seed)
 
 
 entry(
-    "evaluation.human_agreement.agreement",
+    "evaluation.human_agreement.reader_agreement",
     agreement,
     {"n_resamples": "whole", "confidence": "share", "seed": "whole"},
     lambda rng, n: {"n_resamples": 5, "confidence": 0.9, "seed": 0},

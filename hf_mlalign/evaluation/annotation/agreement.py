@@ -16,7 +16,7 @@ MEASURES = {"preference": (0.0, 0.5, 1.0), "quality": (1, 2, 3, 4, 5), "culture"
 """What is rated, and the ordered values it can take."""
 
 
-def agreement(
+def reader_agreement(
     judgements: pd.DataFrame, *, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> pd.DataFrame:
     """Krippendorff's alpha of readers' judgements, for each language and for all.

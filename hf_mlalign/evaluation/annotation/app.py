@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.data.languages import is_right_to_left, language_name
-from hf_mlalign.evaluation.annotation.study import Shown, Study, Verdict, reader_name
+from hf_mlalign.evaluation.annotation.study import ShownItem, Study, Verdict, reader_name
 
 if TYPE_CHECKING:
     import gradio
@@ -61,7 +61,7 @@ class Page:
     def save(self, request: Mapping[str, Any]) -> dict:
         """Write a judgement down and give the next item."""
 
-        def save(reader: str, languages: list[str]) -> Shown | None:
+        def save(reader: str, languages: list[str]) -> ShownItem | None:
             try:
                 (a, b), (c, d) = request.get("points")
             except (TypeError, ValueError):
@@ -72,7 +72,7 @@ class Page:
 
         return self._answer(request, save)
 
-    def _answer(self, request: Mapping[str, Any], act: Callable[[str, list[str]], Shown | None]) -> dict:
+    def _answer(self, request: Mapping[str, Any], act: Callable[[str, list[str]], ShownItem | None]) -> dict:
         try:
             reader = reader_name(str(request.get("name") or ""))
             languages = [str(code) for code in request.get("languages") or ()]

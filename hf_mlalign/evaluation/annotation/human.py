@@ -14,7 +14,7 @@ import numpy as np
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import list_names, write_atomic
 from hf_mlalign.data.languages import check_languages
-from hf_mlalign.evaluation.annotation.agreement import agreement
+from hf_mlalign.evaluation.annotation.agreement import reader_agreement
 from hf_mlalign.evaluation.annotation.items import digest, prompt_turns, turns_digest
 from hf_mlalign.evaluation.annotation.store import FIELDS, POINTS, PREFERENCES, read_judgements
 from hf_mlalign.evaluation.metrics.winrate import winrate
@@ -91,8 +91,8 @@ class HumanJudge:
         return winrate(**self.winrate_columns(), **options)
 
     def agreement(self, n_resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
-        """Krippendorff's alpha per language and measure; see `human_agreement.agreement`."""
-        return agreement(self.judgements, n_resamples=n_resamples, confidence=confidence, seed=seed)
+        """Krippendorff's alpha per language and measure; see `agreement.reader_agreement`."""
+        return reader_agreement(self.judgements, n_resamples=n_resamples, confidence=confidence, seed=seed)
 
     def summary(self) -> pd.DataFrame:
         """Counts and means per language, "all" last.

@@ -44,7 +44,7 @@ def turns_digest(turns: Turns) -> str:
 
 
 @dataclass(frozen=True)
-class Item:
+class PairItem:
     """One prompt with the two answers to compare.
 
     Attributes:
@@ -70,7 +70,9 @@ class Item:
         return digest(self.language, *self.digests.values())
 
 
-def read_items(ds: Dataset, column_mapping: Mapping[str, str] | None = None, language: str | None = None) -> list[Item]:
+def read_items(
+    ds: Dataset, column_mapping: Mapping[str, str] | None = None, language: str | None = None
+) -> list[PairItem]:
     """The items of a dataset; a row that says the same as an earlier one is left out.
 
     Args:
@@ -91,7 +93,7 @@ def read_items(ds: Dataset, column_mapping: Mapping[str, str] | None = None, lan
         raise DataError(f"pairs: no language among the columns {listed(ds.column_names)}. Map it (yours=language), or "
                         "name the language of all rows with --language de.")  # fmt: skip
     codes = table.languages or [known_code(language, "language")] * len(table)
-    items: dict[str, Item] = {}
+    items: dict[str, PairItem] = {}
     for row, (prompt, *answers) in enumerate(zip(table.prompts, table.candidates, table.baselines, strict=True)):
         if None in answers:
             column = table.columns[("candidate", "baseline")[answers.index(None)]]
@@ -99,6 +101,6 @@ def read_items(ds: Dataset, column_mapping: Mapping[str, str] | None = None, lan
                             "text.")  # fmt: skip
         turns = prompt_turns(prompt, f"Column {table.columns['prompt']!r}, row {row}")
         prompt_id = turns_digest(turns) if table.ids is None else str(table.ids[row])
-        item = Item(prompt_id, codes[row], turns, *answers)
+        item = PairItem(prompt_id, codes[row], turns, *answers)
         items.setdefault(item.key, item)
     return list(items.values())

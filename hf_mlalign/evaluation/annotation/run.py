@@ -12,7 +12,7 @@ from hf_mlalign.core.options import takes
 from hf_mlalign.data.languages import check_languages
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.evaluation.annotation.app import LOOPBACK, serve
-from hf_mlalign.evaluation.annotation.items import Item, digest, read_items
+from hf_mlalign.evaluation.annotation.items import PairItem, digest, read_items
 from hf_mlalign.evaluation.annotation.store import JudgementStore
 from hf_mlalign.evaluation.annotation.study import Study
 from hf_mlalign.evaluation.options import AnnotateOptions
@@ -43,7 +43,7 @@ def annotate(
         DataError: the pairs cannot be used (row named), the folder holds another study, the port is taken.
     """
     ds = load_source(source, options.split, options.config_name)
-    items = choose(read_items(ds, options.column_mapping, options.language), options.languages, options.limit)
+    items = choose_items(read_items(ds, options.column_mapping, options.language), options.languages, options.limit)
     study_of = {"pairs": digest(*sorted(item.key for item in items)), "n_items": len(items), "seed": options.seed}
     which = describe_source(source, split=options.split, config=options.config_name)
     record = RunRecord(command="annotate", parameters=to_json(options.parameters()), source=to_json(which))
@@ -60,7 +60,7 @@ def annotate(
         return RunResult(None, Path(output), record, list(store.latest.values()))
 
 
-def choose(items: Sequence[Item], languages: Sequence[str] | None, limit: int | None) -> list[Item]:
+def choose_items(items: Sequence[PairItem], languages: Sequence[str] | None, limit: int | None) -> list[PairItem]:
     """The items of `languages` (all by default), at most `limit` of each, from the first on.
 
     Raises:

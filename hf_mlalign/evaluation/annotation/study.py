@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.evaluation.annotation.items import Item, digest
+from hf_mlalign.evaluation.annotation.items import PairItem, digest
 from hf_mlalign.evaluation.annotation.store import POINT_RANGE, Judgement, JudgementStore
 
 HOLD_SECONDS = 30 * 60
@@ -22,7 +22,7 @@ _SIDES = ("candidate", "baseline")
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownItem:
     """An item as one reader sees it, with only what may be shown.
 
     Attributes:
@@ -70,8 +70,8 @@ class Study:
     """
 
     def __init__(
-        self, items: Sequence[Item], store: JudgementStore, *, seed: int = 0, per_item: int = 1, overlap: float = 0.2,
-        points: bool = True, clock: Callable[[], float] = time.monotonic,
+        self, items: Sequence[PairItem], store: JudgementStore, *, seed: int = 0, per_item: int = 1,
+        overlap: float = 0.2, points: bool = True, clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         if per_item < 1:
             raise DataError(f"per_item: {per_item} is less than 1.")
@@ -102,7 +102,7 @@ class Study:
         """Language → number of items."""
         return dict(sorted(Counter(item.language for item in self.items).items()))
 
-    def next(self, reader: str, languages: Collection[str]) -> Shown | None:
+    def next(self, reader: str, languages: Collection[str]) -> ShownItem | None:
         """The item this reader has open, or the next one; `None` when there is none left for them."""
         with self._lock:
             held = self._held.get(reader, ("",))[0]
@@ -155,7 +155,7 @@ class Study:
                 del self._held[reader]
         return judgement
 
-    def previous(self, reader: str, token: str | None = None) -> Shown | None:
+    def previous(self, reader: str, token: str | None = None) -> ShownItem | None:
         """The item this reader judged before `token`, or last; `None` when there is none."""
         with self._lock:
             judged = list(self._mine[reader])
@@ -194,7 +194,7 @@ class Study:
             if key not in mine and (key in self._shared or self._judged[key] + held[key] < self.per_item):
                 yield key
 
-    def _show(self, reader: str, item: Item) -> Shown:
+    def _show(self, reader: str, item: PairItem) -> ShownItem:
         sides, judgement = self._sides(reader, item), self._mine[reader].get(item.key)
         earlier = None
         if judgement:
@@ -202,13 +202,13 @@ class Study:
             points = [[getattr(judgement, f"{side}_{kind}") for kind in ("quality", "culture")] for side in sides]
             earlier = {"preference": said, "points": points}
         answers = tuple(getattr(item, side) for side in sides)
-        return Shown(self._tokens[item.key], item.language, item.turns, answers, earlier)
+        return ShownItem(self._tokens[item.key], item.language, item.turns, answers, earlier)
 
-    def _sides(self, reader: str, item: Item) -> tuple[str, str]:
+    def _sides(self, reader: str, item: PairItem) -> tuple[str, str]:
         """("candidate", "baseline"), or the other way round: which answer stands first, and second."""
         return _SIDES[::-1] if int(self._draw("side", reader, item.key), 16) % 2 else _SIDES
 
-    def _item(self, token: str) -> Item:
+    def _item(self, token: str) -> PairItem:
         if token not in self._by_token:
             raise DataError("token: there is no such item. Load the page again.")
         return self._by_token[token]

@@ -29,7 +29,7 @@ CACHE = {"kind": "replies of judges", "version": 1}
 
 
 @dataclass(frozen=True)
-class Question:
+class JudgeRequest:
     """One comparison in one order, as it is put to the model."""
 
     row: int
@@ -153,7 +153,7 @@ class LLMJudge:
         identity = json.dumps([dict(self.backend.describe()), vars(self.settings)])
         waiting = [self._question(comparisons, row, swapped, 0, identity) for row in rows for swapped in orders]
 
-        def again(question: Question) -> Question:
+        def again(question: JudgeRequest) -> JudgeRequest:
             attempt = question.request.sample + 1
             return self._question(comparisons, question.row, question.swapped, attempt, identity)
 
@@ -165,7 +165,7 @@ class LLMJudge:
                 waiting = [again(question) for question in unread if (question.request.sample + 1) % self.attempts]
             return verdicts.judgements(store, known)
 
-    def _open(self, store: AnswerStore, question: Question, again: Callable, verdicts: _Verdicts) -> Question:
+    def _open(self, store: AnswerStore, question: JudgeRequest, again: Callable, verdicts: _Verdicts) -> JudgeRequest:
         """The question, or, past stored replies without a verdict, the next attempt that is not one of these."""
         while (reply := store.answers.get(question.request.key)) is not None:
             grade, reason = read_verdict(reply.text, question.code, reply.finish_reason)
@@ -175,7 +175,7 @@ class LLMJudge:
             question = again(question)
         return question
 
-    def _round(self, store: AnswerStore, questions: list[Question], verdicts: _Verdicts) -> list[Question]:
+    def _round(self, store: AnswerStore, questions: list[JudgeRequest], verdicts: _Verdicts) -> list[JudgeRequest]:
         """Ask what the store lacks, enter all verdicts, and return the questions whose reply holds none."""
         if not questions:
             return []
@@ -199,7 +199,7 @@ class LLMJudge:
                 unread.append(question)
         return unread
 
-    def _question(self, comparisons: AnswerPairs, row: int, swapped: bool, attempt: int, identity: str) -> Question:
+    def _question(self, comparisons: AnswerPairs, row: int, swapped: bool, attempt: int, identity: str) -> JudgeRequest:
         answers = comparisons.a[row], comparisons.b[row]
         first, second = answers[::-1] if swapped else answers
         language = comparisons.languages[row]
@@ -209,7 +209,7 @@ class LLMJudge:
         )  # fmt: skip
         key = hashlib.sha256((identity + json.dumps(messages)).encode("utf-8", "surrogatepass")).hexdigest()
         seed = request_seed(self.seed, key, language, attempt)
-        return Question(row, swapped, code, Request(key, language, attempt, messages, seed, key[:16]))
+        return JudgeRequest(row, swapped, code, Request(key, language, attempt, messages, seed, key[:16]))
 
     def _changed(self, **values: Any) -> LLMJudge:
         other = copy.copy(self)
@@ -226,7 +226,7 @@ class _Verdicts:
         self.replies = [[""] * len(given) for _ in range(orders)]
         self.asked: dict[Key, None] = {}
 
-    def enter(self, question: Question, grade: int | None, reason: str, reply: str) -> None:
+    def enter(self, question: JudgeRequest, grade: int | None, reason: str, reply: str) -> None:
         order = int(question.swapped)
         self.values[order, question.row] = np.nan if grade is None else preference(grade, question.swapped)
         self.reasons[order][question.row], self.replies[order][question.row] = reason, reply

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-from hf_mlalign.evaluation.annotation.items import Item
+from hf_mlalign.evaluation.annotation.items import PairItem
 from hf_mlalign.evaluation.annotation.store import JudgementStore
 from hf_mlalign.evaluation.annotation.study import Study, Verdict
 
 GOOD = ((5, 4), (2, 1))
 
 
-def make_items(n: int, language: str = "de") -> list[Item]:
+def make_items(n: int, language: str = "de") -> list[PairItem]:
     return [
-        Item(f"secret-id-{i}", language, (("user", f"Frage {i}?"),), f"Gut {i}.", f"Schlecht {i}.") for i in range(n)
+        PairItem(f"secret-id-{i}", language, (("user", f"Frage {i}?"),), f"Gut {i}.", f"Schlecht {i}.")
+        for i in range(n)
     ]
 
 

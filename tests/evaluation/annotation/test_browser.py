@@ -20,7 +20,7 @@ import pytest
 
 from hf_mlalign.evaluation.annotation.app import messages, serve
 from hf_mlalign.evaluation.annotation.human import HumanJudge
-from hf_mlalign.evaluation.annotation.items import Item
+from hf_mlalign.evaluation.annotation.items import PairItem
 from hf_mlalign.evaluation.annotation.store import JUDGEMENTS, read_judgements
 from tests.evaluation.annotation.human_studies import make_items, open_study
 
@@ -103,7 +103,7 @@ class Reader:
 
 
 @contextmanager
-def served(folder: Path, items: list[Item], **options):
+def served(folder: Path, items: list[PairItem], **options):
     """The page of a study in this process: (address, study)."""
     stop, address, started = threading.Event(), [], threading.Event()
 
@@ -265,7 +265,7 @@ HOSTILE = {
 
 def test_texts_never_run(chromium, tmp_path):
     turns = {name: (("system<b>", text), ("user", text)) for name, text in HOSTILE.items()}
-    items = [Item(name, "en", turns[name], text, f"{text} ") for name, text in HOSTILE.items()]
+    items = [PairItem(name, "en", turns[name], text, f"{text} ") for name, text in HOSTILE.items()]
     with served(tmp_path / "j", items, overlap=1.0) as (address, _):
         reader = Reader(chromium, address).enter("<img src=x onerror=window.pwned=1>", "en")
         seen = set()
@@ -285,7 +285,7 @@ def test_texts_never_run(chromium, tmp_path):
 
 
 def test_very_long_text_stays_usable(chromium, tmp_path):
-    item = Item("p", "en", (("user", "x" * 1_000_000),), "word " * 200_000, "😀" * 100_000)
+    item = PairItem("p", "en", (("user", "x" * 1_000_000),), "word " * 200_000, "😀" * 100_000)
     with served(tmp_path / "j", [item]) as (address, _):
         reader = Reader(chromium, address).enter("Ana", "en")
         assert max(map(len, reader.answers())) <= 20_001
@@ -301,7 +301,7 @@ def test_very_long_text_stays_usable(chromium, tmp_path):
 
 
 def test_right_to_left_and_small_screens(chromium, tmp_path):
-    items = [Item("p", "ar", (("user", "كيف الحال؟"),), "بخير.", "سيئ."), *make_items(1, "en")]
+    items = [PairItem("p", "ar", (("user", "كيف الحال؟"),), "بخير.", "سيئ."), *make_items(1, "en")]
     with served(tmp_path / "j", items, overlap=1.0) as (address, _):
         reader = Reader(chromium, address, color_scheme="dark").enter("سارة", "ar", ui="ar")
         page = reader.page
@@ -326,7 +326,7 @@ def test_right_to_left_and_small_screens(chromium, tmp_path):
 
 def test_turns_of_a_conversation(chromium, tmp_path):
     turns = (("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello"), ("user", "And now?"))
-    with served(tmp_path / "j", [Item("p", "en", turns, "One.", "")]) as (address, _):
+    with served(tmp_path / "j", [PairItem("p", "en", turns, "One.", "")]) as (address, _):
         reader = Reader(chromium, address).enter("Ana", "en")
         assert reader.page.locator(".mla-turn h3").all_text_contents() == ["System", "User", "Assistant", "User"]
         assert sorted(reader.answers()) == ["(empty answer)", "One."]

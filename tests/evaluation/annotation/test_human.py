@@ -11,13 +11,13 @@ import pytest
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.evaluation.annotation.app import Page, messages
 from hf_mlalign.evaluation.annotation.human import HumanJudge
-from hf_mlalign.evaluation.annotation.items import Item
+from hf_mlalign.evaluation.annotation.items import PairItem
 from hf_mlalign.evaluation.annotation.store import JUDGEMENTS, Judgement
 from hf_mlalign.evaluation.judges.base import load_judge
 from tests.evaluation.annotation.human_studies import make_items, open_study
 
 
-def judgement(item: Item, annotator: str, preference, points=(3, 3, 3, 3), first="candidate") -> Judgement:
+def judgement(item: PairItem, annotator: str, preference, points=(3, 3, 3, 3), first="candidate") -> Judgement:
     cq, cc, bq, bc = points
     return Judgement(
         item.key, annotator, item.prompt_id, item.language, preference, cq, cc, bq, bc, first, **item.digests,
@@ -60,7 +60,7 @@ def test_preferences_by_text_in_either_order(judge):
 
 
 def test_identical_answers_are_a_tie(tmp_path):
-    item = Item("p", "de", (("user", "?"),), "same", "same")
+    item = PairItem("p", "de", (("user", "?"),), "same", "same")
     assert write(tmp_path, [judgement(item, "Ana", "candidate")]).judge(["?"], ["same"], ["same"])[0] == 0.5
 
 

@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.evaluation.annotation.items import read_items
-from hf_mlalign.evaluation.annotation.run import annotate, choose
+from hf_mlalign.evaluation.annotation.run import annotate, choose_items
 from tests.evaluation.annotation.human_studies import judge_all, open_study
 
 PAIRS = {"language": ["de", "sw"] * 3, "question": list("abcdef"), "tuned": list("ghijkl"), "raw": list("mnopqr")}
@@ -16,8 +16,8 @@ MAPPING = {"tuned": "candidate", "raw": "baseline"}
 
 def test_choose():
     items = read_items(Dataset.from_dict(PAIRS), MAPPING)
-    assert [item.candidate for item in choose(items, ["Swahili"], 2)] == ["h", "j"]
-    assert [item.candidate for item in choose(items, None, 1)] == ["g", "h"]
+    assert [item.candidate for item in choose_items(items, ["Swahili"], 2)] == ["h", "j"]
+    assert [item.candidate for item in choose_items(items, None, 1)] == ["g", "h"]
 
 
 def test_a_page_that_is_stopped(tmp_path):
@@ -35,7 +35,7 @@ def test_a_page_that_is_stopped(tmp_path):
     assert (done.dataset, done.folder, done.result) == (None, tmp_path / "out", [])
     assert done.record.source["name"] == "pairs.parquet"
     assert done.record.parameters["languages"] == ["sw"]
-    items = choose(read_items(Dataset.from_dict(PAIRS), MAPPING), ["sw"], 2)
+    items = choose_items(read_items(Dataset.from_dict(PAIRS), MAPPING), ["sw"], 2)
     with open_study(tmp_path / "same", items) as study:
         judge_all(study, "Ana", languages=["sw"])
     (tmp_path / "out" / "judgements.jsonl").write_bytes((tmp_path / "same" / "judgements.jsonl").read_bytes())

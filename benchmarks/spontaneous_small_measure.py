@@ -19,13 +19,12 @@ from hf_mlalign.data.languages import SPONTANEOUS_LANGUAGES
 from hf_mlalign.spontaneous.classification.evaluate import evaluate_classification
 from hf_mlalign.spontaneous.classification.result import ClassificationResult
 from hf_mlalign.spontaneous.classification.tasks import load_task
-from hf_mlalign.spontaneous.lens.geometry import pca
-from hf_mlalign.spontaneous.lens.logit_lens import logit_lens
+from hf_mlalign.spontaneous.lens.answers import logit_lens
+from hf_mlalign.spontaneous.lens.distances import pca
 from hf_mlalign.spontaneous.questions.templates import Templates
 
 if TYPE_CHECKING:
-    from hf_mlalign.spontaneous.lens.geometry_result import Geometry
-    from hf_mlalign.spontaneous.lens.result import LensResult
+    from hf_mlalign.spontaneous.lens.result import Geometry, LensResult
 
 LIMITS = {"kind": 200, "emotion": 80, "snli": 40}
 LENS_PROMPTS = 20
@@ -61,7 +60,7 @@ def measure(model, tokenizer, data: Path, folder: Path, limits: dict[str, int] |
 
 def _geometry(model, tokenizer, data: Path, path: Path, axes) -> Geometry:
     """Scored SNLI premises in 20 languages, pooled over their tokens; same id = same premise."""
-    from hf_mlalign.spontaneous.lens.geometry_result import Geometry
+    from hf_mlalign.spontaneous.lens.result import Geometry
 
     if path.is_file():
         return Geometry.load(path)

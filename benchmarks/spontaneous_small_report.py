@@ -11,8 +11,8 @@ import pandas as pd
 from spontaneous_small_measure import Measures, label_likelihoods, load_json
 
 from hf_mlalign.hub.card import markdown_table
-from hf_mlalign.spontaneous.lens.geometry_result import Geometry
 from hf_mlalign.spontaneous.lens.plots import heatmap, scatter
+from hf_mlalign.spontaneous.lens.result import Geometry
 
 HEADING = "## Tables"
 TASK_NAMES = ("kind", "emotion", "snli", "emotion, own words")

@@ -174,6 +174,13 @@ class ScoringOptions(Options):
     )  # fmt: skip
     overwrite: bool = option(False, "Start over where the folder holds another run.", panel="Output", in_record=False)
 
+    def check(self) -> None:
+        if self.calibrate and not self.content_free:
+            raise DataError("content_free: none given. Give at least one text, e.g. 'N/A'.")
+        for i, text in enumerate(self.content_free):
+            if not isinstance(text, str) or (text and not text.strip()):
+                raise DataError(f"content_free, entry {i}: {text!r} is not a text. Give texts such as 'N/A', or ''.")
+
 
 @dataclass(kw_only=True)
 class ClassifyOptions(ScoringOptions, SourceOptions):

@@ -11,10 +11,9 @@ import torch
 from datasets import Dataset
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.spontaneous.lens.geometry_result import Geometry
 from hf_mlalign.spontaneous.lens.parallel_prompts import read_parallel
-from hf_mlalign.spontaneous.lens.result import LensResult
-from hf_mlalign.spontaneous.lens.run import lens_before_and_after
+from hf_mlalign.spontaneous.lens.result import Geometry, LensResult
+from hf_mlalign.spontaneous.lens.run import run_lens
 from tests.tiny_models import saved, tiny_llama
 
 COMMAND = [sys.executable, "-c", "from hf_mlalign.cli.app import main; main()", "lens"]
@@ -29,7 +28,7 @@ ROWS = [
 ]
 
 
-def run_lens(*arguments, cwd) -> subprocess.CompletedProcess:
+def run_command(*arguments, cwd) -> subprocess.CompletedProcess:
     return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
 
 
@@ -51,7 +50,7 @@ def place(tmp_path_factory):
 
 
 def test_before_and_after(place):
-    done = run_lens("model", "--data", "prompts.jsonl", "--adapter", "adapter", "-o", "out", cwd=place)
+    done = run_command("model", "--data", "prompts.jsonl", "--adapter", "adapter", "-o", "out", cwd=place)
     assert done.returncode == 0, done.stderr
     assert "Read 9 prompts in 3 languages" in done.stdout
     assert "Before → after." in done.stdout
@@ -81,33 +80,33 @@ def test_before_and_after(place):
 def test_a_stopped_run_goes_on(place, tmp_path):
     given = {"model": place / "model", "source": place / "prompts.jsonl", "output": tmp_path / "out",
              "adapter": place / "adapter", "device": "cpu"}  # fmt: skip
-    whole = lens_before_and_after(**given)
+    whole = run_lens(**given).result
     times = {path.name: path.stat().st_mtime_ns for path in given["output"].glob("*_before.npz")}
     for name in ("lens_after.npz", "geometry_after.npz"):
         (given["output"] / name).unlink()
     said = []
-    again = lens_before_and_after(**given, on_step=said.append)
+    again = run_lens(**given, on_step=said.append).result
     assert {path.name: path.stat().st_mtime_ns for path in given["output"].glob("*_before.npz")} == times
     assert said[1:3] == ["lens_before.npz is there already.", "geometry_before.npz is there already."]
     np.testing.assert_array_equal(whole.lens_after.probabilities, again.lens_after.probabilities)
     np.testing.assert_array_equal(whole.geometry_after.points, again.geometry_after.points)
     with pytest.raises(DataError, match="span was 'first', now 'word'"):
-        lens_before_and_after(**given, span="word")
+        run_lens(**given, span="word")
 
 
 def test_without_adapter_and_without_answers(place, tmp_path):
     table = Dataset.from_list(ROWS).remove_columns("answer").rename_column("prompt", "sentence")
     with pytest.raises(DataError, match="cannot load"):  # leaves nothing that another model would be mixed with
-        lens_before_and_after(place / "no-model", table, tmp_path / "out", column_mapping={"sentence": "prompt"})
-    found = lens_before_and_after(place / "model", table, tmp_path / "out", column_mapping={"sentence": "prompt"},
-                                  languages=["de"], limit=2, pooling="last", device="cpu")  # fmt: skip
+        run_lens(table, tmp_path / "out", model=place / "no-model", column_mapping={"sentence": "prompt"})
+    found = run_lens(table, tmp_path / "out", model=place / "model", column_mapping={"sentence": "prompt"},
+                     languages=["de"], limit=2, pooling="last", device="cpu").result  # fmt: skip
     assert found.lens_before is None
     assert found.geometry_after is None
     assert found.geometry_before.languages == ("en", "en", "de", "de")
     assert not list((tmp_path / "out").glob("lens_*"))
     assert (tmp_path / "out" / "geometry_scatter.png").is_file()
-    other = lens_before_and_after(place / "model", table, tmp_path / "out", column_mapping={"sentence": "prompt"},
-                                  overwrite=True, device="cpu")  # fmt: skip
+    other = run_lens(table, tmp_path / "out", model=place / "model", column_mapping={"sentence": "prompt"},
+                     overwrite=True, device="cpu").result  # fmt: skip
     assert len(other.geometry_before.languages) == 9
 
 
@@ -142,20 +141,20 @@ def test_bad_tables_are_refused(change, message):
     [
         ({"model": "no-such-model"}, "model: cannot load 'no-such-model'"),
         ({"adapter": "model"}, "adapter: cannot load 'model'"),
-        ({"pooling": "max"}, "pooling: 'max' is not known. Use mean, last"),
-        ({"limit": 0}, "no 'en' row is left"),
+        ({"pooling": "max"}, "pooling: unknown 'max'. Known: mean, last"),
+        ({"limit": 0}, "limit: 0 is out of range"),
     ],
 )
 def test_bad_arguments_are_refused(place, change, message, tmp_path, monkeypatch):
     monkeypatch.chdir(place)
     given = {"model": "model", "source": "prompts.jsonl", "output": tmp_path / "out"} | change
     with pytest.raises(DataError, match=message):
-        lens_before_and_after(**given)
+        run_lens(**given)
     assert not list((tmp_path / "out").glob("*.npz"))
 
 
 def test_errors_end_with_2(place, tmp_path):
-    done = run_lens("model", "--data", "prompts.jsonl", "--span", "all", "-o", tmp_path / "out", cwd=place)
+    done = run_command("model", "--data", "prompts.jsonl", "--span", "all", "-o", tmp_path / "out", cwd=place)
     assert done.returncode == 2
-    assert "span: 'all' is not known. Use first, word." in done.stderr
+    assert "span: unknown 'all'. Known: first, word." in done.stderr
     assert "Traceback" not in done.stderr

@@ -15,7 +15,7 @@ from hf_mlalign.report import Chart, Numbers, ReportedRun
 from hf_mlalign.report.page import find_parts
 from hf_mlalign.report.sections import cluster_map, curation, judging, models, pairs, scaling, training
 from hf_mlalign.spontaneous.classification.evaluate import evaluate_classification
-from hf_mlalign.spontaneous.lens.run import lens_before_and_after
+from hf_mlalign.spontaneous.lens.run import run_lens
 from tests.report.conftest import LANGUAGES, LOG
 from tests.spontaneous.label_models import reviews
 from tests.tiny_models import byte_tokenizer, saved, tiny_llama
@@ -163,7 +163,7 @@ def test_scale_curves_keep_norwegian(made):
 def test_lens_and_classification(tmp_path):
     rows = [{"id": i, "language": code, "prompt": f"{code} {i}:", "answer": f"{code}{i}"} for code in ("en", "de", "ja")
             for i in range(3)]  # fmt: skip
-    lens_before_and_after(saved(tiny_llama(), tmp_path / "model"), Dataset.from_list(rows), tmp_path / "lens")
+    run_lens(Dataset.from_list(rows), tmp_path / "lens", model=saved(tiny_llama(), tmp_path / "model"))
     evaluate_classification(tiny_llama(context=4096), byte_tokenizer(), reviews(6), "emotion", progress=False,
                             output=tmp_path / "classify", seen=["de"])  # fmt: skip
     lens = part(tmp_path / "lens")

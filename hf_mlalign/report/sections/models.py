@@ -8,8 +8,7 @@ from hf_mlalign.report.drawing import BLUE, ORANGE, legend_above, name_rows, row
 from hf_mlalign.report.registry import Block, Chart, Facts, ReportedRun, section
 from hf_mlalign.spontaneous.classification.result import ClassificationResult
 from hf_mlalign.spontaneous.lens import plots as lens_plots
-from hf_mlalign.spontaneous.lens.geometry_result import Geometry
-from hf_mlalign.spontaneous.lens.result import LensResult
+from hf_mlalign.spontaneous.lens.result import Geometry, LensResult
 
 GROUPS = ("seen", "unseen", "all")
 LENS_CAPTIONS = {
@@ -74,7 +73,7 @@ def geometry(part: ReportedRun) -> Iterator[Block]:
 def classification(part: ReportedRun) -> Iterator[Block]:
     """Accuracies with intervals, and the gain over a baseline."""
     result = ClassificationResult.load(part.folder)
-    table = _with_gains(part, result.per_language())
+    table = _with_gains(part, result.per_language().set_index("language"))
     names = [name for name in table.index if name not in GROUPS] + [name for name in GROUPS if name in table.index]
     table = table.loc[names]
     chance = 1 / len(result.classes)

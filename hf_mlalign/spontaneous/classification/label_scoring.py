@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.spontaneous.classification.trie import Item, TokenTrie, ancestors, common_prefix, packs
+from hf_mlalign.spontaneous.classification.label_tokens import Item, TokenTrie, ancestors, common_prefix, packs
 
 if TYPE_CHECKING:
     import torch

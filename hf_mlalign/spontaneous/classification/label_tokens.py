@@ -1,20 +1,35 @@
-"""Prompts and labels as token ids: one rule for where the label begins, and a check of the labels before any work."""
+"""Prompts and labels as token ids: where the label begins, a check of the labels before any work, and the tries in
+which prompts and labels that begin alike are held, and computed, once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.spontaneous.classification.tasks import Task
-from hf_mlalign.spontaneous.classification.trie import Item, common_prefix
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _AT_A_TIME = 1024
+
+
+@dataclass(frozen=True)
+class Item:
+    """A prompt and the labels that may follow it, as token ids."""
+
+    context: list[int]
+    labels: list[list[int]]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the prompt and its longest label."""
+        return len(self.context) + max(map(len, self.labels))
 
 
 def tokenise(
@@ -79,7 +94,7 @@ class LabelIssue:
             "same_tokens": "become the same tokens",
             "unknown_token": "hold tokens the tokenizer does not know",
             "beginning": "are one the beginning of the other",
-            "shared_prefix": "share their first tokens (first tokens alone could not tell them apart)",
+            "shared_prefix": "share their first tokens (first tokens alone could not distinguish them)",
         }[self.kind]
 
     def __str__(self) -> str:
@@ -87,7 +102,7 @@ class LabelIssue:
 
     @property
     def fatal(self) -> bool:
-        """Whether the labels cannot be told apart."""
+        """Whether the labels cannot be distinguished."""
         return self.kind in ("identical", "same_tokens")
 
 
@@ -112,14 +127,84 @@ def check_labels(
         if unknown and tokenizer.unk_token_id is not None:
             issues.append(LabelIssue(language, "unknown_token", unknown))
         for a, b in combinations(tokens, 2):
-            kind = _relation(tokens[a], tokens[b])
-            if kind and (a, b) not in twins:
+            shared, least = common_prefix([tokens[a], tokens[b]]), min(len(tokens[a]), len(tokens[b]))
+            kind = "same_tokens" if tokens[a] == tokens[b] else "beginning" if shared == least else "shared_prefix"
+            if shared and (a, b) not in twins:
                 issues.append(LabelIssue(language, kind, (a, b)))
     return issues
 
 
-def _relation(a: list[int], b: list[int]) -> str | None:
-    if a == b:
-        return "same_tokens"
-    shared = common_prefix([a, b])
-    return "beginning" if shared == min(len(a), len(b)) else "shared_prefix" if shared else None
+@dataclass(frozen=True)
+class TokenTrie:
+    """A trie of token sequences, parents before their children.
+
+    Attributes:
+        tokens: (n,) int64, the token of each node.
+        parents: (n,) int64, the node before it; -1 for the first tokens.
+        depths: (n,) int64, from 0.
+        paths: for each sequence the (length,) nodes from its first token to its last.
+    """
+
+    tokens: np.ndarray
+    parents: np.ndarray
+    depths: np.ndarray
+    paths: list[np.ndarray]
+
+    @classmethod
+    def build(cls, sequences: Sequence[Sequence[int]]) -> TokenTrie:
+        """The trie of `sequences`; O(number of tokens)."""
+        known: dict[tuple[int, int], int] = {}
+        tokens, parents, depths, paths = [], [], [], []
+        for sequence in sequences:
+            node, path = -1, np.empty(len(sequence), np.int64)
+            for depth, token in enumerate(sequence):
+                child = known.setdefault((node, token), len(tokens))
+                if child == len(tokens):
+                    tokens.append(token)
+                    parents.append(node)
+                    depths.append(depth)
+                node = path[depth] = child
+            paths.append(path)
+        return cls(*(np.asarray(values, np.int64) for values in (tokens, parents, depths)), paths)
+
+    def inner(self) -> np.ndarray:
+        """(n,) bool: which nodes have a child. Only these need to be read by a model to score every sequence."""
+        marked = np.zeros(len(self.tokens), bool)
+        marked[self.parents[self.parents >= 0]] = True
+        return marked
+
+
+def ancestors(parents: np.ndarray) -> np.ndarray:
+    """(n, n) bool: [i, j] is true where node j is node i or comes before it on its path; parents before children."""
+    seen = np.eye(len(parents), dtype=bool)
+    for node, parent in enumerate(parents):
+        if parent >= 0:
+            seen[node] |= seen[parent]
+    return seen
+
+
+def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
+    """How many first tokens all sequences share."""
+    least, most = min(sequences), max(sequences)  # lexicographic: what these two share, all share
+    shared = next((i for i, (a, b) in enumerate(zip(least, most)) if a != b), None)
+    return min(len(least), len(most)) if shared is None else shared
+
+
+def packs(items: Sequence[Item], prefix: int, budget: int) -> Iterator[list[int]]:
+    """Indices of `items` in packs whose tries have at most `budget` nodes to read, the first `prefix` tokens aside.
+
+    Neighbours in a pack share as much of their prompts as there is to share. An item above the budget is a pack alone.
+    """
+    pack, used, previous = [], 0, None
+    for i in sorted(range(len(items)), key=lambda i: items[i].context):
+        context = items[i].context
+        labels = sum(len(label) - 1 for label in items[i].labels)
+        shared = common_prefix([previous, context]) if pack else prefix
+        if pack and used + len(context) - shared + labels > budget:
+            yield pack
+            pack, used, shared = [], 0, prefix
+        pack.append(i)
+        used += len(context) - max(shared, prefix) + labels
+        previous = context
+    if pack:
+        yield pack

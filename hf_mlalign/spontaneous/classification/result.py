@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import write_atomic
+from hf_mlalign.core.jsonl import RecordLog, read_log, to_line
 from hf_mlalign.data.languages import check_languages
 from hf_mlalign.hub.run_record import Run, read_record
 from hf_mlalign.spontaneous.classification.rows import entries
@@ -29,7 +28,7 @@ class ClassificationResult:
     """Predictions of one model on one task.
 
     Attributes:
-        rows: a `Dataset`, one row a question and language: id, language, label, prediction (English label texts),
+        rows: a `Dataset`, one row per question and language: id, language, label, prediction (English label texts),
             correct, label_logprobs (the labels' log-probabilities, in the order of the English labels), scores (what
             was compared: normalised and calibrated where asked for), shots (examples in the prompt).
         settings: everything the scores depend on.
@@ -51,12 +50,14 @@ class ClassificationResult:
         return self.settings["task"]["labels"]["en"]
 
     def per_language(self, confidence: float = 0.95) -> pd.DataFrame:
-        """Accuracies, intervals, gains and consistency, one line a language and macro mean; see `accuracy_table`."""
+        """Accuracies, intervals, gains and consistency, one row per language and macro mean (column "language"); see
+        `accuracy_table`."""
         before = self.baseline.rows if self.baseline else None
         made_of = [self.rows, before, tuple(self.seen), confidence]
         if self._table is None or any(a is not b and a != b for a, b in zip(self._table[0], made_of)):
             paired = None if before is None else before.to_pandas()
-            self._table = made_of, accuracy_table(self.rows.to_pandas(), paired, self.seen, confidence)
+            table = accuracy_table(self.rows.to_pandas(), paired, self.seen, confidence)
+            self._table = made_of, table.reset_index()
         return self._table[1].copy()
 
     def compare(
@@ -77,7 +78,7 @@ class ClassificationResult:
                          "model's alone")  # fmt: skip
         kept = self.seen if seen is None else tuple(check_languages(entries(seen), "seen"))
         result = ClassificationResult(self.rows, self.settings, kept, before, notes)
-        paired = int(result.per_language().loc["all", "n_paired"])
+        paired = int(result.per_language()["n_paired"].iloc[-1])
         if paired < len(self.rows):
             notes.append(f"{len(self.rows) - paired:,} of {len(self.rows):,} rows are not in the baseline and do not "
                          "count for the gain")  # fmt: skip
@@ -106,7 +107,7 @@ class ClassificationResult:
         if record is None or record.command != COMMAND:
             raise DataError(f"run: {str(folder)!r} holds no classification run. Name a folder that `hf-mlalign "
                             "classify` or evaluate_classification wrote.")  # fmt: skip
-        rows, _ = _read_rows(Path(folder) / ROWS)
+        rows, _ = read_log(Path(folder) / ROWS, "run")
         if not rows:
             raise DataError(f"run: {str(folder)!r} holds no scored row yet. Run it again to its end.")
         notes, n = list(record.notes), record.parameters["n_rows"]
@@ -138,70 +139,41 @@ def as_dataset(rows: Sequence[Mapping[str, Any]]) -> Dataset:
 
 
 class RowStore:
-    """The scored rows of a run, in memory and, with a folder, on disk: appended as soon as they are there.
+    """The scored rows of a run, in memory and, with a folder, on disk: written as soon as they are there.
 
-    `rows.jsonl` holds the rows, `run.json` the record of the run. A last line that a killed process left unfinished is
-    cut off.
+    `rows.jsonl` (a `RecordLog`) holds the rows, `run.json` the record of the run.
 
     Args:
         folder: of the run; `None` keeps rows in memory only.
-        settings: what must be equal for a run to be taken up again.
-        overwrite: begin anew where the folder holds another run of this command.
+        settings: what must be equal for a run to be continued.
+        overwrite: start over where the folder holds another run of this command.
     Raises:
         DataError: the folder is a file, holds something else or other settings, or is in use.
     """
 
     def __init__(self, folder: str | Path | None, settings: Mapping[str, Any], overwrite: bool = False):
         self.run = None if folder is None else Run(folder, COMMAND, settings, overwrite=overwrite)
+        self.log = RecordLog(self.run and self.run.folder / ROWS, sync=True, role="run")
         self.done: dict[tuple[str, str], dict[str, Any]] = {}
-        self._file, self._overwrite = None, overwrite
+        self._overwrite = overwrite
 
     @contextmanager
     def open(self) -> Iterator[RowStore]:
-        """Lock the folder, read the rows that are there, keep the file open for `add`."""
-        if self.run is None:
-            yield self
-            return
-        with self.run.open():
-            path = self.run.folder / ROWS
-            rows, size = ([], 0) if self._overwrite else _read_rows(path)
+        """Read the rows that are there (`done`), and keep the file open for `add`."""
+        with nullcontext() if self.run is None else self.run.open(), self.log.open(fresh=self._overwrite) as rows:
             self.done = {(row["id"], row["language"]): row for row in rows}
-            with open(path, "ab") as self._file:
-                self._file.truncate(size)
-                yield self
+            yield self
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep rows, and write them through to the disk."""
         self.done |= {(row["id"], row["language"]): dict(row) for row in rows}
-        if self._file is not None and rows:
-            self._file.write(_lines(rows).encode())
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        self.log.append(rows)
 
     def finish(self, result: ClassificationResult) -> None:
         """Write the rows in the result's order, the table, and the record with its notes."""
         if self.run is not None:
-            write_atomic(self.run.folder / ROWS, _lines(result.rows.to_list()))
+            write_atomic(self.run.folder / ROWS, "".join(map(to_line, result.rows.to_list())))
             table = result.per_language()
-            table.to_csv(self.run.folder / TABLE)
-            self.run.finish({"per_language": table.to_dict("index"), "seen": list(result.seen)}, result.notes)
-
-
-def _lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _read_rows(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The whole lines of a file, and where they end."""
-    rows, size = [], 0
-    if path.is_file():
-        with open(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    rows.append(json.loads(line))
-                except ValueError as error:
-                    raise DataError(f"run: {str(path)!r}, line {number} is damaged. Remove this line.") from error
-                size += len(line)
-    return rows, size
+            table.to_csv(self.run.folder / TABLE, index=False)
+            by_language = table.set_index("language").to_dict("index")
+            self.run.finish({"per_language": by_language, "seen": list(result.seen)}, result.notes)

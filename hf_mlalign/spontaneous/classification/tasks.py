@@ -27,7 +27,7 @@ class Task:
         fields: columns of the texts that the template shows.
         answer: column of the right label: the label's text in the row's language or in English, a ClassLabel with such
             names, or one of `codes`.
-        shots: few-shot examples a prompt.
+        shots: few-shot examples per prompt.
         template: language → text with `{field}` placeholders and one `{label}`; key "*" serves every language without
             a template of its own. What follows `{label}` ends the label.
         labels: language → label texts, in one order; "en" is always there and names the classes.
@@ -63,7 +63,7 @@ class Task:
         if language not in self.labels:
             raise DataError(
                 f"task {self.name!r}: no labels in {language!r} (languages found: {listed(self.labels)}). Add them to "
-                "the task's YAML, leave the language out, or use English labels (labels_in='english')."
+                "the task's YAML, leave the language out, or use --labels-in english (labels_in='english')."
             )
         return self.labels[language]
 
@@ -167,20 +167,20 @@ def _task(given: dict[str, Any], where: str) -> Task:
 
 def _text(value: Any, where: str, blank: bool = False) -> str:
     if not isinstance(value, str) or not (blank or value.strip()):
-        raise DataError(f"{where}: {value!r} is no text. Give one text.")
+        raise DataError(f"{where}: {value!r} is not a text. Give one text.")
     return value
 
 
 def _texts(value: Any, where: str) -> tuple[str, ...]:
     if not isinstance(value, (list, tuple)):
-        raise DataError(f"{where}: {value!r} is no list. Give a list of texts, e.g. [first, second].")
+        raise DataError(f"{where}: {value!r} is not a list. Give a list of texts, e.g. [first, second].")
     return tuple(_text(text, where) for text in value)
 
 
 def _by_language(value: Any, where: str, kind: str, also: str | None = None) -> dict[str, Any]:
     """Language code (or `also`) → value; two keys of one language are refused."""
     if not isinstance(value, Mapping):
-        raise DataError(f"{where}: {value!r} is no mapping. Give {kind} by language, e.g. under 'en'.")
+        raise DataError(f"{where}: {value!r} is not a mapping. Give {kind} by language, e.g. under 'en'.")
     found: dict[str, Any] = {}
     for key, content in value.items():
         code = key if key == also else known_code(key, where)
@@ -201,7 +201,7 @@ def _codes(value: Any, where: str) -> tuple[int, ...] | None:
         return None
     given = [str(code) for code in value] if isinstance(value, (list, tuple)) else []
     if not given or not all(code.removeprefix("-").isdecimal() for code in given):
-        raise DataError(f"{where}: codes is {value!r}; give a list of whole numbers, one a label, e.g. [1, 0].")
+        raise DataError(f"{where}: codes is {value!r}; give a list of whole numbers, one per label, e.g. [1, 0].")
     return tuple(map(int, given))
 
 

@@ -10,21 +10,14 @@ import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import check_whole
-from hf_mlalign.data.arrow import codes_of, is_text, named_column
+from hf_mlalign.data.arrow import is_text, named_column
 from hf_mlalign.data.languages import check_languages, known_code
-from hf_mlalign.data.roles import check_split, choose_column, language_codes
+from hf_mlalign.data.roles import check_dataset, find_roles, read_ids, read_languages
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-ROLES = {
-    "id": ("id", "prompt_id", "question_id"),
-    "language": ("language", "lang"),
-    "prompt": ("prompt", "question", "input", "text"),
-    "answer": ("answer", "label", "completion"),
-    "english_answer": ("english_answer", "answer_en"),
-}
-"""Role → column names that are recognised without a mapping."""
+COLUMN_ROLES = ("id", "language", "prompt", "answer", "english_answer")
 
 
 @dataclass(frozen=True)
@@ -32,10 +25,10 @@ class ParallelPrompts:
     """Prompts with one id in all their languages.
 
     Attributes:
-        ids: of any kind that compares equal across languages.
+        ids: texts or whole numbers, equal across languages.
         languages: ISO 639-1 codes.
         prompts: texts.
-        answers: by language, one entry a row, None where a row has no answer in that language; empty if the table has
+        answers: by language, one entry per row, None where a row has no answer in that language; empty if the table has
             no answers.
         without_english: how many rows of other languages have no English answer.
     """
@@ -54,58 +47,40 @@ def read_parallel(
     limit: int | None = None,
     english: str = "en",
 ) -> ParallelPrompts:
-    """Read a table with one row a prompt and language. The English answer is the one of the English row with the same
+    """Read a table with one row per prompt and language. The English answer is the one of the English row with the same
     id, unless there is a column for it.
 
     Args:
-        ds: columns for the roles id, language, prompt and, for the logit lens, answer (see `ROLES`).
+        ds: columns for the roles id, language, prompt and, for the logit lens, answer and english_answer.
         column_mapping: your column → role.
         languages: keep only these (and English).
-        limit: keep only the first so many ids.
+        limit: keep only this many ids, in their order.
         english: the language to compare with.
     Raises:
         DataError: a column or a value is missing, an id occurs twice in a language, or nothing is left.
     """
-    check_split(ds)
+    check_dataset(ds)
     if limit is not None:
         check_whole(limit, "limit")
-    english, mapping = known_code(english, "english"), dict(column_mapping or {})
-    unknown = [role for role in mapping.values() if role not in ROLES]
-    if unknown:
-        raise DataError(f"column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(ROLES)}.")
-    found = {role: choose_column(ds.column_names, names, role, mapping) for role, names in ROLES.items()}
-    missing = [role for role in ("id", "language", "prompt") if found[role] is None]
-    if missing:
-        raise DataError(
-            f"No column for {listed(missing)}. Columns found: {listed(ds.column_names)}. "
-            'Map yours with column_mapping, e.g. {"question": "prompt"}.'
-        )
-    ids, kept, codes = _select(ds, found, languages, limit, english)
-    prompts = _texts(ds, found["prompt"])
-    answers, without = _answers(ds, found, ids, kept, codes, english) if found["answer"] else ({}, 0)
-    taken = ([values[i] for i in kept] for values in (ids, codes, prompts))
-    return ParallelPrompts(*taken, answers, without)
-
-
-def _select(ds: Dataset, found: dict, languages, limit: int | None, english: str) -> tuple[list, list[int], list[str]]:
-    """All ids, the rows kept, and the language of every row."""
-    numbers, names = language_codes(named_column(ds, found["language"]), found["language"])
-    codes = [names[k] for k in numbers]
-    keys, distinct = codes_of(named_column(ds, found["id"]), found["id"])
-    ids = [distinct[k].as_py() for k in keys]
+    english = known_code(english, "english")
+    found = find_roles(ds.column_names, COLUMN_ROLES, column_mapping, needed=("id", "language", "prompt"),
+                       remedy="e.g. question=prompt")  # fmt: skip
+    ids, codes = read_ids(ds, found["id"]), read_languages(ds, found["language"])
     first_of: dict = {}
     for row, key in enumerate(zip(codes, ids, strict=True)):
-        if key in first_of:
+        if first_of.setdefault(key, row) != row:
             raise DataError(f"Column {found['id']!r}, row {row}: {key[1]!r} in {key[0]!r} is already in row "
-                            f"{first_of[key]}. Keep one row an id and language.")  # fmt: skip
-        first_of[key] = row
+                            f"{first_of[key]}. Keep one row per id and language.")  # fmt: skip
     wanted = {*check_languages(languages), english} if languages else set(codes)
     allowed = set(list(dict.fromkeys(ids))[:limit])
     kept = [i for i, code in enumerate(codes) if code in wanted and ids[i] in allowed]
     if english not in {codes[i] for i in kept}:
         raise DataError(f"Column {found['language']!r}: no {english!r} row is left to compare with. Languages found: "
                         f"{listed(sorted(set(codes)))}.")  # fmt: skip
-    return ids, kept, codes
+    prompts = _texts(ds, found["prompt"])
+    answers, without = _answers(ds, found, ids, kept, codes, english) if "answer" in found else ({}, 0)
+    taken = ([values[i] for i in kept] for values in (ids, codes, prompts))
+    return ParallelPrompts(*taken, answers, without)
 
 
 def _texts(ds: Dataset, column: str) -> list[str | None]:
@@ -121,7 +96,7 @@ def _answers(ds, found: dict, ids: list, kept: list[int], codes: list[str], engl
     blank = np.flatnonzero([not (own[i] or "").strip() for i in kept])
     if len(blank):
         raise DataError(f"Column {found['answer']!r}, row {kept[blank[0]]}: no answer. Fill it in or drop the row.")
-    given = _texts(ds, found["english_answer"]) if found["english_answer"] else [None] * len(own)
+    given = _texts(ds, found["english_answer"]) if "english_answer" in found else [None] * len(own)
     by_id = {ids[i]: own[i] for i in range(len(own)) if codes[i] == english}
     answers: dict[str, list] = {code: [None] * len(kept) for code in dict.fromkeys(codes[i] for i in kept)}
     for at, i in enumerate(kept):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.spontaneous.lens.geometry_result import MEASURES, Geometry
+from hf_mlalign.spontaneous.lens.result import MEASURES, Geometry
 
 if TYPE_CHECKING:
     import pandas as pd

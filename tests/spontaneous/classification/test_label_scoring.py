@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.spontaneous.classification.label_scoring import LabelScorer
-from hf_mlalign.spontaneous.classification.trie import Item
+from hf_mlalign.spontaneous.classification.label_tokens import Item
 from tests.spontaneous.label_models import bloom, gemma2, gpt_neo, mistral
 from tests.tiny_models import tiny_gpt2, tiny_llama
 

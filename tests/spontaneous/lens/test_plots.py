@@ -8,7 +8,7 @@ import pytest
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.data.languages import SPONTANEOUS_LANGUAGES
-from hf_mlalign.spontaneous.lens.geometry import geometry
+from hf_mlalign.spontaneous.lens.distances import geometry
 from hf_mlalign.spontaneous.lens.plots import _style, curves, heatmap, scatter
 from hf_mlalign.spontaneous.lens.result import LensResult
 

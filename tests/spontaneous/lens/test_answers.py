@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from hf_mlalign.core.errors import DataError
+from hf_mlalign.spontaneous.lens.answers import continuations, logit_lens
 from hf_mlalign.spontaneous.lens.hidden_states import Layers
-from hf_mlalign.spontaneous.lens.logit_lens import LensResult, logit_lens
-from hf_mlalign.spontaneous.lens.targets import continuations
+from hf_mlalign.spontaneous.lens.result import LensResult
 from tests.tiny_models import byte_tokenizer, tiny_gpt2, tiny_llama
 
 PROMPTS = ["Deutsch: eins", "English: one", "Français : un deux trois", "日本語 一"]
@@ -343,7 +343,7 @@ def test_models_of_another_kind_are_refused():
 
 
 def test_projection_is_done_in_blocks(monkeypatch):
-    from hf_mlalign.spontaneous.lens import logit_lens as lens
+    from hf_mlalign.spontaneous.lens import answers as lens
 
     whole = logit_lens(tiny_llama(), byte_tokenizer(), PROMPTS, TARGETS, LANGUAGES)
     seen = []

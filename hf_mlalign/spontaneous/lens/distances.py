@@ -13,7 +13,6 @@ import numpy as np
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import as_array, as_list, is_missing, one_blas_thread, shown, unit_rows
 from hf_mlalign.data.languages import check_languages, known_code
-from hf_mlalign.spontaneous.lens.geometry_result import Geometry
 from hf_mlalign.spontaneous.lens.hidden_states import (
     Layers,
     by_length,
@@ -22,6 +21,7 @@ from hf_mlalign.spontaneous.lens.hidden_states import (
     encode,
     evaluating,
 )
+from hf_mlalign.spontaneous.lens.result import Geometry
 
 if TYPE_CHECKING:
     import torch

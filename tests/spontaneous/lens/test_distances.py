@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.spontaneous.lens.geometry import geometry, hidden_states, pca
-from hf_mlalign.spontaneous.lens.geometry_result import MEASURES, Geometry
+from hf_mlalign.spontaneous.lens.distances import geometry, hidden_states, pca
+from hf_mlalign.spontaneous.lens.result import MEASURES, Geometry
 from tests.tiny_models import byte_tokenizer, tiny_gpt2, tiny_llama
 
 TEXTS = ["one", "two words", "eins", "zwei Wörter", "moja", "maneno mawili"]

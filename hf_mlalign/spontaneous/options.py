@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.options import Options, SourceOptions, option
+from hf_mlalign.core.validation import shown
+from hf_mlalign.data.languages import known_code
 
 AUTHORS_LINE = r"\n?[ \t]*Translate the input from [^\n:]+ to [^\n:]+:\s*\Z"
 """The instruction that the authors' data carries at the end of each question."""
@@ -101,6 +104,15 @@ class BuilderOptions(Options):
                 }
             except ValueError as error:
                 raise DataError(f"mix (--mix): {self.mix!r} is not of the form de=2,zh=1.") from error
+        if isinstance(self.mix, Mapping):
+            self.mix = {known_code(code, "mix"): weight for code, weight in self.mix.items()}
+            positive = (isinstance(w, Real) and 0 < w < float("inf") for w in self.mix.values())
+            bad = [code for code, good in zip(self.mix, positive, strict=True) if not good]
+            if bad or not self.mix:
+                which = listed(bad) if bad else "no language"
+                raise DataError(f"mix: the weight of {which} is not a positive number.")
+        elif self.mix not in ("even", "all"):
+            raise DataError(f'mix: unknown {shown(self.mix)}. Use "even", "all" or weights such as de=2,zh=1.')
         if self.n_per_language == 0:
             self.n_per_language = None
         if not self.test_size < 1:

@@ -49,7 +49,9 @@ def tokenise(
     Raises:
         DataError: a label leaves no token (named).
     """
-    head = _head(tokenizer)
+    whole, bare = tokenizer("a")["input_ids"], tokenizer("a", add_special_tokens=False)["input_ids"]
+    at = next((i for i in range(len(whole) - len(bare) + 1) if whole[i : i + len(bare)] == bare), 0)
+    head = list(whole[:at])  # special tokens that the tokenizer puts before a text
     endings = ["", *(label + end for label in labels)]
     items = []
     per_call = max(1, _AT_A_TIME // len(endings))
@@ -64,14 +66,6 @@ def tokenise(
                 raise DataError(f"labels: {bare[0]!r} leaves no token of its own with this tokenizer. Change it.")
             items.append(Item(head + group[0][:shared], [row[shared:] for row in group[1:]]))
     return items
-
-
-def _head(tokenizer) -> list[int]:
-    """Special tokens the tokenizer puts before a text."""
-    whole = tokenizer("a")["input_ids"]
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    at = next((i for i in range(len(whole) - len(bare) + 1) if whole[i : i + len(bare)] == bare), 0)
-    return list(whole[:at])
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,10 @@ def read_questions(
         DataError: a column or language is missing, a text blank, a label unknown, a question there twice (row named).
     """
     check_dataset(ds)
-    names = {"answer": (task.answer,), **{field: (field,) for field in task.fields}}
+    own_names = {"answer": (task.answer,), **{field: (field,) for field in task.fields}}
     columns = find_roles(
         ds.column_names, (*task.fields, "answer", "id", "language"), column_mapping,
-        needed=(*task.fields, "answer", "id"), names=names, where=f"task {task.name!r}: ",
+        needed=(*task.fields, "answer", "id"), names=own_names, where=f"task {task.name!r}: ",
         remedy="e.g. review=input,label=answer; the id of a question is the same in every language",
     )  # fmt: skip
     given = None if languages is None else check_languages(entries(languages))
@@ -82,7 +82,9 @@ def read_questions(
         raise DataError(f"languages: no rows in {listed(missing)}. Languages found: {listed(sorted(found))}.")
     ids = [str(value) for value in read_ids(ds, columns["id"])]
     values = {field: arrow_column(ds, columns[field]).to_pylist() for field in task.fields}
-    answers = _answers(ds, columns["answer"])
+    answers = arrow_column(ds, columns["answer"]).to_pylist()
+    if (names := getattr(ds.features[columns["answer"]], "names", None)) is not None:  # a ClassLabel
+        answers = [names[v] if v is not None and 0 <= v < len(names) else None for v in answers]
     kept = [row for row, code in enumerate(codes) if code in wanted or code == task.gold_language]
     first: dict[tuple[str, str], int] = {}
     for row in kept:
@@ -110,14 +112,6 @@ def entries(names: str | Iterable[str]) -> list[str]:
     if not isinstance(names, (str, Iterable)):
         raise DataError(f"Expected a name or a list of names, found {names!r}.")
     return [names] if isinstance(names, str) else list(names)
-
-
-def _answers(ds, column: str) -> list:
-    """The column's values; of a ClassLabel the names."""
-    values, names = arrow_column(ds, column).to_pylist(), getattr(ds.features[column], "names", None)
-    if names is None:
-        return values
-    return [names[value] if value is not None and 0 <= value < len(names) else None for value in values]
 
 
 def _class(value, task: Task, language: str, where: str) -> int:

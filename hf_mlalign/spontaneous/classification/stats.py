@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,7 @@ def accuracy_table(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One line a language, then the macro means "seen", "unseen" and "all".
+    """One row per language, then the macro means "seen", "unseen" and "all".
 
     Accuracies lie in [0, 1]. A language's interval is Wilson's; a macro mean's is a percentile bootstrap over
     questions (2,000 draws, *ours*): a question's rows in all languages stay together. `consistency_en` is the share of
@@ -47,6 +47,7 @@ def accuracy_table(
             the baseline, `seen` names a language without rows, bad confidence.
     """
     import pandas as pd
+    from scipy.stats import binomtest
 
     if not isinstance(confidence, Real) or not 0 < confidence < 1:
         raise DataError(f"confidence: {shown(confidence)} is not between 0 and 1.")
@@ -55,11 +56,19 @@ def accuracy_table(
     if baseline is not None:
         _check_rows(baseline, "baseline")
     correct = rows.pivot(index="id", columns="language", values="correct").astype(float)
-    groups = _groups(list(correct.columns), set(entries(seen)))
+    languages, known = list(correct.columns), set(entries(seen))
+    if missing := sorted(known - set(languages)):
+        raise DataError(f"seen: no scored rows in {missing[0]!r}. Languages scored: {', '.join(languages)}.")
+    groups = {"seen": [code for code in languages if code in known],
+              "unseen": [code for code in languages if code not in known and code != "en"], "all": languages}  # fmt: skip
+    groups = {name: members for name, members in groups.items() if members and (known or name == "all")}
     table = pd.DataFrame(index=[*correct.columns, *groups], dtype=float)
     table.index.name = "language"
     for language in correct.columns:
-        table.loc[language, ["n", "correct", "accuracy", "ci_low", "ci_high"]] = _wilson(correct[language], confidence)
+        n, k = int(correct[language].count()), int(correct[language].sum())
+        interval = binomtest(k, n).proportion_ci(confidence, method="wilson")
+        figures = [n, k, k / n, interval.low, interval.high]
+        table.loc[language, ["n", "correct", "accuracy", "ci_low", "ci_high"]] = figures
     _add_macros(table, correct, groups, seed, confidence, ("accuracy", "ci_low", "ci_high"))
     for name, members in groups.items():
         table.loc[name, ["n", "correct"]] = [correct[members].count().sum(), correct[members].sum().sum()]
@@ -89,39 +98,18 @@ def _check_rows(rows: pd.DataFrame, name: str) -> None:
         raise DataError(f"{name}: row {again[0]}: this id was there before in this language. Drop one.")
 
 
-def _groups(languages: list[str], seen: set[str]) -> dict[str, list[str]]:
-    missing = sorted(seen - set(languages))
-    if missing:
-        raise DataError(f"seen: no scored rows in {missing[0]!r}. Languages scored: {', '.join(languages)}.")
-    unseen = [language for language in languages if language not in seen and language != "en"]
-    groups = {"seen": [language for language in languages if language in seen], "unseen": unseen, "all": languages}
-    return {name: members for name, members in groups.items() if members and (seen or name == "all")}
-
-
-def _wilson(correct: pd.Series, confidence: float) -> list[float]:
-    from scipy.stats import binomtest
-
-    values = correct.dropna()
-    n, k = len(values), int(values.sum())
-    interval = binomtest(k, n).proportion_ci(confidence, method="wilson")
-    return [n, k, k / n, interval.low, interval.high]
-
-
-def _draws(n: int, seed: int) -> Iterator[np.ndarray]:
-    """(draws, n) how often each question is drawn, RESAMPLES draws in blocks; the blocks do not change the draws."""
-    rng, shares = np.random.default_rng(seed), np.full(n, 1 / n)
-    size = max(1, _DRAWN_AT_ONCE // n)
-    for begin in range(0, RESAMPLES, size):
-        yield rng.multinomial(n, shares, size=min(size, RESAMPLES - begin)).astype(np.float64)
-
-
 def _resampled(values: pd.DataFrame, seed: int) -> np.ndarray:
-    """(RESAMPLES, languages) means of the values there are."""
+    """(RESAMPLES, languages) means of the values there are; questions are drawn with replacement, in blocks."""
     numbers = values.to_numpy(dtype=float)
     there = ~np.isnan(numbers)
     filled, known = np.where(there, numbers, 0.0), there.astype(float)
-    with np.errstate(invalid="ignore"):  # a draw without a row of some language
-        return np.concatenate([draws @ filled / (draws @ known) for draws in _draws(len(numbers), seed)])
+    n, rng, found = len(numbers), np.random.default_rng(seed), []
+    size = max(1, _DRAWN_AT_ONCE // n)
+    for begin in range(0, RESAMPLES, size):
+        drawn = rng.multinomial(n, np.full(n, 1 / n), size=min(size, RESAMPLES - begin)).astype(np.float64)
+        with np.errstate(invalid="ignore"):  # a draw without a row of some language
+            found.append(drawn @ filled / (drawn @ known))
+    return np.concatenate(found)
 
 
 def _add_macros(table, values: pd.DataFrame, groups, seed: int, confidence: float, names: tuple[str, str, str]) -> None:

@@ -152,10 +152,12 @@ def _task(given: dict[str, Any], where: str) -> Task:
     fields = [given["fields"]] if isinstance(given["fields"], str) else given["fields"]
     labels = _by_language(given["labels"], f"{where}: labels", "lists of texts")
     template = _by_language(template, f"{where}: template", "texts", also="*")
-    gold = given.get("gold_language")
+    gold, shots = given.get("gold_language"), given.get("shots", 0)
+    if not str(shots).isdecimal():
+        raise DataError(f"{where}: shots is {shots!r}; give a whole number from 0.")
     task = Task(
         _text(given["name"], f"{where}: name"), _texts(fields, f"{where}: fields"),
-        _text(given["answer"], f"{where}: answer"), _shots(given.get("shots", 0), where),
+        _text(given["answer"], f"{where}: answer"), int(str(shots)),
         {k: _text(text, f"{where}: template, {k!r}") for k, text in template.items()},
         {k: _texts(texts, f"{where}: labels, {k!r}") for k, texts in labels.items()},
         _text(given.get("separator", "\n"), f"{where}: separator", blank=True),
@@ -188,12 +190,6 @@ def _by_language(value: Any, where: str, kind: str, also: str | None = None) -> 
             raise DataError(f"{where}: {key!r} is {code!r} once more. Keep one of them.")
         found[code] = content
     return found
-
-
-def _shots(value: Any, where: str) -> int:
-    if not str(value).isdecimal():
-        raise DataError(f"{where}: shots is {value!r}; give a whole number from 0.")
-    return int(str(value))
 
 
 def _codes(value: Any, where: str) -> tuple[int, ...] | None:

@@ -8,7 +8,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,9 @@ import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.options import takes
-from hf_mlalign.core.validation import shown
-from hf_mlalign.data.languages import check_languages, known_code
+from hf_mlalign.data.languages import check_languages
 from hf_mlalign.spontaneous.options import BuilderOptions, Detector, Translator
-from hf_mlalign.spontaneous.questions.choice import choose, drop_unusable, test_keys
+from hf_mlalign.spontaneous.questions.choice import choose_questions, drop_unusable, test_keys
 from hf_mlalign.spontaneous.questions.reading import PIVOT, SIDES, Key, Question, find_columns, ranks, read_questions
 from hf_mlalign.spontaneous.questions.templates import Templates, text_digest
 
@@ -111,7 +109,6 @@ class QuestionTranslationBuilder:
             self.languages = [code for code in check_languages(options.languages) if code != PIVOT]
             if not self.languages:
                 raise DataError("languages: none beside English. Name the languages to translate from or to.")
-        self.mix = _weights(options.mix)
         self.templates = Templates(options.templates, options.template)
         try:
             self.strip = re.compile(options.strip_pattern) if options.strip_pattern else None
@@ -152,7 +149,15 @@ class QuestionTranslationBuilder:
         questions = read_questions(ds, find_columns(ds, options.column_mapping, options.form, given), fixed)
         counts, notes = Counter(), []
         questions = self._wanted(questions)
-        self._strip(questions, notes)
+        stripped = 0
+        for q in questions if self.strip else ():
+            for side in ("text", "english"):
+                text = getattr(q, side)
+                if text is not None and (found := self.strip.search(text)):
+                    setattr(q, side, text[: found.start()])
+                    stripped += side == "text"
+        if stripped:
+            notes.append(f"An instruction line was cut from the end of {stripped:,} question{'s' * (stripped > 1)}.")
         if self.translator is not None:
             self._translate(questions, counts)
         counts.update((q.language, "questions") for q in questions)
@@ -164,8 +169,13 @@ class QuestionTranslationBuilder:
         )  # fmt: skip
         if not usable:
             raise DataError(f"No question is left: each needs its English text. {self.result_.summary()}")
-        chosen = choose(usable, self.mix, options.n_per_language, options.seed, counts)
-        self._note_shares(notes)
+        chosen = choose_questions(usable, options.mix, options.n_per_language, options.seed, counts)
+        kept = {code: counts[code, "kept"] for code in self.result_.languages}
+        if empty := [code for code, number in kept.items() if not number]:
+            notes.append(f"No usable question in {listed(empty)}.")
+        fewest, most = min(filter(None, kept.values()), default=0), options.n_per_language
+        if options.mix == "even" and most and fewest < most:
+            notes.append(f"{fewest:,} questions per language, not {most:,}: no more are usable in each.")
         built = self._split(chosen)
         self.result_.seconds = time.perf_counter() - begun
         return built
@@ -199,17 +209,6 @@ class QuestionTranslationBuilder:
         return kept + [Question(q.id, q.task, code, None, q.english, q.golds)
                        for code in languages for key, q in english.items() if (key, code) not in there]  # fmt: skip
 
-    def _strip(self, questions: list[Question], notes: list[str]) -> None:
-        stripped = 0
-        for q in questions if self.strip else ():
-            for side in ("text", "english"):
-                text = getattr(q, side)
-                if text is not None and (found := self.strip.search(text)):
-                    setattr(q, side, text[: found.start()])
-                    stripped += side == "text"
-        if stripped:
-            notes.append(f"An instruction line was cut from the end of {stripped:,} questions.")
-
     def _translate(self, questions: list[Question], counts: Counter) -> None:
         for code in sorted({q.language for q in questions}):
             for have, lack, source, target in (("english", "text", PIVOT, code), ("text", "english", code, PIVOT)):
@@ -221,14 +220,6 @@ class QuestionTranslationBuilder:
                 for q, text in zip(rows, found, strict=True):
                     setattr(q, lack, text)
                 counts[code, "translated"] += sum(text is not None for text in found)
-
-    def _note_shares(self, notes: list[str]) -> None:
-        kept = {code: self.result_.counts[code, "kept"] for code in self.result_.languages}
-        if empty := [code for code, number in kept.items() if not number]:
-            notes.append(f"No usable question in {listed(empty)}.")
-        fewest, most = min(filter(None, kept.values()), default=0), self.options.n_per_language
-        if self.mix == "even" and most and fewest < most:
-            notes.append(f"{fewest:,} questions per language, not {most:,}: no more are usable in each.")
 
     def _split(self, chosen: list[Question]) -> Dataset | DatasetDict:
         from datasets import Dataset, DatasetDict
@@ -263,20 +254,6 @@ class QuestionTranslationBuilder:
 def _blank(q: Question, side: str) -> bool:
     text = getattr(q, side)
     return not (text and text.strip())
-
-
-def _weights(mix: str | Mapping[str, float]) -> str | dict[str, float]:
-    if isinstance(mix, str):
-        if mix not in ("even", "all"):
-            raise DataError(f'mix: unknown {mix!r}. Use "even", "all" or a mapping of languages to weights.')
-        return mix
-    if not isinstance(mix, Mapping):
-        raise DataError(f'mix: {shown(mix)}. Use "even", "all" or a mapping of languages to weights.')
-    weights = {known_code(code, "mix"): weight for code, weight in mix.items()}
-    bad = [code for code, weight in weights.items() if not isinstance(weight, Real) or not 0 < weight < float("inf")]
-    if bad or not weights:
-        raise DataError(f"mix: the weight of {listed(bad) if bad else 'no language'} is not a positive number.")
-    return weights
 
 
 def _identity(detector: Detector) -> dict[str, Any]:

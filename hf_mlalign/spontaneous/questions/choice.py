@@ -36,10 +36,14 @@ def drop_unusable(
     """
     complete = []
     for q in questions:
-        if reason := _missing(q, translated):
-            counts[q.language, reason] += 1
-        else:
+        has_text, has_english = (bool(text and text.strip()) for text in (q.text, q.english))
+        if has_text and has_english and same_text(q.text) != same_text(q.english):
             complete.append(q)
+            continue
+        reason = "untranslated" if has_text and has_english else "no_english" if has_text else "no_text"
+        if translated and has_text != has_english:
+            reason = "not_translated"
+        counts[q.language, reason] += 1
     marked = [_flags(detector or marked_answers, [getattr(q, side) for q in complete]) for side in ("text", "english")]
     kept, seen = [], set()
     for q, *flags in zip(complete, *marked, strict=True):
@@ -60,7 +64,7 @@ def drop_unusable(
     return kept
 
 
-def choose(questions: Sequence[Question], mix: Mix, most: int | None, seed: int, counts: Counter) -> list[Question]:
+def choose_questions(questions: Sequence[Question], mix: Mix, most: int | None, seed: int, counts: Counter) -> list[Question]:
     """The share of each language, in the order given; the same seed takes the same questions in every language."""
     by_language: dict[str, list[int]] = {}
     for i, q in enumerate(questions):
@@ -122,15 +126,6 @@ def test_keys(questions: Sequence[Question], share: float, seed: int) -> set[Key
     order = np.argsort(ranks(["\0".join(group[0]) for group in members], seed ^ 1), kind="stable")
     count = min(max(1, round(share * len(members))), len(members) - 1)
     return {key for i in order[:count] for key in members[i]}
-
-
-def _missing(q: Question, translated: bool) -> str | None:
-    has_text, has_english = (bool(text and text.strip()) for text in (q.text, q.english))
-    if has_text and has_english:
-        return "untranslated" if same_text(q.text) == same_text(q.english) else None
-    if translated and (has_text or has_english):
-        return "not_translated"
-    return "no_english" if has_text else "no_text"
 
 
 def _flags(detector: Callable, texts: list[str]) -> list[bool]:

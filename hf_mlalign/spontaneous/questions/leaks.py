@@ -38,16 +38,15 @@ def marked_answers(texts: Sequence[str]) -> list[bool]:
     listed), if its last sentence is "The answer is 42." (one word, or one that holds a digit), or if there is a
     "#### 42" line or `\\boxed{…}`. An open slot such as `Answer: "` does not count.
     """
-    return [_has_answer(text) for text in texts]
-
-
-def _has_answer(text: str) -> bool:
     slot, letter, last = _patterns()
-    slots = [found.group(1) for found in slot.finditer(text)]
-    short = [found.group(1) for found in letter.finditer(text)]
-    if short and not find_options(text):
-        slots += short
-    return any(map(_LETTERS.search, slots)) or bool(last.search(text.rstrip()) or _RESULT_LINE.search(text))
+    found = []
+    for text in texts:
+        slots = [match.group(1) for match in slot.finditer(text)]
+        short = [match.group(1) for match in letter.finditer(text)]
+        slots += short if short and not find_options(text) else []
+        marked = any(map(_LETTERS.search, slots))
+        found.append(marked or bool(last.search(text.rstrip()) or _RESULT_LINE.search(text)))
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -62,7 +62,7 @@ class Templates:
     """
 
     def __init__(self, templates: str | Path | Mapping[str, Any] | None = None, choice: str = GENERAL):
-        entries = templates if isinstance(templates, Mapping) else _read_template(Path(templates or BUNDLED))
+        entries = templates if isinstance(templates, Mapping) else _read_entries(Path(templates or BUNDLED))
         general = _instructions(GENERAL, entries.get(GENERAL, {}))
         self.by_name = {str(name): _template(str(name), entry, general) for name, entry in entries.items()}
         if not isinstance(choice, str) or (choice != BY_TASK and choice not in self.by_name):
@@ -86,7 +86,7 @@ def text_digest(text: str) -> str:
     return xxhash.xxh3_128(text.encode()).hexdigest()
 
 
-def _read_template(path: Path) -> Mapping[str, Any]:
+def _read_entries(path: Path) -> Mapping[str, Any]:
     try:
         return _parsed(path, read_small(path, "templates"))
     except OSError as error:
@@ -100,9 +100,9 @@ def _parsed(path: Path, content: str) -> Mapping[str, Any]:
     try:
         entries = yaml.safe_load(content)
     except (yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"templates: {str(path)!r} is no YAML or JSON: {' '.join(str(error).split())[:200]}") from error
+        raise DataError(f"templates: {str(path)!r} is not valid YAML or JSON: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(entries, Mapping) or not entries:
-        raise DataError(f"templates: {str(path)!r} holds no mapping of task names to templates.")
+        raise DataError(f"templates: {str(path)!r} does not map task names to templates.")
     return entries
 
 

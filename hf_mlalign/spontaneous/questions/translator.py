@@ -34,7 +34,7 @@ MEANINGS = {
     "wrong_language": "surely in another language",
 }
 ENOUGH = 5
-"""So many translations give a median of length ratios worth comparing with (*ours*)."""
+"""This many translations give a median of length ratios worth comparing with (*ours*)."""
 READABLE = 20
 """Characters a text needs for its language to be identified (*ours*)."""
 Reason = tuple[str, str]
@@ -61,18 +61,18 @@ class QuestionTranslator:
         model: name or folder of a model, a pair (model, tokenizer), or a `Backend` that answers chats (a server:
             `ServerBackend(base_url, model)`).
         kind: "seq2seq" (NLLB, M2M-100, MADLAD, Marian, …) or "causal"; a `Backend` is always asked in words.
-        output: folder in which every translation is kept as soon as it is there, one folder a pair of languages; after
+        output: folder in which every translation is kept as soon as it is there, one folder per pair of languages; after
             a kill the same call asks only for what is missing. `None`: nothing is written.
         prompt: what a causal LM or server is asked, with {source}, {target} (names) and {question}.
         max_tokens: longest translation in tokens (512, *ours*).
         temperature: 0 takes the likeliest token (*ours*).
-        max_length_ratio: a translation's characters over those of the question may be at most so many times the median
-            of this pair of languages, or so many times less (3, *ours*); `None`: no check. Fewer than 5 translations
+        max_length_ratio: a translation's characters over those of the question may be at most this many times the median
+            of this pair of languages, or this many times less (3, *ours*); `None`: no check. Fewer than 5 translations
             have no such median: they may be up to 9 (3²) times as long or as short as the question.
         min_probability: a translation identified as another language with at least this probability fails (0.9,
             *ours*); `None`: no check. Texts of fewer than 20 characters and languages the identifier does not know are
             not checked; neighbours such as Indonesian and Malay count as one.
-        batch_size: questions a batch of a local model (16, *ours*).
+        batch_size: questions per batch of a local model (16, *ours*).
         device: of a local model.
         language_codes: ISO 639-1 → language tag of a seq2seq tokenizer, where it is not recognised.
         prefix: put before each question for a seq2seq model; see `Seq2SeqBackend`.
@@ -142,8 +142,12 @@ class QuestionTranslator:
         answers, reasons = self._ask(ids, texts, source, target)
         found = {}
         for row, answer in answers.items():
-            if reason := _reason(texts[row], answer):
-                reasons[row] = reason, ""
+            if answer.finish_reason == "length":
+                reasons[row] = "truncated", ""
+            elif not answer.text.strip():
+                reasons[row] = "empty", ""
+            elif same_text(answer.text) == same_text(texts[row]):
+                reasons[row] = "untranslated", ""
             else:
                 found[row] = answer.text.strip()
         reasons |= {**self._lengths(found, texts), **self._languages(found, source, target)}
@@ -151,7 +155,7 @@ class QuestionTranslator:
         return [None if row in reasons else found[row] for row in range(len(texts))]
 
     def counts(self) -> pd.DataFrame:
-        """One row a pair of languages: asked, usable, and failures by reason."""
+        """One row per pair of languages: asked, usable, and failures by reason."""
         import pandas as pd
 
         pairs = sorted({key[:2] for key in self.counts_})
@@ -160,14 +164,15 @@ class QuestionTranslator:
         return pd.DataFrame(table, index=pd.MultiIndex.from_tuples(pairs, names=["source", "target"]))
 
     def failures(self) -> pd.DataFrame:
-        """One row a failure: id, source, target, question, translation, reason, detail."""
+        """One row per failure: id, source, target, question, translation, reason, detail."""
         import pandas as pd
 
         return pd.DataFrame([vars(f) for f in self.failures_], columns=list(Failure.__dataclass_fields__))
 
     def _ask(self, ids, texts, source: str, target: str) -> tuple[dict[int, Answer], dict[int, Reason]]:
         """Answers and failures by row; what the store has is not asked for again."""
-        backend = self._for_source(source)
+        backend = self._resolved()
+        backend = backend.for_source(source) if isinstance(backend, Seq2SeqBackend) else backend
         names = {"source": language_name(source), "target": language_name(target)}
         if not isinstance(backend, Seq2SeqBackend):
             texts = [self.prompt.format(question=text, **names) for text in texts]
@@ -194,10 +199,6 @@ class QuestionTranslator:
                 self._backend = Seq2SeqBackend(*pair, **local, **self.seq2seq_options)
         return self._backend
 
-    def _for_source(self, source: str) -> Backend:
-        backend = self._resolved()
-        return backend.for_source(source) if isinstance(backend, Seq2SeqBackend) else backend
-
     def _lengths(self, found: Mapping[int, str], texts: Sequence[str]) -> dict[int, Reason]:
         if self.max_length_ratio is None or not found:
             return {}
@@ -220,7 +221,7 @@ class QuestionTranslator:
         rows = [row for row, text in found.items() if len(text) >= READABLE]
         out = {}
         for row, (code, p) in zip(rows, identifier.identify(found[row] for row in rows), strict=True):
-            if code not in (None, target) and p >= self.min_probability and not _alike(code, target):
+            if code not in (None, target) and p >= self.min_probability and not any({code, target} <= group for group in _ALIKE):
                 out[row] = "wrong_language", f"{code} with probability {p:.2f}"
         return out
 
@@ -233,21 +234,9 @@ class QuestionTranslator:
             self.failures_.append(Failure(str(ids[row]), source, target, texts[row], text, reason, detail))
 
 
-def _reason(question: str, answer: Answer) -> str | None:
-    if answer.finish_reason == "length":
-        return "truncated"
-    if not answer.text.strip():
-        return "empty"
-    return "untranslated" if same_text(answer.text) == same_text(question) else None
-
-
 @lru_cache(maxsize=8)
 def _identifier(one: str, other: str) -> LanguageIdentifier | None:
     try:
         return LanguageIdentifier(sorted({*LanguageIdentifier.DEFAULT, one, other}))
     except DataError:  # a language that cannot be identified
         return None
-
-
-def _alike(one: str, other: str) -> bool:
-    return any({one, other} <= group for group in _ALIKE)

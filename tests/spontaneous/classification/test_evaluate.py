@@ -212,6 +212,7 @@ def test_an_unfinished_line_is_cut_off_before_rows_are_added(tmp_path):
 
 CHILD = """
 import sys, time
+from tests.spontaneous.classification.test_evaluate import evaluate
 from tests.spontaneous.label_models import reviews
 from hf_mlalign.spontaneous.classification.label_scoring import LabelScorer
 score = LabelScorer._score_pack

@@ -310,7 +310,7 @@ def test_saved_and_loaded(tmp_path):
     [
         ({"targets": {"en": "yes"}, "languages": "de"}, "prompt 0 is in 'de' and has no answer"),
         ({"targets": {"de": ["ja"], "en": "yes"}}, "has 1 entries for 4 prompts"),
-        ({"targets": {"de": ["ja", " ", "ja", "ja"]}}, "row 1: ' ' is no answer"),
+        ({"targets": {"de": ["ja", " ", "ja", "ja"]}}, "row 1: ' ' is not an answer"),
         ({"targets": {}}, "give a dict"),
         ({"targets": {"xx": "ja"}}, "unknown language 'xx'"),
         ({"languages": None}, "Say which one each prompt is in"),

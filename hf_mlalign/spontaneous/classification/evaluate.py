@@ -58,7 +58,7 @@ def classify(
         if not getattr(options, name):
             raise DataError(f"--{name} ({name}): name one.")
     task = load_task(options.task)
-    ds = load_source(source, options.split, options.config_name) if isinstance(source, (str, Path)) else source
+    ds = load_source(source, options.split, options.config_name)
     before = read_record(output)
     model, tokenizer = load_causal_lm(options.model, options.adapter, options.dtype, options.device)
     result = evaluate_classification(model, tokenizer, ds, task, baseline=options.baseline, output=output,

@@ -59,8 +59,8 @@ def accuracy_table(
     languages, known = list(correct.columns), set(entries(seen))
     if missing := sorted(known - set(languages)):
         raise DataError(f"seen: no scored rows in {missing[0]!r}. Languages scored: {', '.join(languages)}.")
-    groups = {"seen": [code for code in languages if code in known],
-              "unseen": [code for code in languages if code not in known and code != "en"], "all": languages}  # fmt: skip
+    unseen = [code for code in languages if code not in known and code != "en"]
+    groups = {"seen": [code for code in languages if code in known], "unseen": unseen, "all": languages}
     groups = {name: members for name, members in groups.items() if members and (known or name == "all")}
     table = pd.DataFrame(index=[*correct.columns, *groups], dtype=float)
     table.index.name = "language"

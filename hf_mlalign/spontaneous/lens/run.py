@@ -79,7 +79,7 @@ def run_lens(
     nothing_yet = not any(Path(output).glob("*_before.npz"))
     run = Run(output, "lens", parameters, which, overwrite=options.overwrite or nothing_yet)
     fresh = not run.is_finished
-    ds = load_source(source, options.split, options.config_name) if isinstance(source, (str, Path)) else source
+    ds = load_source(source, options.split, options.config_name)
     table = read_parallel(ds, options.column_mapping, options.languages, options.limit, options.english)
     count = f"{len(table.prompts):,} prompts in {len(set(table.languages))} languages"
     with run.open():

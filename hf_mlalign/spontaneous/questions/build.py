@@ -52,7 +52,7 @@ def build_questions(
     run = Run(output, "questions", builder.parameters(), which, overwrite=options.overwrite, own=(TRANSLATIONS,))
     if run.is_finished:
         return RunResult(datasets.load_dataset(str(run.folder)), run.folder, run.found, fresh=False)
-    ds = load_source(source, options.split, options.config_name) if isinstance(source, (str, Path)) else source
+    ds = load_source(source, options.split, options.config_name)
     kept = isinstance(translator, QuestionTranslator)
     if kept and translator.output is None:
         translator.output = run.folder / TRANSLATIONS

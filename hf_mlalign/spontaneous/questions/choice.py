@@ -64,7 +64,9 @@ def drop_unusable(
     return kept
 
 
-def choose_questions(questions: Sequence[Question], mix: Mix, most: int | None, seed: int, counts: Counter) -> list[Question]:
+def choose_questions(
+    questions: Sequence[Question], mix: Mix, most: int | None, seed: int, counts: Counter
+) -> list[Question]:
     """The share of each language, in the order given; the same seed takes the same questions in every language."""
     by_language: dict[str, list[int]] = {}
     for i, q in enumerate(questions):

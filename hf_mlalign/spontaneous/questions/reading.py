@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import clean_text
 from hf_mlalign.data.arrow import is_text, named_column
 from hf_mlalign.data.languages import known_code, normalise
-from hf_mlalign.data.roles import SYNONYMS, check_dataset, find_roles, read_ids, read_languages
+from hf_mlalign.data.roles import ROLES, SYNONYMS, check_dataset, find_roles, read_ids, read_languages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,9 +83,9 @@ def find_columns(
     roles = find_roles(free, COLUMN_ROLES, known)
     answers = answers or tuple(c for c in ANSWER_COLUMNS if c in names and c not in roles.values())
     if not languages:  # none is mapped: columns named by a code or an English name
-        types = ds.data.schema
+        types, role_names = ds.data.schema, {*ANSWER_COLUMNS, *itertools.chain(*ROLES.values())}
         for column in free:
-            code = normalise(column) if column != "id" and column not in known else None
+            code = normalise(column) if column not in known and column not in role_names else None
             if code is not None and is_text(types.field(column).type):
                 languages.setdefault(code, column)
     fits = {

@@ -100,7 +100,8 @@ def _parsed(path: Path, content: str) -> Mapping[str, Any]:
     try:
         entries = yaml.safe_load(content)
     except (yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"templates: {str(path)!r} is not valid YAML or JSON: {' '.join(str(error).split())[:200]}") from error
+        text = " ".join(str(error).split())[:200]
+        raise DataError(f"templates: {str(path)!r} is not valid YAML or JSON: {text}") from error
     if not isinstance(entries, Mapping) or not entries:
         raise DataError(f"templates: {str(path)!r} does not map task names to templates.")
     return entries

@@ -61,14 +61,14 @@ class QuestionTranslator:
         model: name or folder of a model, a pair (model, tokenizer), or a `Backend` that answers chats (a server:
             `ServerBackend(base_url, model)`).
         kind: "seq2seq" (NLLB, M2M-100, MADLAD, Marian, …) or "causal"; a `Backend` is always asked in words.
-        output: folder in which every translation is kept as soon as it is there, one folder per pair of languages; after
-            a kill the same call asks only for what is missing. `None`: nothing is written.
+        output: folder in which every translation is kept as soon as it is there, one folder per pair of languages;
+            after a kill the same call asks only for what is missing. `None`: nothing is written.
         prompt: what a causal LM or server is asked, with {source}, {target} (names) and {question}.
         max_tokens: longest translation in tokens (512, *ours*).
         temperature: 0 takes the likeliest token (*ours*).
-        max_length_ratio: a translation's characters over those of the question may be at most this many times the median
-            of this pair of languages, or this many times less (3, *ours*); `None`: no check. Fewer than 5 translations
-            have no such median: they may be up to 9 (3²) times as long or as short as the question.
+        max_length_ratio: a translation's characters over those of the question may be at most this many times the
+            median of this pair of languages, or this many times less (3, *ours*); `None`: no check. Fewer than 5
+            translations have no such median: they may be up to 9 (3²) times as long or as short as the question.
         min_probability: a translation identified as another language with at least this probability fails (0.9,
             *ours*); `None`: no check. Texts of fewer than 20 characters and languages the identifier does not know are
             not checked; neighbours such as Indonesian and Malay count as one.
@@ -221,7 +221,8 @@ class QuestionTranslator:
         rows = [row for row, text in found.items() if len(text) >= READABLE]
         out = {}
         for row, (code, p) in zip(rows, identifier.identify(found[row] for row in rows), strict=True):
-            if code not in (None, target) and p >= self.min_probability and not any({code, target} <= group for group in _ALIKE):
+            alike = any({code, target} <= group for group in _ALIKE)
+            if code not in (None, target) and p >= self.min_probability and not alike:
                 out[row] = "wrong_language", f"{code} with probability {p:.2f}"
         return out
 

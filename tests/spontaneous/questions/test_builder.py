@@ -104,6 +104,9 @@ def test_id_is_no_indonesian_column():
     assert columns.form == "wide"
     assert columns.languages == {"en": "en", "de": "de", "zh": "zh"}
     assert columns.roles["id"] == "id"
+    labelled = Dataset.from_list([{**row, "label": "yes"} for row in WIDE])  # "Label" is a language, too
+    assert find_columns(labelled).languages == columns.languages
+    assert find_columns(labelled).answers == ("label",)
     indonesian = Dataset.from_dict({"key": ["k"], "id": ["Berapa?"], "en": ["How many?"]})
     assert find_columns(indonesian, {"key": "id", "id": "id-ID", "en": "en"}).languages == {"id": "id", "en": "en"}
 
@@ -112,7 +115,7 @@ def test_id_is_no_indonesian_column():
     ("columns", "mapping", "message"),
     [
         ({"text": ["x"]}, None, "No form of parallel questions in the columns found: text"),
-        ({"en": ["x"], "de": ["y"]}, {"de": "Klingonish"}, "neither a role .* nor a language"),
+        ({"en": ["x"], "de": ["y"]}, {"de": "Qwertzish"}, "neither a role .* nor a language"),
         ({"en": ["x"], "de": ["y"]}, {"fr": "fr"}, "not there: fr"),
         ({"en": ["x"], "a": ["y"], "b": ["z"]}, {"en": "en", "a": "de", "b": "German"}, "maps 'a' and 'b' to 'de'"),
         ({"id": [1, 1], "language": ["de", "de"], "question": ["x", "y"]}, None, "row 1: question '1' in 'de'"),
@@ -320,7 +323,7 @@ def test_the_authors_line_is_cut():
     row = builder.build(ds)[0]
     assert row["prompt"] == source
     assert row["completion"] == 'Question?\nAnswer: "'
-    assert builder.result_.notes[0] == "An instruction line was cut from the end of 1 questions."
+    assert builder.result_.notes[0] == "An instruction line was cut from the end of 1 question."
     kept = QuestionTranslationBuilder(strip_pattern=None).build(ds)[0]["prompt"]
     assert kept.count("Translate the input") == 2
     inside = ds.map(lambda row: {"source": "Translate the input from German to English:\nFrage?"})

@@ -141,7 +141,7 @@ def command(
             for n in own:
                 if plain_type(own[n].annotation.__origin__) is Path and isinstance(arguments[n], str):
                     arguments[n] = Path(arguments[n])
-            flags = {field.name: flag_of(field).split("/")[0].split(",")[0] for field in fields}
+            flags = {f.name: flag_of(f).split("/")[0].split(",")[0] for f in dataclasses.fields(options)}
             try:
                 made = options.of({n: _read(v, hints[n], flags[n]) for n, v in values.items()})
                 if given["print_config"]:

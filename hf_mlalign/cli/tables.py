@@ -58,7 +58,7 @@ def print_lens(found: Any) -> None:
     """Print the table of a lens run: probabilities at the last layer, distance from English and retrieval."""
     from rich.table import Table
 
-    summary = found.summary()
+    summary = found.per_language()
     heads = {"own_last": "P(own answer)", "english_last": "P(English)", "english_highest": "P(English), best layer",
              "distance_in_spreads": "distance", "to_english": "→ English", "from_english": "English →"}  # fmt: skip
     names = [name for name in heads if name in summary]
@@ -66,7 +66,7 @@ def print_lens(found: Any) -> None:
     table.add_column("language")
     for name in names:
         table.add_column(heads[name], justify="right")
-    for row in summary.reset_index().to_dict("records"):
+    for row in summary.to_dict("records"):
         after = [row.get(f"{name}_after") for name in names]
         _add(table, row["language"], *(f"{row[name]:.3f}" if new is None else f"{row[name]:.3f} → {new:.3f}"
                                        for name, new in zip(names, after)))  # fmt: skip

@@ -4,17 +4,13 @@ import json
 
 import pandas as pd
 import pytest
-import typer
 from datasets import Dataset
-from hf_mlalign.cli.classify import classify
 from typer.testing import CliRunner
 
+from hf_mlalign.cli.app import app
 from hf_mlalign.core.errors import DataError
 from tests.spontaneous.label_models import reviews
 from tests.tiny_models import saved, tiny_llama
-
-APP = typer.Typer()
-APP.command()(classify)
 
 
 @pytest.fixture
@@ -27,7 +23,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(*arguments):
-    return CliRunner().invoke(APP, ["reviews.parquet", "--task", "emotion", "--model", "model", *map(str, arguments)])
+    given = ["classify", "reviews.parquet", "--task", "emotion", "--model", "model", *map(str, arguments)]
+    return CliRunner().invoke(app, given)
 
 
 def test_before_and_after_an_adapter(folder):

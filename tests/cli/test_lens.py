@@ -156,5 +156,5 @@ def test_bad_arguments_are_refused(place, change, message, tmp_path, monkeypatch
 def test_errors_end_with_2(place, tmp_path):
     done = run_command("model", "--data", "prompts.jsonl", "--span", "all", "-o", tmp_path / "out", cwd=place)
     assert done.returncode == 2
-    assert "span: unknown 'all'. Known: first, word." in done.stderr
+    assert "'all' is not one of 'first', 'word'" in done.stderr
     assert "Traceback" not in done.stderr

@@ -3,11 +3,10 @@
 import json
 
 import pytest
-import typer
 from datasets import Dataset, load_dataset
-from hf_mlalign.cli.questions import questions
 from typer.testing import CliRunner
 
+from hf_mlalign.cli.app import app
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.hub.run_record import read_record
 from hf_mlalign.spontaneous.questions.build import FAILURES, build_questions
@@ -16,9 +15,7 @@ from tests.servers import ChatServer
 
 
 def command(*arguments):
-    app = typer.Typer()
-    app.command()(questions)
-    return CliRunner().invoke(app, list(map(str, arguments)))
+    return CliRunner().invoke(app, ["questions", *map(str, arguments)])
 
 
 @pytest.fixture

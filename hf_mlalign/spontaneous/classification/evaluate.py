@@ -16,8 +16,7 @@ from hf_mlalign.core.options import takes
 from hf_mlalign.data.languages import check_languages
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.generation.transformers_backend import TransformersBackend
-from hf_mlalign.hub.result import RunResult
-from hf_mlalign.hub.run_record import read_record, to_json
+from hf_mlalign.hub.run_record import RunResult, read_record, to_json
 from hf_mlalign.models.loading import load_causal_lm
 from hf_mlalign.spontaneous.classification.few_shot import Group, Shots, draw_shots, fitting_groups
 from hf_mlalign.spontaneous.classification.label_scoring import LabelScorer

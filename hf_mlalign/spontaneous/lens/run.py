@@ -12,8 +12,7 @@ from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.options import takes
 from hf_mlalign.data.languages import known_code
 from hf_mlalign.data.sources import load_source
-from hf_mlalign.hub.result import RunResult
-from hf_mlalign.hub.run_record import Run, describe_source
+from hf_mlalign.hub.run_record import Run, RunResult, describe_source
 from hf_mlalign.models.loading import load_causal_lm
 from hf_mlalign.spontaneous.lens import plots
 from hf_mlalign.spontaneous.lens.answers import logit_lens

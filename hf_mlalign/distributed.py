@@ -3,10 +3,18 @@
 Importing this loads neither Ray nor a model. `pip install 'hf-mlalign[ray]'`.
 """
 
-from hf_mlalign.cmalign.ray.pairing import build_pairs
-from hf_mlalign.data.ray_tables import ROW, number_rows, to_dataset
-from hf_mlalign.mdaq.ray.engine import RayEngine
-from hf_mlalign.mdaq.ray.scoring import score
-from hf_mlalign.mdaq.ray.selecting import cluster, select
+from hf_mlalign.core.lazy import lazy_names
 
-__all__ = ["ROW", "RayEngine", "build_pairs", "cluster", "number_rows", "score", "select", "to_dataset"]
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "ROW": "hf_mlalign.data.ray_tables",
+        "RayEngine": "hf_mlalign.mdaq.ray.engine",
+        "build_pairs": "hf_mlalign.cmalign.ray.pairing",
+        "cluster": "hf_mlalign.mdaq.ray.selecting",
+        "number_rows": "hf_mlalign.data.ray_tables",
+        "score": "hf_mlalign.mdaq.ray.scoring",
+        "select": "hf_mlalign.mdaq.ray.selecting",
+        "to_dataset": "hf_mlalign.data.ray_tables",
+    },
+)

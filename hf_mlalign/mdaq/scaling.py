@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.hub.card import front_matter
-from hf_mlalign.mdaq.selector import MDaQSelector, SelectionResult
+from hf_mlalign.hub.card import markdown_table, write_card
+from hf_mlalign.hub.run_record import RunRecord, describe_source, model_name, to_json
+from hf_mlalign.mdaq.selector import ALL, MDaQSelector, SelectionResult
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +29,16 @@ RATIO = 6
 
 @dataclass
 class NestedSubsets:
-    """Subsets of one pool: `rows[method][size]` are row numbers, int64, ascending; each size holds the smaller ones."""
+    """Subsets of one pool: `rows[method][size]` are row numbers, int64, ascending; each size holds the smaller ones.
+
+    `results` are the selections they come from, `record` the options and the source.
+    """
 
     dataset: Dataset
     languages: np.ndarray
     rows: dict[str, dict[int, np.ndarray]]
     results: dict[str, dict[int, SelectionResult]]
+    record: RunRecord
 
     def counts(self) -> pd.DataFrame:
         """One row per method, language and size asked for, with the number of rows there really are."""
@@ -65,36 +70,33 @@ class NestedSubsets:
             files: dict[str, list[str]] = {}
             done = np.empty(0, dtype=np.int64)
             for size, rows in sizes.items():
-                self._write_parts(folder, method, size, np.setdiff1d(rows, done), files)
+                new = np.setdiff1d(rows, done)
+                for language in sorted(set(self.languages[new].tolist())):
+                    path = folder / method / language / f"up-to-{size:07d}.parquet"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    self.dataset.select(new[self.languages[new] == language]).to_parquet(str(path))
+                    files.setdefault(language, []).append(str(path.relative_to(folder)))
                 done = rows
-                configs.append(
-                    {"config_name": f"{method}-{size}", "data_files": sorted(chain.from_iterable(files.values()))}
-                )
+                parts = sorted(chain.from_iterable(files.values()))
+                configs.append({"config_name": f"{method}-{size}", "data_files": parts})
                 if len(files) > 1:
                     configs += [{"config_name": f"{method}-{size}-{code}", "data_files": list(parts)}
                                 for code, parts in sorted(files.items())]  # fmt: skip
-        self._write_card(folder, configs)
+        table = self.counts().pivot_table(index=["method", "size"], columns="language", values="rows").astype(int)
+        write_card(
+            folder, "subsets_card.md.j2", self.record, rows=max(len(r) for by_size in self.rows.values()
+            for r in by_size.values()), languages=[name for name in table.columns if name != ALL], tags=["m-daq"],
+            configs=configs, metadata={"task_categories": ["text-generation"]}, first=configs[0]["config_name"],
+            table=markdown_table(table.reset_index().to_dict("records"), {n: n for n in ("method", "size", *table)}),
+        )  # fmt: skip
         return folder
-
-    def _write_parts(self, folder: Path, method: str, size: int, rows: np.ndarray, files: dict[str, list[str]]) -> None:
-        for language in sorted(set(self.languages[rows].tolist())):
-            part = rows[self.languages[rows] == language]
-            path = folder / method / language / f"up-to-{size:07d}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.dataset.select(part).to_parquet(str(path))
-            files.setdefault(language, []).append(str(path.relative_to(folder)))
-
-    def _write_card(self, folder: Path, configs: list[dict[str, Any]]) -> None:
-        from hf_mlalign.hub.card import data_configs
-
-        (folder / "README.md").write_text(scaling_card(data_configs(folder, configs), self.counts()), encoding="utf-8")
 
 
 def nested_subsets(
     ds: Dataset,
     sizes: Sequence[int] = SIZES,
     methods: Sequence[str] = ("das", "quality", "random", "longest"),
-    **selector_options: Any,
+    **options: Any,
 ) -> NestedSubsets:
     """Nested training subsets (1K ⊂ 2K ⊂ …) of one pool, per method and language.
 
@@ -105,7 +107,7 @@ def nested_subsets(
         ds: the pool, see `MDaQSelector.fit`.
         sizes: rows a language.
         methods: names of selection methods.
-        **selector_options: of `MDaQSelector`, e.g. `seed`, `model`, `column_mapping`, `languages`.
+        **options: of `MDaQSelector`, e.g. `seed`, `model`, `column_mapping`, `languages`.
     Raises:
         DataError: sizes are not positive whole numbers, or a method's subsets would not be nested.
     """
@@ -113,30 +115,28 @@ def nested_subsets(
     if not sizes or any(not isinstance(s, (int, np.integer)) or s < 1 for s in sizes):
         raise DataError(f"sizes: expected positive whole numbers, got {listed(sizes)}.")
     largest = split_size(sizes[-1])
-    arrays = MDaQSelector(*largest, method="longest", **selector_options).prepare(ds)  # needs lengths, hence all
-    arrays["clusters"] = _one_clustering(arrays, largest, selector_options)
+    arrays = MDaQSelector(*largest, method="longest", **options).prepare(ds)  # needs lengths, hence all
+    if arrays["clusters"] is None:
+        arrays["clusters"] = MDaQSelector(*largest, method="das", **options).select_from(**arrays).clusters
     results: dict[str, dict[int, SelectionResult]] = {}
     for method in methods:
         for size in sizes:
-            selector = MDaQSelector(*split_size(size), method=method, **{**selector_options, "fill": True})
+            selector = MDaQSelector(*split_size(size), method=method, **{**options, "fill": True})
             results.setdefault(method, {})[size] = selector.select_from(**arrays)
     rows = {method: {size: r.selected for size, r in by_size.items()} for method, by_size in results.items()}
     for method, by_size in rows.items():
         for small, large in pairwise(sizes):
             if np.setdiff1d(by_size[small], by_size[large]).size:
                 raise DataError(f"methods: {method!r} does not give nested subsets ({small} is not within {large}).")
-    return NestedSubsets(ds, arrays["languages"], rows, results)
+    shown = {name: model_name(value) if name in ("model", "encoder") else value for name, value in options.items()}
+    parameters = to_json({"sizes": [int(size) for size in sizes], "methods": list(methods), **shown})
+    record = RunRecord(command="nested-subsets", parameters=parameters, source=describe_source(ds))
+    return NestedSubsets(ds, arrays["languages"], rows, results, record)
 
 
 def split_size(size: int) -> tuple[int, int]:
     """(n_quality, n_diversity) of a subset of `size` rows in the paper's ratio 6:1."""
     return size - size // (RATIO + 1), size // (RATIO + 1)
-
-
-def _one_clustering(arrays: dict, largest: tuple[int, int], options: Mapping[str, Any]) -> np.ndarray:
-    if arrays["clusters"] is not None:
-        return arrays["clusters"]
-    return MDaQSelector(*largest, method="das", **options).select_from(**arrays).clusters
 
 
 RESULT_COLUMNS = ("method", "language", "size", "win_rate")
@@ -225,7 +225,7 @@ def scale_curve(results: pd.DataFrame | Iterable[Mapping[str, Any]]) -> ScaleCur
     bad = np.flatnonzero(~table["win_rate"].between(0, 100).to_numpy())
     if len(bad):
         raise DataError(
-            f"results: column 'win_rate', record {bad[0]}: {table['win_rate'].iloc[bad[0]]} is no per cent."
+            f"results: column 'win_rate', record {bad[0]}: {table['win_rate'].iloc[bad[0]]} is not a percentage."
         )
     twice = np.flatnonzero(table.duplicated(["method", "language", "size"]).to_numpy())
     if len(twice):
@@ -239,22 +239,3 @@ def scale_curve(results: pd.DataFrame | Iterable[Mapping[str, Any]]) -> ScaleCur
     keep = [c for c in (*RESULT_COLUMNS, "standard_error") if c in table.columns]
     merged = pd.concat([table[keep], macro.assign(language="macro")], ignore_index=True)
     return ScaleCurve(merged.sort_values(["method", "language", "size"], ignore_index=True))
-
-
-def scaling_card(configs: list[dict[str, Any]], counts: pd.DataFrame) -> str:
-    """README.md of a set of nested subsets: its configurations and how many rows each has."""
-    languages = [c for c in sorted(counts["language"].unique()) if c != "all"]
-    metadata = {"language": languages, "tags": ["hf_mlalign", "m-daq"], "configs": configs}
-    metadata = {key: value for key, value in metadata.items() if value}
-    pivot = counts.pivot_table(index=["method", "size"], columns="language", values="rows", aggfunc="sum")
-    heads = ["method", "size", *pivot.columns]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-    for index, row in zip(pivot.index, pivot.to_numpy()):
-        lines.append("| " + " | ".join(map(str, (*index, *row))) + " |")
-    table = "\n".join(lines)
-    return (
-        f"{front_matter(metadata)}\n# Nested subsets for a scale curve\n\n"
-        "Configuration `<method>-<size>` is the subset of that size a language; each holds all smaller ones of its\n"
-        "method. `<method>-<size>-<language>` is one language of it. Train one model on each, judge them, pass the\n"
-        f"win rates to `hf_mlalign.mdaq.scaling.scale_curve`.\n\n{table}\n"
-    )

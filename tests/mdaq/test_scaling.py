@@ -88,3 +88,12 @@ def test_curve_table_and_answer(tmp_path):
 def test_bad_results_are_named(change, message):
     with pytest.raises(DataError, match=message):
         scale_curve(change(RESULTS))
+
+
+def test_card_of_subsets(subsets, tmp_path):
+    card = (subsets.save(tmp_path / "scaling") / "README.md").read_text()
+    assert "language:\n- de\n- sw\n- th\nlicense: unknown\nsize_categories:\n- n<1K\n" in card
+    assert "| method | size | de | sw | th |\n|---|---|---|---|---|\n| das | 7 | 7 | 7 | 7 |\n" in card
+    assert "| n_clusters | `20` | given |" in card
+    assert "| model | `LengthScorer` | given |" in card
+    assert "Source: `a Dataset in memory`." in card

@@ -28,21 +28,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from datasets import Dataset, DatasetDict
 
-    from hf_mlalign.hub.publish import Pushed
-
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from datasets import Dataset, DatasetDict
-
-    from hf_mlalign.hub.publish import Pushed
+    from hf_mlalign.hub import Pushed
 
 
 RECORD = "run.json"
 PREVIOUS = ".previous"
 """Where an old result is kept until the new one is finished."""
-
-
 PACKAGES = ("datasets", "faiss-cpu", "numpy", "peft", "sentence-transformers", "torch", "transformers", "trl")
 
 
@@ -348,7 +339,7 @@ class RunResult:
         Raises:
             DataError: the upload was refused or failed.
         """
-        from hf_mlalign.hub.publish import push
+        from hf_mlalign.hub import push
 
         return push(self.folder, repo_id, **options)
 

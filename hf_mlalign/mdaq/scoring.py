@@ -31,7 +31,7 @@ from hf_mlalign.mdaq.options import ScoreOptions
 from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer
 from hf_mlalign.mdaq.selector import ALL
 from hf_mlalign.mdaq.shards import mapped_files
-from hf_mlalign.models.clustering import to_float16
+from hf_mlalign.models.kmeans import to_float16
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features

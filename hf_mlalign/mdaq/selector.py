@@ -21,7 +21,8 @@ from hf_mlalign.mdaq.budgets import allocate, as_scores
 from hf_mlalign.mdaq.options import SelectionOptions
 from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer, NullableFloats
 from hf_mlalign.mdaq.selection import METHODS, Pool, select
-from hf_mlalign.models.clustering import Matrix, cluster_groups, group_rows, rounded
+from hf_mlalign.models.clustering import cluster_groups, group_rows
+from hf_mlalign.models.kmeans import Matrix, rounded
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,7 +19,7 @@ from hf_mlalign.data.arrow import column_numbers, matrix, release_mapped
 from hf_mlalign.data.layouts import Layout
 from hf_mlalign.mdaq.options import SHARD_ROWS
 from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer
-from hf_mlalign.models.clustering import to_float16
+from hf_mlalign.models.kmeans import to_float16
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -19,7 +19,7 @@ from hf_mlalign.mdaq import shards as disk_matrix
 from hf_mlalign.mdaq.curation import curate
 from hf_mlalign.mdaq.shards import DiskMatrix, ShardStore, copy_in_shards
 from hf_mlalign.models import kmeans
-from hf_mlalign.models.clustering import to_float16
+from hf_mlalign.models.kmeans import to_float16
 from tests.mdaq.helpers import LengthScorer
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from hf_mlalign.core.ray import Held, cores, gpus, import_ray, session, submit
 from hf_mlalign.mdaq.scorer import MDaQScorer
 from hf_mlalign.mdaq.shards import score_batch
-from hf_mlalign.models.clustering import to_float16
+from hf_mlalign.models.kmeans import to_float16
 
 if TYPE_CHECKING:
     import pyarrow as pa

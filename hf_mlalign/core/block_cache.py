@@ -1,4 +1,4 @@
-"""Numbers of long computations, kept block by block, so that a killed run loses at most the block under way."""
+"""Results of long computations, kept block by block: a run that is killed loses only the block it was computing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 CHECK_BYTES = 4
-"""Each block in a file begins with its CRC-32, so that what a power failure left is not taken for a block."""
+"""Each block in a file begins with its CRC-32, which shows what a power failure left incomplete."""
 
 
 def cached_blocks(
@@ -42,7 +42,14 @@ def cached_blocks(
     with open(path, "r+b" if path.exists() else "w+b", buffering=0) as file:
         for block in _read_blocks(file, blocks, out):
             out[block] = compute(block)
-            _append(file, np.ascontiguousarray(out[block]).tobytes())
+            begin, data = file.tell(), np.ascontiguousarray(out[block]).tobytes()
+            data = zlib.crc32(data).to_bytes(CHECK_BYTES, "little") + data
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except BaseException:
+                file.truncate(begin)
+                raise
         os.fsync(file.fileno())
     return out
 
@@ -61,13 +68,3 @@ def _read_blocks(file: BinaryIO, blocks: Iterable[np.ndarray | slice], out: np.n
             file.seek(begin)
             file.truncate()
         yield block
-
-
-def _append(file: BinaryIO, data: bytes) -> None:
-    begin, data = file.tell(), zlib.crc32(data).to_bytes(CHECK_BYTES, "little") + data
-    try:
-        while data:
-            data = data[file.write(data) :]
-    except BaseException:
-        file.truncate(begin)
-        raise

@@ -1,4 +1,4 @@
-"""Writing files that are never seen half written, and telling files apart by content."""
+"""Files that are never seen half written, locks, and digests of content."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.system_errors import note_folder
 
 HASHED_BYTES = 2**32
-"""Files together larger than this are told apart by size and time of change alone (*ours*)."""
+"""Files that are larger together are compared by size and time of change alone (*ours*)."""
 LOCK = ".lock"
 MOST_FILES = 100_000
-"""A folder with more files is no dataset (*ours*)."""
+"""A folder with more files is not taken for a dataset (*ours*)."""
 SMALL_BYTES = 2**24
-"""A file of templates or of a task may be so large (*ours*)."""
+"""Largest file of templates or of a task (*ours*)."""
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -68,7 +68,7 @@ def check_writable(folder: Path) -> None:
         path = path.parent
     shown = repr(str(folder))
     if not path.is_dir():
-        raise DataError(f"output: {shown} cannot be a folder, for {str(path)!r} is a file. Name another folder.")
+        raise DataError(f"output: {shown} cannot be a folder: {str(path)!r} is a file. Name another folder.")
     if not os.access(path, os.W_OK | os.X_OK):
         raise DataError(
             f"output: cannot write to {shown}: {str(path)!r} is read-only or belongs to somebody else. Name another "
@@ -80,7 +80,7 @@ def read_small(path: str | Path, role: str) -> str:
     """The text of a settings file; DataError for a pipe, a device or more than `SMALL_BYTES`.
 
     Raises:
-        DataError: no regular file, too large, or not UTF-8.
+        DataError: not a regular file, too large, or not UTF-8.
         OSError: it cannot be opened.
     """
     path = Path(path)
@@ -91,11 +91,11 @@ def read_small(path: str | Path, role: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{role}: {str(path)!r} is no text in UTF-8: {error}.") from error
+        raise DataError(f"{role}: {str(path)!r} is not a text in UTF-8: {error}.") from error
 
 
 def list_names(folder: Path) -> set[str]:
-    """Names of what a folder to be written holds, none where it is not there yet; DataError if it is a file."""
+    """Names of the files in a folder, none if it does not exist yet; DataError if it is a file."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"output: {str(folder)!r} is a file. Name a folder.")
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
@@ -142,33 +142,31 @@ def pin_parameters(path: Path, parameters: Mapping[str, Any], holds: str, remedy
         raise DataError(f"output: {str(path.parent)!r} holds {holds} ({shown}). {remedy}")
 
 
-def _counts(path: Path, folder: Path) -> bool:
-    """Whether a path is part of what a folder holds: not the lock, not the work or the old result of a run."""
-    inside = path.relative_to(folder).parts[:-1]
-    return path.name != LOCK and not any(name.startswith(".") for name in inside)
-
-
 def content_digest(source: str | Path, pattern: str = "*") -> str:
     """Digest (32 hexadecimal characters) of a file, of a folder, of the files of a glob pattern, or of a name.
 
     Args:
-        source: what is there is told apart by file names and content; what is not, by its text.
+        source: files count by their names and content, what does not exist by its text.
         pattern: which files of a folder, at any depth; those in folders that begin with a dot do not count.
     """
     import xxhash
 
     path = Path(source)
-    inside = None
     if path.is_dir():
-        inside = sorted(p for p in itertools.islice(path.rglob(pattern), MOST_FILES + 1) if _counts(p, path))
-        if len(inside) > MOST_FILES:
+        found = list(itertools.islice(path.rglob(pattern), MOST_FILES + 1))
+        if len(found) > MOST_FILES:
             raise DataError(f"source: {str(path)!r} holds more than {MOST_FILES:,} files. Name the folder of the data.")
-    files = [path] if path.is_file() else inside if inside is not None else sorted(map(Path, glob.glob(str(source))))
-    files = [file for file in files if file.is_file()]  # a pipe would hang
+        inside = {file: file.relative_to(path) for file in sorted(found) if file.name != LOCK}
+        names = {  # without hidden folders, which hold the work or the old result of a run
+            file: str(part) for file, part in inside.items() if not any(p.startswith(".") for p in part.parts[:-1])
+        }
+    else:
+        names = {file: file.name for file in ([path] if path.is_file() else sorted(map(Path, glob.glob(str(source)))))}
+    files = [file for file in names if file.is_file()]  # a pipe would hang
     whole = sum(file.stat().st_size for file in files) <= HASHED_BYTES
     digest = xxhash.xxh3_128(os.fsencode(str(source)) if not files else b"")
     for file in files:
-        digest.update(os.fsencode(f"{file.relative_to(path) if inside is not None else file.name}\n"))
+        digest.update(os.fsencode(f"{names[file]}\n"))
         if not whole:
             digest.update(f"{file.stat().st_size} {file.stat().st_mtime_ns}".encode())
             continue

@@ -1,4 +1,4 @@
-"""Silence where libraries would drown what a command shows."""
+"""No output of libraries where it would hide what a command shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ray itself: whether it is there, starting and ending it, its errors as ours, objects that a worker keeps."""
+"""Ray: connecting to it, its errors as ours, tasks, and objects that a worker keeps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hf_mlalign.core.errors import DataError
 RETRIES = 8
 """How often a task whose worker or node died is run again before the error is raised (*ours*)."""
 STORE_BYTES = 256 * 2**20
-"""Shared memory a core for a Ray instance of our own (*ours*); Ray spills what is more to disk."""
+"""Shared memory per core for a Ray instance of our own (*ours*); Ray spills what is more to disk."""
 CONNECT_SECONDS = 10
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
@@ -83,7 +83,7 @@ def _check_answers(address: str) -> None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """What Ray's own code writes to the error output while it starts is dropped; errors come as exceptions."""
+    """A context in which the error output is dropped, also what Ray's own code writes; errors come as exceptions."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -97,7 +97,7 @@ def _silent() -> Iterator[None]:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """What a task raised as it was raised there; what Ray could not mend as a `DataError`."""
+    """A context in which errors of tasks are raised as they were there, and lost workers as a `DataError`."""
     ray = import_ray()
     try:
         yield
@@ -120,7 +120,7 @@ def _cause(error: BaseException) -> DataError | None:
     inner = getattr(error, "cause", None)
     if type(inner) is DataError:
         return inner
-    found = re.search(r"^hf_mlalign\.errors\.DataError: (.+)$", str(error), re.MULTILINE)
+    found = re.search(r"^hf_mlalign\.core\.errors\.DataError: (.+)$", str(error), re.MULTILINE)
     return DataError(found[1]) if found else None
 
 

@@ -6,26 +6,17 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hf_mlalign.core.errors import DataError
 
-if TYPE_CHECKING:
-    pass
-
-
 SECRET = re.compile(r"\bhf_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}")
-
-
 SECRET_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "MLALIGN_API_KEY", "OPENAI_API_KEY")
-
-
 TEXT_FILES = (".md", ".json", ".jsonl", ".yaml", ".yml", ".txt", ".html", ".csv", ".tsv")
 
 
 def refuse_secrets(folder: Path, paths: Sequence[str], token: str | None = None) -> None:
     """Raise a `DataError` if one of these text files holds a token or key of this user, or what looks like one."""
-    known = known_secrets(token)
+    known = _known_secrets(token)
     for path in paths:
         if Path(path).suffix not in TEXT_FILES:
             continue
@@ -40,12 +31,13 @@ def refuse_secrets(folder: Path, paths: Sequence[str], token: str | None = None)
 
 def redacted(text: str, token: str | None = None) -> str:
     """`text` without tokens and keys."""
-    for secret in known_secrets(token):
+    for secret in _known_secrets(token):
         text = text.replace(secret, "***")
     return SECRET.sub("***", text)
 
 
-def known_secrets(token: str | None) -> set[str]:
+def _known_secrets(token: str | None) -> set[str]:
+    """The tokens and keys of this user that are longer than a few characters."""
     from huggingface_hub import get_token
 
     found = {token, get_token(), *(os.environ.get(name) for name in SECRET_VARIABLES)}

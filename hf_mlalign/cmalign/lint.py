@@ -212,8 +212,6 @@ def _names(values: pa.Array) -> np.ndarray:
 def _contents(values: pa.Array, which: slice = slice(None)) -> pa.Array:
     """The contents of each row's messages as one text."""
     texts = (None if m is None else "\n".join(str(t["content"]) for t in m[which]) for m in values.to_pylist())
-        None if turns is None else "\n".join(str(t["content"]) for t in turns[which]) for turns in values.to_pylist()
-    )
     return pa.array(texts, pa.string())
 
 

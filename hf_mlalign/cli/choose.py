@@ -15,7 +15,7 @@ PANEL = "Choose data"
     examples=["hf-mlalign curate pool.jsonl --n-quality 600 --n-diversity 100 -o curated",
               "hf-mlalign curate me/pool --languages de,ja,sw --push-to-hub me/pool-1k"],
 )  # fmt: skip
-def curate(source: Source, output: Output = Path("curated"), *, options: CurateOptions) -> None:
+def _curate(source: Source, output: Output = Path("curated"), *, options: CurateOptions) -> None:
     """Choose good and diverse rows of an instruction dataset and save them with a card."""
     from hf_mlalign.cli.tables import print_record
     from hf_mlalign.mdaq.curation import curate as run
@@ -30,7 +30,7 @@ def curate(source: Source, output: Output = Path("curated"), *, options: CurateO
     examples=["hf-mlalign score pool.jsonl -o scored",
               "accelerate launch --multi_gpu -m hf_mlalign score pool.jsonl"],
 )  # fmt: skip
-def score(source: Source, output: Output = Path("scored"), *, options: ScoreOptions) -> None:
+def _score(source: Source, output: Output = Path("scored"), *, options: ScoreOptions) -> None:
     """Score instruction/response pairs and save them as Parquet. A rerun scores only what is missing.
 
     On several GPUs, start it with accelerate launch: each process scores its share.

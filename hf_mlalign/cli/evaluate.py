@@ -37,7 +37,7 @@ Parallel = Annotated[
     examples=["hf-mlalign judge answers.jsonl --judge llm --model me/judge -o judged",
               "hf-mlalign judge tuned --baseline untuned --judge llm --model me/judge"],
 )  # fmt: skip
-def judge(source: Comparisons = None, output: Output = Path("judged"), *, options: JudgeOptions) -> None:
+def _judge(source: Comparisons = None, output: Output = Path("judged"), *, options: JudgeOptions) -> None:
     """Compare a candidate's answers with a baseline's and print win rates per language. A rerun asks nothing twice.
 
     The server's key is read from the environment variable MLALIGN_API_KEY.
@@ -73,7 +73,7 @@ def _print_judged(done: RunResult) -> None:
 @command(
     "annotate", AnnotateOptions, panel=PANEL, examples=["hf-mlalign annotate answers.jsonl --languages de,sw --open"]
 )
-def annotate(pairs: Pairs, output: Output = Path("judgements"), *, options: AnnotateOptions) -> None:
+def _annotate(pairs: Pairs, output: Output = Path("judgements"), *, options: AnnotateOptions) -> None:
     """Serve a page on which people judge pairs of answers blind. Run it again to continue.
 
     Every judgement is on the disk before the page says so.
@@ -86,7 +86,7 @@ def annotate(pairs: Pairs, output: Output = Path("judgements"), *, options: Anno
 @command(
     "annotate-export", AnnotateExportOptions, panel=PANEL, examples=["hf-mlalign annotate-export judgements -o human"]
 )
-def annotate_export(judgements: Human, output: Output = Path("human"), *, options: AnnotateExportOptions) -> None:
+def _annotate_export(judgements: Human, output: Output = Path("human"), *, options: AnnotateExportOptions) -> None:
     """Write people's judgements, win rates and agreement (Krippendorff's alpha). The page may be running."""
     from hf_mlalign.cli.tables import print_human, print_winrates
     from hf_mlalign.evaluation.annotation.human import HumanJudge
@@ -104,7 +104,7 @@ def annotate_export(judgements: Human, output: Output = Path("human"), *, option
               "hf-mlalign classify emotion.parquet --task emotion --model me/tuned \\",
               "    --baseline before -o after"],
 )  # fmt: skip
-def classify(source: Labelled, output: Output = Path("classification"), *, options: ClassifyOptions) -> None:
+def _classify(source: Labelled, output: Output = Path("classification"), *, options: ClassifyOptions) -> None:
     """Measure few-shot accuracy per language. With --baseline: did the model become better?
 
     Rows are written as they are scored. The same command continues where it was stopped.
@@ -120,7 +120,7 @@ def classify(source: Labelled, output: Output = Path("classification"), *, optio
     "lens", LensOptions, panel=PANEL,
     examples=["hf-mlalign lens google/gemma-3-270m --data parallel.jsonl --adapter tuned -o lens"],
 )  # fmt: skip
-def lens(model: Model, data: Parallel = None, output: Output = Path("lens"), *, options: LensOptions) -> None:
+def _lens(model: Model, data: Parallel = None, output: Output = Path("lens"), *, options: LensOptions) -> None:
     """Show per layer and language what a model predicts and how its hidden states lie, as data and pictures."""
     from hf_mlalign.cli.tables import print_lens
     from hf_mlalign.core.errors import DataError

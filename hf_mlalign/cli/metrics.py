@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
-from hf_mlalign.cli.options import say
+from hf_mlalign.cli.options import HELP_FLAGS, HelpCommand, say
 from hf_mlalign.core.errors import printable
 
-app = typer.Typer(name="metrics", help="The metrics of this package: list, install, push.", no_args_is_help=True)
+app = typer.Typer(name="metrics", help="The metrics of this package: list, install, push.", no_args_is_help=True,
+                  context_settings=HELP_FLAGS)  # fmt: skip
 
 Names = Annotated[list[str] | None, typer.Argument(help="Metrics, e.g. winrate (default: all).")]
 
 
-@app.command("list")
-def list_metrics() -> None:
+@app.command("list", cls=HelpCommand)
+def _list_metrics() -> None:
     """Show the packaged metrics, and which script evaluate takes for their names without the Hub."""
     from hf_mlalign.evaluation.metrics.loading import NAMESPACE, installed_path, metric_names, metric_script
 
@@ -26,8 +27,8 @@ def list_metrics() -> None:
         say(f"  installed: {path or 'no (hf-mlalign metrics install)'}")
 
 
-@app.command()
-def install(
+@app.command("install", cls=HelpCommand)
+def _install(
     names: Names = None,
     namespace: Annotated[str, typer.Option(help="What stands before the slash in evaluate.load.")] = "hf_mlalign",
     check_hub: Annotated[bool, typer.Option(help="Ask the Hub whether it has other code under the name.")] = True,
@@ -58,8 +59,8 @@ def install(
         say(f"Not checked on the Hub: {', '.join(unknown)}: {reason}.")
 
 
-@app.command()
-def push(
+@app.command("push", cls=HelpCommand)
+def _push(
     namespace: Annotated[str, typer.Option(help="Your user or organisation on the Hub.")],
     names: Names = None,
     private: Annotated[bool, typer.Option("--private/--public", help="Of new Spaces.")] = True,

@@ -21,7 +21,7 @@ Pairs = Annotated[str, typer.Argument(help="Preference pairs: a local file or fo
     examples=["hf-mlalign sample prompts.jsonl --model Qwen/Qwen2.5-0.5B-Instruct --n 10",
               "hf-mlalign sample prompts.jsonl --model m --base-url http://localhost:8000/v1"],
 )  # fmt: skip
-def sample(source: Source, output: Output = Path("samples"), *, options: SampleOptions) -> None:
+def _sample(source: Source, output: Output = Path("samples"), *, options: SampleOptions) -> None:
     """Sample several answers to each prompt in each language. A rerun asks only for what is missing.
 
     The server's key is read from the environment variable MLALIGN_API_KEY.
@@ -39,7 +39,7 @@ def sample(source: Source, output: Output = Path("samples"), *, options: SampleO
     examples=["hf-mlalign build-pairs samples -o pairs",
               "hf-mlalign build-pairs samples --reward embedding --test-size 0.05 -o pairs"],
 )  # fmt: skip
-def build_pairs(source: Samples, output: Output = Path("pairs"), *, options: BuildPairsOptions) -> None:
+def _build_pairs(source: Samples, output: Output = Path("pairs"), *, options: BuildPairsOptions) -> None:
     """Build preference pairs for DPO by cross-lingual consistency and save them with all counts."""
     from hf_mlalign.cli.tables import print_record
     from hf_mlalign.cmalign.build import build_pairs as run
@@ -52,7 +52,7 @@ def build_pairs(source: Samples, output: Output = Path("pairs"), *, options: Bui
 
 
 @command("lint", LintOptions, panel=PANEL, examples=["hf-mlalign lint pairs"])
-def lint(source: Pairs, *, options: LintOptions) -> None:
+def _lint(source: Pairs, *, options: LintOptions) -> None:
     """Check a preference dataset for known traps, among them leaks between its splits."""
     from hf_mlalign.cmalign.lint import lint_preferences
     from hf_mlalign.data.sources import load_source, load_splits

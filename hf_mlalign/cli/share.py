@@ -24,7 +24,7 @@ PageFolder = Annotated[
 
 
 @command("report", ReportOptions, panel=PANEL, examples=["hf-mlalign report curated", "hf-mlalign report runs -o page"])
-def report(run: RunFolder, output: PageFolder = None, *, options: ReportOptions) -> None:
+def _report(run: RunFolder, output: PageFolder = None, *, options: ReportOptions) -> None:
     """Write one page with the pictures of a run, and the pictures as PNGs. The page works offline and when mailed."""
     from hf_mlalign.report import write_report
 
@@ -36,7 +36,7 @@ def report(run: RunFolder, output: PageFolder = None, *, options: ReportOptions)
     "push", PushOptions, panel=PANEL,
     examples=["hf-mlalign push curated me/curated", "hf-mlalign push pairs me/pairs --public --license cc-by-4.0"],
 )  # fmt: skip
-def push(folder: Finished, repo_id: Repository, *, options: PushOptions) -> None:
+def _push(folder: Finished, repo_id: Repository, *, options: PushOptions) -> None:
     """Upload a finished folder to the Hub with its card. After a broken upload, run the same command again.
 
     The token is that of `hf auth login`, or of the environment variable HF_TOKEN.

@@ -38,7 +38,7 @@ All options of a script: python -m hf_mlalign.launch.dpo --help"""
     "train", cls=HelpCommand, rich_help_panel="Train", epilog=EXAMPLES,
     context_settings={**HELP_FLAGS, "ignore_unknown_options": True, "allow_extra_args": True},
 )  # fmt: skip
-def train(
+def _train(
     ctx: typer.Context,
     script: Annotated[Script, typer.Argument(help="dpo, sft or qsm (the Quality Scoring Model).")],
     setup: Annotated[
@@ -65,7 +65,7 @@ def train(
     examples=["hf-mlalign questions parallel.jsonl --languages de,sw -o questions",
               "hf-mlalign questions snli.jsonl --languages sw --translator me/nllb"],
 )  # fmt: skip
-def questions(source: Parallel, output: Output = Path("questions"), *, options: QuestionsOptions) -> None:
+def _questions(source: Parallel, output: Output = Path("questions"), *, options: QuestionsOptions) -> None:
     """Turn parallel questions into rows that teach a model to translate them, without answers.
 
     The key of a server is read from the environment variable MLALIGN_API_KEY.

@@ -96,7 +96,7 @@ def quality(part: ReportedRun) -> Iterator[Block]:
 
 
 @section("Coverage of the clusters", files=[SCORES])
-def coverage(part: ReportedRun) -> Iterator[Block]:
+def coverage_section(part: ReportedRun) -> Iterator[Block]:
     """Clusters covered against rows selected, beside quality alone."""
     import pandas as pd
 

@@ -33,7 +33,7 @@ def _both(part: ReportedRun, kind: type, name: str) -> tuple | None:
 
 
 @section("Logit lens", files=["lens_before.npz"])
-def logit_lens(part: ReportedRun) -> Iterator[Block]:
+def lens_section(part: ReportedRun) -> Iterator[Block]:
     """Heat-maps and curves of the probabilities of answers, layer by layer."""
     found = _both(part, LensResult, "lens")
     scale = " Colours are on one scale before and after; the difference is on its own, purple down, orange up."
@@ -49,7 +49,7 @@ def logit_lens(part: ReportedRun) -> Iterator[Block]:
 
 
 @section("Geometry of the hidden states", files=["geometry_before.npz"])
-def geometry(part: ReportedRun) -> Iterator[Block]:
+def geometry_section(part: ReportedRun) -> Iterator[Block]:
     """Where languages lie in the layers of the model."""
     import numpy as np
 

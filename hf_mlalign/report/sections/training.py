@@ -32,11 +32,11 @@ COSINE = "consistency/cosine_"
 
 
 @section("Training curves", command="train", files=TRAINING)
-def curves(part: ReportedRun) -> Iterator[Block]:
+def curves_section(part: ReportedRun) -> Iterator[Block]:
     """Loss, rewards and accuracies by step, in training and evaluation."""
     import pandas as pd
 
-    log = read_log(part)
+    log = read_training_log(part)
     if not log:
         return
     shown = {title: keys for title, keys in PANELS.items() if any(k in row for row in log for k in keys)}
@@ -91,7 +91,7 @@ def consistency(part: ReportedRun) -> Iterator[Block]:
     import pandas as pd
 
     seen: dict[str, list[float]] = {}
-    for row in read_log(part):
+    for row in read_training_log(part):
         for key, value in row.items():
             if key.startswith(COSINE):
                 seen.setdefault(key.removeprefix(COSINE), []).append(value)
@@ -122,7 +122,7 @@ def by_language(part: ReportedRun) -> Iterator[Block]:
     import pandas as pd
 
     rows: dict[str, dict[str, Any]] = {}
-    for row in read_log(part):
+    for row in read_training_log(part):
         for key, value in row.items():
             found = EVAL.fullmatch(key)
             if found and found["name"] and normalise(found["name"]) and isinstance(value, (int, float)):
@@ -133,7 +133,7 @@ def by_language(part: ReportedRun) -> Iterator[Block]:
                       "evaluated.", pd.DataFrame([rows[name] for name in sorted(rows)]))  # fmt: skip
 
 
-def read_log(part: ReportedRun) -> list[dict[str, Any]]:
+def read_training_log(part: ReportedRun) -> list[dict[str, Any]]:
     """Log history of a training: `curve.json`, or `trainer_state.json` (of the last checkpoint where there is none in
     the folder itself); DataError if it is damaged."""
     def step(path) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hf_mlalign.core.options import Options, SourceOptions, option
+from hf_mlalign.core.options import Options, SourceOptions, TrackerOptions, option
 
 
 @dataclass(kw_only=True)
-class JudgeOptions(SourceOptions):
+class JudgeOptions(TrackerOptions, SourceOptions):
     """Which judge compares the answers, how it is set up, and which rows it gets.
 
     Each judge takes some of the options in the panels Judge and Model; the help of an option names them.
@@ -68,9 +68,6 @@ class JudgeOptions(SourceOptions):
     )
     overwrite: bool = option(
         False, "Judge again where the folder already holds judgements.", panel="Output", in_record=False
-    )
-    report_to: list[str] | None = option(
-        None, "Trackers that get the win rates per language: trackio, tensorboard, …", panel="Output", in_record=False
     )
 
 

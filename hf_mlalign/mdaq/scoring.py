@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 
 from hf_mlalign._version import __version__
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.core.files import atomic_path, commit, write_atomic
+from hf_mlalign.core.files import commit
 from hf_mlalign.core.options import takes
 from hf_mlalign.core.processes import Processes, check_world_size, join_processes
 from hf_mlalign.core.quiet import quiet
@@ -26,18 +25,21 @@ from hf_mlalign.data.layouts import Pairs, check_texts, open_pairs
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.hub.card import markdown_table, write_card
 from hf_mlalign.hub.publish import push
-from hf_mlalign.hub.run_record import Run, RunRecord, RunResult, describe_source, model_name
+from hf_mlalign.hub.run_record import Run, RunResult, describe_source, model_name
 from hf_mlalign.mdaq.options import ScoreOptions
+from hf_mlalign.mdaq.quality.scorer import QualityScorer
 from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer
 from hf_mlalign.mdaq.selector import ALL
-from hf_mlalign.mdaq.shards import mapped_files
-from hf_mlalign.models.kmeans import to_float16
+from hf_mlalign.mdaq.shards import ShardStore, in_process, mapped_files
+from hf_mlalign.models.encoder import load_encoder
 
 if TYPE_CHECKING:
-    from datasets import Dataset, Features
+    from datasets import Dataset
 
 
-WORK, MOVED = ".work", "moved"
+WORK, FILES = ".work", "files"
+BATCH_ROWS = 4096
+"""Rows whose texts are held as Python strings at a time (*ours*)."""
 SHOWN_FROM = 5000
 """Fewer rows are scored without a progress bar (*ours*)."""
 
@@ -79,13 +81,21 @@ def score(
     try:
         check_world_size(options.world_size, processes.count)
         _check_apart(source, Path(output))
-        scorer = Scorers(options.model, options.encoder, options.embeddings, options.batch_size, processes.device)
-        scoring = _Scoring(processes, scorer, options.shard_rows, on_step if processes.is_main else _silent, progress)
+        how = {"device": processes.device, "batch_size": options.batch_size}
+        model = options.model
+        if model is None or isinstance(model, (str, Path)):
+            model = QualityScorer.load(model, **how)
+        encoder = None if options.encoder is None else load_encoder(options.encoder, **how)
+        scorer = MDaQScorer(model, embeddings=options.embeddings, encoder=encoder)
+        scoring = _Scoring(processes, scorer, options.shard_rows, on_step, progress)
         if not processes.is_main:
             scoring.assist(lambda: open_pairs(_loaded(source, options), options.column_mapping), Path(output))
             return RunResult(None, Path(output), None)
         described = describe_source(source, split=options.split, config=options.config_name)
-        parameters = options.parameters() | scorer.described()
+        parameters = options.parameters() | {
+            "model": model_name(options.model), "encoder": model_name(options.encoder),
+            "model_hash": getattr(model, "content_hash", None), "encoder_hash": getattr(encoder, "content_hash", None),
+        }  # fmt: skip
         run = Run(output, "score", parameters, described, overwrite=options.overwrite, own=[WORK])
         if run.is_finished:
             processes.broadcast(None)
@@ -100,10 +110,6 @@ def score(
         on_step(f"Uploaded to {push(run.folder, options.push_to_hub, private=options.private).address}.")
     fresh = not (run.found and run.is_finished)
     return RunResult(load_source(run.folder), run.folder, run.record if fresh else run.found, fresh=fresh)
-
-
-def _silent(text: str) -> None:
-    """What other processes than the main one say."""
 
 
 def _loaded(source: str | Path | Dataset, options: ScoreOptions) -> Dataset:
@@ -121,10 +127,14 @@ def _check_apart(source: Any, output: Path) -> None:
 
 @dataclass
 class _Scoring:
-    """One process's part in scoring a dataset."""
+    """One process's part in scoring a dataset.
+
+    Every process writes its share of scores and vectors to a `ShardStore` in `.work`. Once all are there, each
+    process writes its share of the Parquet files, and the main one puts them in place.
+    """
 
     processes: Processes
-    scorer: Scorers
+    scorer: MDaQScorer
     shard_rows: int
     on_step: Callable[[str], None]
     progress: bool
@@ -135,24 +145,29 @@ class _Scoring:
         written = {SCORE_COLUMN, EMBEDDING_COLUMN} if self.scorer.embeddings else {SCORE_COLUMN}
         replaced = [name for name in pairs.dataset.column_names if name in written]
         notes = [f"The source's own column {name!r} was replaced." for name in replaced]
+        facts = {name: value for name, value in run.record.source.items() if name != "name"}
+        key = hashlib.sha256(repr((run.record.parameters, facts, __version__)).encode()).hexdigest()[:16]
         with run.open():
-            work = run.folder / WORK / _key(run.record)
-            names = self.names(len(pairs.dataset))
-            done = _moved(run.folder) == work.name and all((run.folder / "data" / name).is_file() for name in names)
-            missing = [] if done else self.prepare(work, pairs)
-            self.tell(pairs, missing)
-            plan = {"work": work.name, "rows": len(pairs.dataset), "missing": missing}
-            run.timed("score", self.share, pairs, plan, work)
-            if not done:
-                _put_in_place(run.folder, work)
-            paths = [run.folder / "data" / name for name in names]
+            work = run.folder / WORK
+            for path in work.glob("*"):  # of a run with other parameters, or files that a killed run left half done
+                if path.name != key:
+                    shutil.rmtree(path)
+            store = self.open_store(work / key, pairs)
+            missing = store.missing()
+            (work / key).mkdir(parents=True, exist_ok=True)
+            self.tell(pairs, missing, len(store.shards()) - len(missing))
+            plan = {"work": key, "rows": len(pairs.dataset), "missing": missing}
+            self.processes.broadcast(plan)
+            run.timed("score", self.share, pairs, store, missing, work)
+            shutil.rmtree(run.folder / "data", ignore_errors=True)
+            commit(work / FILES, run.folder / "data")
             run.record.results = {
-                "columns": list(pairs.schema.text_columns), "pooled": pairs.pooled, "shards": len(names),
-                "per_language": score_table(paths, pairs),
+                "columns": list(pairs.schema.text_columns), "pooled": pairs.pooled, "shards": len(store.shards()),
+                "per_language": score_table(store.scores(), pairs),
             }  # fmt: skip
             _write_card(run, notes, repo_id)
             run.finish(run.record.results, notes)
-            shutil.rmtree(run.folder / WORK, ignore_errors=True)
+            shutil.rmtree(work, ignore_errors=True)
             self.processes.wait()
 
     def assist(self, opened: Callable[[], Pairs], folder: Path) -> None:
@@ -160,175 +175,75 @@ class _Scoring:
         plan = self.processes.broadcast()
         if plan is None:
             return
-        pairs, work = opened(), folder / WORK / plan["work"]
+        pairs, work = opened(), folder / WORK
         who = f"process {self.processes.index} of {self.processes.count}"
         if len(pairs.dataset) != plan["rows"]:
             raise DataError(f"source: {plan['rows']:,} rows in the main process, {len(pairs.dataset):,} in {who}.")
-        if plan["missing"] and not work.is_dir():
+        if not (work / plan["work"]).is_dir():
             raise DataError(f"output: {who} does not see {str(work)!r}. Name a folder that every machine sees.")
-        self.score_shards(pairs, plan["missing"], work)
-        self.processes.wait()
-        self.processes.wait()
-
-    def share(self, pairs: Pairs, plan: dict[str, Any], work: Path) -> None:
-        self.processes.broadcast(plan)
-        self.score_shards(pairs, plan["missing"], work)
+        self.share(pairs, self.open_store(work / plan["work"], pairs), plan["missing"], work)
         self.processes.wait()
 
-    def names(self, rows: int) -> list[str]:
-        """File names of the shards."""
-        count = -(-rows // self.shard_rows)
-        return [f"train-{i:05d}-of-{count:05d}.parquet" for i in range(count)]
+    def open_store(self, folder: Path, pairs: Pairs) -> ShardStore:
+        self.scorer.column_mapping = pairs.schema.mapping
+        dimension = self.scorer.embedding_dimension if self.scorer.embeddings else 0
+        return ShardStore(folder, len(pairs.dataset), dimension, self.shard_rows)
 
-    def prepare(self, work: Path, pairs: Pairs) -> list[int]:
-        """Numbers of the shards that are not there; what a killed or another run left half done is removed."""
-        work.mkdir(parents=True, exist_ok=True)
-        for path in work.parent.iterdir():
-            if path.is_dir() and path != work:
-                shutil.rmtree(path, ignore_errors=True)
-        for path in work.glob(".*.partial"):
-            path.unlink()
-        rows = len(pairs.dataset)
-        return [i for i, name in enumerate(self.names(rows)) if not is_whole(work / name, self.rows_of(i, rows))]
-
-    def rows_of(self, shard: int, rows: int) -> range:
-        return range(shard * self.shard_rows, min((shard + 1) * self.shard_rows, rows))
-
-    def tell(self, pairs: Pairs, missing: list[int]) -> None:
-        rows, count = len(pairs.dataset), self.processes.count
+    def tell(self, pairs: Pairs, missing: Sequence[Any], there: int) -> None:
+        count = self.processes.count
         if pairs.pooled:
             self.on_step("Found raw and revised responses: pooled them, one row each.")
-        self.on_step(f"Loaded {rows:,} pairs; read as {pairs.schema.layout} ({listed(pairs.schema.text_columns)}).")
-        there = len(self.names(rows)) - len(missing)
+        columns = listed(pairs.schema.text_columns)
+        self.on_step(f"Loaded {len(pairs.dataset):,} pairs; read as {pairs.schema.layout} ({columns}).")
         again = f"; {there:,} more are there already" if there else ""
         self.on_step(f"Scoring {len(missing):,} shards with {count} process{'es' if count > 1 else ''}{again} …")
 
-    def score_shards(self, pairs: Pairs, missing: list[int], work: Path) -> None:
-        """Score this process's share of the missing shards, a file each."""
+    def share(self, pairs: Pairs, store: ShardStore, missing: Sequence[tuple[int, int]], work: Path) -> None:
+        """Score this process's share of the missing shards, then write its share of the files."""
         from tqdm.auto import tqdm
 
-        rows = len(pairs.dataset)
-        mine = [self.rows_of(i, rows) for i in missing[self.processes.index :: self.processes.count]]
-        names, total = self.names(rows), sum(map(len, mine))
+        mine = missing[self.processes.index :: self.processes.count]
+        total = sum(end - begin for begin, end in mine)
         hidden = not (self.progress and self.processes.is_main) or total < SHOWN_FROM
         which = f" (process 1 of {self.processes.count})" if self.processes.count > 1 else ""
+        texts = pairs.dataset.select_columns(list(pairs.schema.text_columns))
         with tqdm(total=total, desc=f"Scoring{which}", unit="pair", disable=hidden) as bar:
-            for part in mine:
-                table, features = self.scorer.score(pairs, part, bar.update)
-                write_shard(work / names[part.start // self.shard_rows], table, features)
+            for begin, scores, vectors in in_process(texts, self.scorer, mine, BATCH_ROWS, bar.update):
+                store.write(begin, scores, vectors)
                 release_mapped(mapped_files(pairs.dataset))
+        self.processes.wait()
+        (work / FILES).mkdir(exist_ok=True)
+        shards = store.shards()
+        for i in range(self.processes.index, len(shards), self.processes.count):
+            path = work / FILES / f"train-{i:05d}-of-{len(shards):05d}.parquet"
+            write_shard(path, pairs.dataset, *shards[i], *store.read(shards[i][0]))
+            release_mapped(mapped_files(pairs.dataset))
+        self.processes.wait()
 
 
-def _key(record: RunRecord) -> str:
-    """Names what the shards of a run depend on."""
-    part = {name: value for name, value in record.source.items() if name != "name"}
-    return hashlib.sha256(repr((record.parameters, part, __version__)).encode()).hexdigest()[:16]
-
-
-def _moved(folder: Path) -> str | None:
-    path = folder / WORK / MOVED
-    return path.read_text(encoding="utf-8") if path.is_file() else None
-
-
-def _put_in_place(folder: Path, work: Path) -> None:
-    """All shards at once under their final name, noted so that a kill right after it is understood."""
-    shutil.rmtree(folder / "data", ignore_errors=True)
-    write_atomic(folder / WORK / MOVED, work.name)
-    commit(work, folder / "data")
-
-
-BATCH_ROWS = 4096
-"""Rows whose texts are held as Python strings at a time (*ours*)."""
-
-
-class Scorers:
-    """The models of a run, and the columns they give a shard.
-
-    Every shard begins with nothing remembered, so that no bit of it depends on what was scored before. Arguments: see
-    `hf_mlalign.mdaq.scoring.score`.
+def write_shard(path: Path, ds: Dataset, begin: int, end: int, scores: np.ndarray, vectors: np.ndarray) -> None:
+    """Write rows `begin` to `end` of a dataset with their scores and vectors as Parquet; the same rows give the same
+    bytes.
 
     Args:
-        device: of the models that are given by name.
-    Raises:
-        DataError: an encoder without embeddings, or a model that is damaged.
+        scores: (end − begin,) float32, NaN where a row cannot be scored.
+        vectors: (end − begin, d) float16; with d = 0 there is no column `embedding`.
     """
+    from datasets import Dataset, Features, List, Value
 
-    def __init__(self, model: Any, encoder: Any, embeddings: bool, batch_size: int | None, device: str | None):
-        from hf_mlalign.mdaq.quality.scorer import QualityScorer
-        from hf_mlalign.models.encoder import load_encoder
-
-        options = {"device": device, "batch_size": batch_size}
-        self.shown = {"model": model, "encoder": encoder}
-        self.embeddings = embeddings
-        self.model = QualityScorer.load(model, **options) if model is None or isinstance(model, (str, Path)) else model
-        self.encoder = encoder if encoder is None else load_encoder(encoder, **options)
-
-    def described(self) -> dict[str, Any]:
-        """Names and content hashes of the models."""
-        hashes = {"model_hash": self.model, "encoder_hash": self.encoder}
-        shown = {name: model_name(value) for name, value in self.shown.items()}
-        return shown | {name: getattr(value, "content_hash", None) for name, value in hashes.items()}
-
-    def score(self, pairs: Pairs, rows: range, done: Callable[[int], Any]) -> tuple[pa.Table, Features]:
-        """The rows of a shard with all columns of the source and the new ones, and the features of all.
-
-        Args:
-            done: called with the number of rows scored since the last call.
-        Raises:
-            DataError: a value is not text, or a number of a vector does not fit float16 (the row is named).
-        """
-        scorer = MDaQScorer(self.model, pairs.schema.mapping, embeddings=self.embeddings, encoder=self.encoder)
-        texts = pairs.dataset.select_columns(list(pairs.schema.text_columns))
-        found: dict[str, list[pa.Array]] = {}
-        for begin in range(rows.start, rows.stop, BATCH_ROWS):
-            part = range(begin, min(begin + BATCH_ROWS, rows.stop))
-            for name, values in scorer(texts[part.start : part.stop], part).items():
-                found.setdefault(name, []).append(_as_arrow(name, values, part))
-            done(len(part))
-        scorer.forget()
-        table = pairs.dataset.with_format("arrow")[rows.start : rows.stop]
-        table = table.drop_columns([name for name in found if name in table.column_names])
-        for name, arrays in found.items():
-            table = table.append_column(name, pa.chunked_array(arrays))
-        return table, _features(pairs.dataset.features, table)
-
-
-def _as_arrow(name: str, values: Any, rows: range) -> pa.Array:
-    if name == SCORE_COLUMN:
-        return pa.array(values, pa.float32())
-    half = to_float16(values)
-    if len(bad := np.flatnonzero(~np.isfinite(half).all(axis=1))):
-        raise DataError(f"embedding, row {rows.start + bad[0]}: a number does not fit float16. Use another encoder.")
-    return pa.FixedSizeListArray.from_arrays(pa.array(half.reshape(-1)), half.shape[1])
-
-
-def _features(old: Features, table: pa.Table) -> Features:
-    from datasets import Features, List, Value
-
-    new = {SCORE_COLUMN: Value("float32")}
-    if pa.types.is_fixed_size_list(table.schema.types[-1]) and table.column_names[-1] == EMBEDDING_COLUMN:
-        new[EMBEDDING_COLUMN] = List(Value("float16"), length=table.schema.types[-1].list_size)
-    return Features({name: new.get(name) or old[name] for name in table.column_names})
-
-
-def write_shard(path: Path, table: pa.Table, features: Features) -> None:
-    """Write a shard as Parquet; a reader sees all of it or nothing, and the same rows give the same bytes."""
-    from datasets import Dataset
-
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    parts = [slice(b, min(b + BATCH_ROWS, end - begin)) for b in range(0, end - begin, BATCH_ROWS)]
+    new = {SCORE_COLUMN: (Value("float32"), [pa.array(scores[part], from_pandas=True) for part in parts])}
+    if d := vectors.shape[1]:
+        lists = [pa.FixedSizeListArray.from_arrays(pa.array(vectors[part].reshape(-1)), d) for part in parts]
+        new[EMBEDDING_COLUMN] = (List(Value("float16"), length=d), lists)
+    table = ds.with_format("arrow")[begin:end]
+    table = table.drop_columns([name for name in new if name in table.column_names])
+    for name, (_, arrays) in new.items():
+        table = table.append_column(name, pa.chunked_array(arrays))
+    features = Features({name: new[name][0] if name in new else ds.features[name] for name in table.column_names})
     shard = Dataset(table.cast(features.arrow_schema), fingerprint=path.name)
-    with atomic_path(partial, path), quiet():
-        shard.to_parquet(str(partial))
-
-
-def is_whole(path: Path, rows: range) -> bool:
-    """Whether the file of these rows is there and can be read."""
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_metadata(path).num_rows == len(rows)
-    except (OSError, pa.ArrowInvalid):
-        return False
+    with quiet():
+        shard.to_parquet(str(path))
 
 
 MOST_LANGUAGES = 300
@@ -336,17 +251,14 @@ MOST_LANGUAGES = 300
 Figures = dict[str, dict[str, float | None]]
 
 
-def score_table(paths: Sequence[Path], pairs: Pairs) -> Figures:
+def score_table(scores: np.ndarray, pairs: Pairs) -> Figures:
     """Language → rows, unscored rows, and mean, lowest and highest score, and the same for "all".
 
     Args:
-        paths: the Parquet files, rows in the order of `pairs`.
+        scores: (n,) numbers, rows in the order of `pairs`; NaN where a row cannot be scored.
         pairs: where the languages are read from, if there is such a column.
     """
-    import pyarrow.parquet as pq
-
-    read = [pq.read_table(path, columns=[SCORE_COLUMN])[SCORE_COLUMN].to_numpy() for path in paths]
-    scores = np.concatenate(read).astype(np.float64)
+    scores = scores.astype(np.float64)
     codes, names = _languages(pairs)
     groups = {name: scores[codes == i] for i, name in enumerate(names)} if len(names) > 1 else {}
     return {name: _of(values) for name, values in sorted(groups.items())} | {ALL: _of(scores)}

@@ -43,12 +43,12 @@ class ShardStore:
     Args:
         folder: of the files; made on the first `write`. It must belong to this pool and scorer alone.
         n_rows: rows of the pool.
-        dimension: length of a vector.
-        shard_rows: rows a file (the last has the rest).
+        dimension: length of a vector; with 0 the files hold scores only.
+        shard_rows: rows per file (the last has the rest).
     """
 
     def __init__(self, folder: str | Path, n_rows: int, dimension: int, shard_rows: int = SHARD_ROWS):
-        if min(n_rows, dimension - 1, shard_rows - 1) < 0:
+        if min(n_rows, dimension, shard_rows - 1) < 0:
             raise DataError(f"n_rows {n_rows}, dimension {dimension}, shard_rows {shard_rows}: give numbers above 0.")
         self.folder, self.n_rows, self.dimension, self.shard_rows = Path(folder), n_rows, dimension, shard_rows
         self._whole: set[int] = set()
@@ -59,8 +59,8 @@ class ShardStore:
 
     def missing(self) -> list[tuple[int, int]]:
         """(begin, end) of the shards that are not there or are damaged, ascending. Each file is read once for this."""
-        for begin, end in self.shards():
-            if begin not in self._whole and self._is_whole(begin, end):
+        for begin, _ in self.shards():
+            if begin not in self._whole and self._read(begin) is not None:
                 self._whole.add(begin)
         return [(begin, end) for begin, end in self.shards() if begin not in self._whole]
 
@@ -86,8 +86,15 @@ class ShardStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.path(begin)
         partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-        with atomic_path(partial, path), open(partial, "wb") as handle:
-            _write_file(handle, scores, half)
+        schema = _schema(self.dimension).with_metadata({DIGEST: _digest(scores, half)})
+        with atomic_path(partial, path), open(partial, "wb") as handle, pa.ipc.new_file(handle, schema) as writer:
+            for start in range(0, len(scores), BATCH_ROWS):
+                part = slice(start, start + BATCH_ROWS)
+                columns = [pa.array(scores[part], from_pandas=True)]
+                if self.dimension:
+                    flat = pa.array(half[part].reshape(-1))
+                    columns.append(pa.FixedSizeListArray.from_arrays(flat, self.dimension))
+                writer.write_batch(pa.record_batch(columns, schema=schema))
         self._whole.add(begin)
 
     def scores(self) -> np.ndarray:
@@ -120,7 +127,19 @@ class ShardStore:
         for begin, end in self.shards():
             yield begin, end, _MappedFile(self.path(begin))
 
-    def _is_whole(self, begin: int, end: int) -> bool:
+    def read(self, begin: int) -> tuple[np.ndarray, np.ndarray]:
+        """(m,) float32 scores and (m, dimension) float16 vectors of the shard that begins at row `begin`.
+
+        Raises:
+            DataError: it is missing or damaged.
+        """
+        found = self._read(begin)
+        if found is None:
+            raise DataError(f"{str(self.path(begin))!r} is missing or damaged; score these rows again.")
+        return found
+
+    def _read(self, begin: int) -> tuple[np.ndarray, np.ndarray] | None:
+        end = min(begin + self.shard_rows, self.n_rows)
         try:
             with pa.OSFile(str(self.path(begin))) as handle:
                 reader = pa.ipc.open_file(handle)
@@ -128,12 +147,14 @@ class ShardStore:
                 digest = (reader.schema.metadata or {}).get(DIGEST, b"")
             sizes = [min(BATCH_ROWS, end - b) for b in range(begin, end, BATCH_ROWS)]
             if not reader.schema.equals(_schema(self.dimension)) or [len(b) for b in batches] != sizes:
-                return False
+                return None
             scores = pa.chunked_array([b.column(0) for b in batches]).to_numpy()
-            half = [b.column(1).values.to_numpy() for b in batches]
-            return _digest(scores, half) == digest
+            vectors = np.empty((len(scores), 0), np.float16)
+            if self.dimension:
+                vectors = np.concatenate([b.column(1).values.to_numpy() for b in batches]).reshape(-1, self.dimension)
+            return (scores, vectors) if _digest(scores, vectors) == digest else None
         except (OSError, ValueError, pa.ArrowException):
-            return False
+            return None
 
 
 class _MappedFile:
@@ -150,25 +171,15 @@ class _MappedFile:
 
 
 def _schema(dimension: int) -> pa.Schema:
-    return pa.schema([(SCORE_COLUMN, pa.float32()), (EMBEDDING_COLUMN, pa.list_(pa.float16(), dimension))])
+    vectors = [(EMBEDDING_COLUMN, pa.list_(pa.float16(), dimension))] if dimension else []
+    return pa.schema([(SCORE_COLUMN, pa.float32()), *vectors])
 
 
-def _write_file(handle: Any, scores: np.ndarray, half: np.ndarray) -> None:
-    schema = _schema(half.shape[1]).with_metadata({DIGEST: _digest(scores, [half])})
-    with pa.ipc.new_file(handle, schema) as writer:
-        for begin in range(0, len(scores), BATCH_ROWS):
-            part = slice(begin, begin + BATCH_ROWS)
-            flat = pa.array(half[part].reshape(-1))
-            vectors = pa.FixedSizeListArray.from_arrays(flat, half.shape[1])
-            writer.write_batch(pa.record_batch([pa.array(scores[part], from_pandas=True), vectors], schema=schema))
-
-
-def _digest(scores: np.ndarray, blocks: list[np.ndarray]) -> bytes:
+def _digest(scores: np.ndarray, vectors: np.ndarray) -> bytes:
     import xxhash
 
     digest = xxhash.xxh3_128(np.where(np.isnan(scores), np.float32("nan"), scores).astype(np.float32).tobytes())
-    for block in blocks:
-        digest.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8))
+    digest.update(np.ascontiguousarray(vectors).reshape(-1).view(np.uint8))
     return digest.hexdigest().encode()
 
 
@@ -220,9 +231,25 @@ def in_process(
     batch_rows: int,
     progress: Callable[[int], None],
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The engine of one process: (begin, scores, float16 vectors) of each missing shard."""
+    """The engine of one process: (begin, scores, float16 vectors) of each missing shard.
+
+    Every shard begins with nothing remembered, so that no bit of it depends on what was scored before.
+
+    Raises:
+        DataError: a value is not text, or a number of a vector does not fit float16 (the row is named).
+    """
     for begin, end in missing:
-        parts = [_score(texts, scorer, b, min(b + batch_rows, end), progress) for b in range(begin, end, batch_rows)]
+        parts = []
+        for start in range(begin, end, batch_rows):
+            rows = range(start, min(start + batch_rows, end))
+            scores, vectors = score_batch(scorer, texts[rows.start : rows.stop], rows)
+            half = to_float16(vectors)
+            if len(bad := np.flatnonzero(~np.isfinite(half).all(axis=1))):
+                row = start + bad[0]
+                raise DataError(f"embedding, row {row}: a number does not fit float16. Use another encoder.")
+            parts.append((scores, half))
+            progress(len(rows))
+        scorer.forget()
         yield begin, *(np.concatenate(columns) for columns in zip(*parts, strict=True))
 
 
@@ -273,14 +300,6 @@ def mapped_files(ds: Dataset) -> list[str]:
     return [file["filename"] for file in ds.cache_files]
 
 
-def _score(
-    texts: Dataset, scorer: MDaQScorer, begin: int, end: int, progress: Callable[[int], None]
-) -> tuple[np.ndarray, np.ndarray]:
-    scores, vectors = score_batch(scorer, texts[begin:end], range(begin, end))
-    progress(end - begin)
-    return scores, to_float16(vectors)
-
-
 def score_batch(
     scorer: MDaQScorer, texts: Mapping[str, list], rows: Sequence[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -288,7 +307,7 @@ def score_batch(
     their numbers, for messages."""
     columns = scorer(texts, rows)
     scores = np.array([np.nan if s is None else s for s in columns[SCORE_COLUMN]], dtype=np.float32)
-    return scores, np.asarray(columns[EMBEDDING_COLUMN], dtype=np.float32)
+    return scores, np.asarray(columns.get(EMBEDDING_COLUMN, np.empty((len(scores), 0))), dtype=np.float32)
 
 
 def store_key(ds: Dataset, *parts: Any) -> str:

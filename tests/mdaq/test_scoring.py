@@ -181,9 +181,10 @@ def test_stopped_runs_score_only_what_is_missing_and_end_the_same(source, tmp_pa
     assert read_record(folder).state == "running"
     assert not (folder / "data").exists()
     (work,) = [path for path in (folder / ".work").iterdir() if path.is_dir()]
-    assert [path.name for path in sorted(work.iterdir())] == [f"train-0000{i}-of-00003.parquet" for i in (0, 1)]
-    (work / "train-00001-of-00003.parquet").write_bytes(b"PAR1 cut off")
-    (work / ".train-00002-of-00003.parquet.1.partial").write_bytes(b"PAR1")
+    names = [f"rows-{begin:010d}-{begin + 2:010d}.arrow" for begin in (0, 2)]
+    assert [path.name for path in sorted(work.iterdir())] == names
+    (work / names[1]).write_bytes(b"ARROW1 cut off")
+    (work / "rows-0000000004-0000000005.arrow.1.partial").write_bytes(b"ARROW1")
     encoder, options = toy()
     score(source, folder, **options)
     assert set(encoder.seen) == {"4d", "5a", "9b"}

@@ -69,7 +69,7 @@ def finished(folder: Path, *arguments: str, code: int = 0) -> subprocess.Complet
 
 
 def shards(output: Path) -> int:
-    return len(list(output.glob(".work/*/train-*")))
+    return len(list(output.glob(".work/*/rows-*.arrow")))
 
 
 def wait_for(output: Path, count: int, child: subprocess.Popen) -> None:

@@ -22,7 +22,7 @@ _KINDS = {
 }
 
 
-class _Loader(yaml.SafeLoader):
+class _PlainSafeLoader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list] = {}  # noqa: RUF012
 
 
@@ -36,13 +36,13 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 for _name, (_pattern, _first) in _KINDS.items():
-    for _class in (_Loader, _Dumper):
+    for _class in (_PlainSafeLoader, _Dumper):
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(rf"^(?:{_pattern})$"), _first)
 
 
 def load_yaml(text: str) -> Any:
     """The value of a YAML document; `yaml.YAMLError` where it is not valid."""
-    return yaml.load(text, Loader=_Loader)
+    return yaml.load(text, Loader=_PlainSafeLoader)
 
 
 def dump_yaml(value: Any) -> str:

@@ -70,15 +70,11 @@ def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> st
 
     text = (Path(__file__).parent / "templates" / template).read_text(encoding="utf-8")
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-    return environment.from_string(text).render(metadata=_yaml(metadata), **values) + "\n"
+    return environment.from_string(text).render(metadata=metadata_block(metadata), **values) + "\n"
 
 
-def front_matter(metadata: Mapping[str, Any]) -> str:
-    """The YAML block at the top of a card, between its marks, for cards without a template."""
-    return f"---\n{_yaml(metadata)}\n---\n"
-
-
-def _yaml(metadata: Mapping[str, Any]) -> str:
+def metadata_block(metadata: Mapping[str, Any]) -> str:
+    """The YAML of a card's metadata, to stand between two lines of `---`."""
     import yaml
 
     class Dumper(yaml.SafeDumper):

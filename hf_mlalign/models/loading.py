@@ -161,7 +161,8 @@ def _check_index(index: Path, role: str) -> None:
     try:
         shards = set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(f"{role}: {str(index)!r} is no index of weights ({type(error).__name__}: {error}).") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{role}: {str(index)!r} is not an index of weights ({reason}).") from error
     for shard in sorted(shards):
         if Path(shard).name != shard or not shard.endswith(".safetensors"):
             raise DataError(f"{role}: {str(index)!r} names {shard!r}, no safetensors file beside it. {_remedy()}")

@@ -146,7 +146,7 @@ def test_an_index_of_shards_cannot_name_pickles_or_other_folders(good, evil, tmp
         with pytest.raises(DataError, match="no safetensors file beside it"):
             _causal(evil)
     (evil / "model.safetensors.index.json").write_text("[" * 100_000)
-    with pytest.raises(DataError, match="is no index of weights"):
+    with pytest.raises(DataError, match="is not an index of weights"):
         _causal(evil)
     assert not (tmp_path / "touched").exists()
 

@@ -16,7 +16,7 @@ from hf_mlalign.data.answers.extract import KINDS, answer_spans, extract_answers
 from hf_mlalign.data.answers.numbers import last_number, parse_number
 from hf_mlalign.data.languages import LanguageIdentifier, is_right_to_left, known_code, language_name, normalise
 from hf_mlalign.evaluation.judges.prompts import read_verdict
-from hf_mlalign.hub.card import front_matter, markdown_table
+from hf_mlalign.hub.card import markdown_table, metadata_block
 from hf_mlalign.hub.run_record import to_json
 
 SETTINGS = settings(
@@ -167,8 +167,8 @@ def test_plain_values_are_strict_json(values):
     )
 )
 @example(metadata={"title": "a\n---\nlicense: mit"})
-def test_front_matter_cannot_be_broken_out_of(metadata):
-    block = front_matter(metadata)
+def test_metadata_cannot_be_broken_out_of(metadata):
+    block = f"---\n{metadata_block(metadata)}\n---\n"
     marks = [line for line in block.split("\n") if line == "---"]
     assert len(marks) == 2
     assert yaml.safe_load(block.split("---\n", 1)[1].rsplit("---\n", 1)[0]) == metadata or not metadata

@@ -1,9 +1,10 @@
-"""Reading sample tables: Arrow columns to codes, texts, message lists and matrices, without Python loops over rows."""
+"""Arrow columns as codes, texts, message lists and matrices, without Python loops over rows; memory of mapped files."""
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def codes_of(values: pa.Array, column: str) -> tuple[np.ndarray, pa.Array]:
         DataError: lists or structs, or a missing value (first row named).
     """
     if pa.types.is_nested(values.type):
-        raise DataError(f"Column {column!r}, row 0: holds {values.type}. Give one text or whole number a row.")
+        raise DataError(f"Column {column!r}, row 0: holds {values.type}. Give one text or whole number per row.")
     if pa.types.is_dictionary(values.type):  # whose entries may be unused, equal or null
         values = values.dictionary_decode()
     if values.null_count:
@@ -96,7 +97,7 @@ def last_contents(values: pa.Array, column: str) -> pa.Array:
 def flatten_lists(values: pa.Array, column: str) -> tuple[pa.Array, np.ndarray]:
     """The items of all lists, and how many each row has (0 for a missing list)."""
     if not (is_list(values.type) or pa.types.is_fixed_size_list(values.type)):
-        raise DataError(f"Column {column!r} holds {values.type}; a list of responses a row was expected.")
+        raise DataError(f"Column {column!r} holds {values.type}; a list of responses per row was expected.")
     lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
     return values.flatten(), lengths.astype(np.int64)
 
@@ -196,7 +197,7 @@ def clean_clusters(clusters: np.ndarray, scores: np.ndarray) -> np.ndarray:
     worst = np.flatnonzero(bad & ~np.isnan(scores))
     if len(worst):
         raise DataError(
-            f"Column 'cluster', row {worst[0]}: {values[worst[0]]} is no whole number ≥ 0. Correct it, "
+            f"Column 'cluster', row {worst[0]}: {values[worst[0]]} is not a whole number ≥ 0. Correct it, "
             "or drop the column to have clusters computed."
         )
     out = np.full(len(values), -1, dtype=np.int32)
@@ -211,9 +212,14 @@ CGROUP = Path("/sys/fs/cgroup")
 
 def available_bytes() -> int | None:
     """Memory this process may still take, in bytes: what is free, and what its control group allows (files in the
-    cache count as free); `None` where the system does not tell (anything but Linux)."""
-    found = [_meminfo(), _left(CGROUP, "memory.max", "memory.current", "file")]
-    found.append(_left(CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"))
+    cache count as free); `None` on other systems than Linux."""
+    found = [
+        _left(CGROUP, "memory.max", "memory.current", "file"),
+        _left(CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
+    ]
+    with suppress(OSError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     return min((value for value in found if value is not None), default=None)
 
 
@@ -221,7 +227,7 @@ def release_mapped(files: Iterable[str]) -> None:
     """Drop the pages of these read-only mapped files from the process's memory; they are read again when needed.
 
     A memory-mapped dataset that is read from end to end otherwise counts in full as memory of the process, although
-    the system could take it back. Does nothing where the system does not list mappings (anything but Linux).
+    the system could take it back. Does nothing on other systems than Linux.
     """
     wanted = {str(Path(file).absolute()) for file in files}
     try:
@@ -235,16 +241,8 @@ def release_mapped(files: Iterable[str]) -> None:
             ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), MADV_DONTNEED)
 
 
-def _meminfo() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    return found[0] if found else None
-
-
 def _left(folder: Path, limit: str, usage: str, cache: str) -> int | None:
+    """What a control group may still take, in bytes."""
     try:
         cached = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         used = int((folder / usage).read_text()) - int(cached[cache])

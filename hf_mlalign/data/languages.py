@@ -48,10 +48,19 @@ def normalise(code: str) -> str | None:
 @lru_cache(maxsize=4096)
 def _normalised(code: str) -> str | None:
     text = re.sub(r"[.@].*", "", code.strip().lower().replace("_", "-"))  # en_US.UTF-8
-    return _from_tag(text) or _from_name(code.strip())
+    name = code.strip()
+    if (found := _from_tag(text)) or len(name) < (3 if name.isascii() else 2):
+        return found
+    from langcodes import find
+
+    try:
+        return _from_tag(find(name).language)
+    except (LookupError, UnicodeError):
+        return None
 
 
 def _from_tag(tag: str) -> str | None:
+    """The code of a BCP 47 tag; `None` if it does not name one language."""
     from langcodes import Language, LanguageTagError
 
     try:
@@ -72,17 +81,6 @@ def _from_tag(tag: str) -> str | None:
     group = standard.prefer_macrolanguage().language
     found = group if len(standard.language) == 3 and len(group) == 2 else standard.language
     return _OURS.get(found, found)
-
-
-def _from_name(name: str) -> str | None:
-    from langcodes import find
-
-    if len(name) < (3 if name.isascii() else 2):
-        return None
-    try:
-        return _from_tag(find(name).language)
-    except (LookupError, UnicodeError):
-        return None
 
 
 def check_languages(codes: Iterable[str], where: str = "languages") -> list[str]:
@@ -156,13 +154,12 @@ class LanguageIdentifier:
 
     def identify(self, texts: Iterable[str | None]) -> list[tuple[str | None, float]]:
         """(ISO 639-1 code, probability in [0, 1]) for each text; (None, 0.0) for missing or blank ones."""
-        return [self._one(text) for text in texts]
-
-    def _one(self, text: str | None) -> tuple[str | None, float]:
-        if not isinstance(text, str) or not any(ch.isalpha() for ch in text[: self.max_chars]):
-            return None, 0.0
-        code, probability = self._model.classify(text[: self.max_chars])
-        return str(code), float(probability)
+        found: list[tuple[str | None, float]] = []
+        for text in texts:
+            start = text[: self.max_chars] if isinstance(text, str) else ""
+            code, probability = self._model.classify(start) if any(map(str.isalpha, start)) else (None, 0.0)
+            found.append((code and str(code), float(probability)))
+        return found
 
 
 def _did_you_mean(code: object) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.data.arrow import arrow_column, codes_of, named_column
+from hf_mlalign.data.arrow import codes_of, named_column
 from hf_mlalign.data.languages import known_code, normalise
 
 if TYPE_CHECKING:
@@ -176,12 +176,7 @@ def language_codes(values: pa.Array, column: str, unknown: str | None = None) ->
     return np.asarray(lookup, dtype=np.int32)[numbers], list(known)
 
 
-def read_column(ds: Dataset, column: str) -> list[Any]:
-    """The values of a column as Python objects."""
-    return arrow_column(ds, column).to_pylist()
-
-
-# TRANSITION: the three functions below go as soon as every reader uses find_roles and check_dataset.
+# TRANSITION: this goes as soon as metrics/leaderboard uses find_roles.
 def choose_column(columns: list[str], names: tuple[str, ...], role: str, mapping: dict[str, str]) -> str | None:
     """The column of a role: the mapped one, or the first of `names` there is."""
     mapped = [column for column, r in mapping.items() if r == role]
@@ -190,26 +185,3 @@ def choose_column(columns: list[str], names: tuple[str, ...], role: str, mapping
     if mapped and mapped[0] not in columns:
         raise DataError(f"column_mapping names a column that is not there: {mapped[0]}. Found: {listed(columns)}.")
     return mapped[0] if mapped else next((name for name in names if name in columns and name not in mapping), None)
-
-
-def check_split(ds: Any, where: str = "") -> None:
-    """DataError unless `ds` is one split that is held as a table."""
-    import datasets
-
-    if not isinstance(ds, datasets.Dataset):
-        raise DataError(f"{where}expected one split as a datasets.Dataset, got {type(ds).__name__}. Choose a split.")
-
-
-def assign_columns(ds, roles, needed, mapping, remedy, where="") -> dict[str, str | None]:
-    """Role → column, `None` where there is none."""
-    check_split(ds, where)
-    given = dict(mapping or {})
-    unknown = [role for role in given.values() if role not in roles]
-    if unknown:
-        raise DataError(f"column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(roles)}.")
-    found = {role: choose_column(ds.column_names, names, role, given) for role, names in roles.items()}
-    missing = [role for role in needed if found[role] is None]
-    if missing:
-        there = f"{where}no column for {listed(missing)} among those found: {listed(ds.column_names)}."
-        raise DataError(f"{there} {remedy}")
-    return found

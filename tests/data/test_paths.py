@@ -109,14 +109,14 @@ def test_links_out_of_a_folder_are_not_uploaded(tmp_path, monkeypatch):
     with HubServer("hf_" + "t" * 34) as hub:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.environment()["HF_ENDPOINT"])
         for place, target, message in (("a.txt", tmp_path / "key", "outside of"), ("part/x", "../../key", "outside"),
-                                       ("gone", "nothing", "leads nowhere"), ("loop", "loop", "leads nowhere")):
+                                       ("gone", "nothing", "link to nothing"), ("loop", "loop", "link to nothing")):
             (folder / place).symlink_to(target)
             with pytest.raises(DataError, match=message):
                 upload(folder, "me/model", "model", token="hf_" + "t" * 34)
             (folder / place).unlink()
         assert not hub.repos
     os.mkfifo(folder / "pipe")
-    with pytest.raises(DataError, match="is no file"):
+    with pytest.raises(DataError, match="is not a file"):
         upload(folder, "me/model", "model", token="hf_" + "t" * 34)
 
 

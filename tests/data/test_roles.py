@@ -10,7 +10,6 @@ from hf_mlalign.data.roles import (
     check_dataset,
     find_roles,
     language_codes,
-    read_column,
     read_ids,
     read_languages,
     read_mapping,
@@ -87,7 +86,6 @@ def test_languages():
         read_languages(ds, "none")
     numbers, names = language_codes(ds.data.column("bad").combine_chunks(), "bad", unknown="germn")
     assert (numbers.tolist(), names) == ([0, 1, 0], ["de", ""])
-    assert read_column(ds.select([2, 0]), "l") == ["pt-BR", "German"]
     assert read_languages(ds.select([]), "l") == []
 
 

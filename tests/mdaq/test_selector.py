@@ -165,7 +165,7 @@ def test_given_clusters_are_checked_and_renumbered(pool):
     selector = MDaQSelector(2, 1)
     assert selector.select(ds)["prompt"][:] == ["p0", "p1", "p2", "p3", "p6", "p7"]
     noisy = pool.remove_columns("cluster").add_column("cluster", [5, 8, -1, 9, 5, 8, 7, 4])
-    with pytest.raises(DataError, match="Column 'cluster', row 2: -1 is no whole number"):
+    with pytest.raises(DataError, match="Column 'cluster', row 2: -1 is not a whole number"):
         MDaQSelector(2, 1).select(noisy)
 
 

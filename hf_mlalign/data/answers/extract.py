@@ -81,7 +81,7 @@ def extract_answers(
     codes = [languages] * n if one else as_texts(languages, "languages", missing=True)
     asked = [None] * n if prompts is None else as_texts(prompts, "prompts", missing=True)
     if len(codes) != n or len(asked) != n:
-        raise DataError(f"languages, prompts: {len(codes)} and {len(asked)} entries for {n} texts. Pass one a text.")
+        raise DataError(f"languages, prompts: {len(codes)} and {len(asked)} entries for {n} texts. Pass one per text.")
     return [_one(t, c, p, kind) for t, c, p in zip(texts, codes, asked, strict=True)]
 
 
@@ -107,15 +107,9 @@ def answer_codes(answers: Sequence[str | None]) -> np.ndarray:
 def answer_spans(texts: Sequence[str | None]) -> list[str]:
     """What follows the last answer word that starts a line and has a colon ("Answer: …", "正确答案：…"), up to
     the end of its line; "" where there is no such word."""
-    return [_span(text) if text else "" for text in as_texts(texts, "texts", missing=True)]
-
-
-def _span(text: str) -> str:
-    for match in reversed(list(_MARKED_LINE.finditer(_lower(text)))):
-        line = _first_line(text[match.end() :])
-        if line:
-            return line
-    return ""
+    texts = [text or "" for text in as_texts(texts, "texts", missing=True)]
+    spans = ([_first_line(text[match.end() :]) for match in _MARKED_LINE.finditer(_lower(text))] for text in texts)
+    return [next(filter(None, reversed(lines)), "") for lines in spans]
 
 
 def _one(text: str | None, language: str | None, prompt: str | None, kind: str) -> str | None:
@@ -131,7 +125,9 @@ def _one(text: str | None, language: str | None, prompt: str | None, kind: str) 
     if options.items or kind == "choice":
         return _choice(text, options)
     if kind == "number":
-        return _marked_number(text, language) or last_number(text, language)
+        lines = (_first_line(text[end : end + _REACH]) for end in _marks(text))
+        marked = (_number_in(line, language) for line in lines)
+        return next((number for number in marked if number), None) or last_number(text, language)
     return _marked(text, language)
 
 
@@ -176,14 +172,6 @@ def _marked(text: str, language: str | None) -> str | None:
     return _leading_letter(stripped) or (parse_number(stripped, language) if is_only_number(stripped) else None)
 
 
-def _marked_number(text: str, language: str | None) -> str | None:
-    for end in _marks(text):
-        found = _number_in(_first_line(text[end : end + _REACH]), language)
-        if found is not None:
-            return found
-    return None
-
-
 def _number_in(line: str, language: str | None) -> str | None:
     """The number of an answer line: the first one after the last equals sign, else the first one."""
     return parse_number(re.split(r"[=＝≈]", line)[-1], language) or parse_number(line, language)
@@ -211,7 +199,10 @@ def _leading_letter(text: str) -> str | None:
 def _letter_in(line: str, options: AnswerOptions) -> str | None:
     for match in _LETTER.finditer(line):
         letter = _allowed(match.group(1), options)
-        if letter and not _is_word(line, match, letter):
+        after = line[match.end() : match.end() + 2]
+        # an "A", "E" or "I" before a space and a lower-case letter is rather a word
+        is_word = match.start() and len(after) == 2 and after[0] == " " and after[1].islower()
+        if letter and not (is_word and letter in "AEI"):
             return letter
     return None
 
@@ -223,12 +214,6 @@ def _lower_letter(line: str, options: AnswerOptions) -> str | None:
     explicit = _EXPLICIT.match(line)
     match = _LOWER_LABEL.match(line) or (_LOWER_LABEL.match(line[explicit.end() :]) if explicit else None)
     return _allowed(match.group(1).upper(), options) if match else None
-
-
-def _is_word(line: str, match: re.Match, letter: str) -> bool:
-    """Whether an "A", "E" or "I" within the line is rather a word: a space and a lower-case letter follow."""
-    after = line[match.end() : match.end() + 2]
-    return letter in "AEI" and match.start() > 0 and len(after) == 2 and after[0] == " " and after[1].islower()
 
 
 def _allowed(label: str, options: AnswerOptions) -> str | None:

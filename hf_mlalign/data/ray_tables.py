@@ -23,7 +23,7 @@ def column_names(ds: Dataset) -> list[str]:
     """Names of the columns.
 
     Raises:
-        DataError: `ds` is no Ray dataset, or an empty one.
+        DataError: `ds` is not a Ray dataset, or is empty.
     """
     import_ray()
     from ray.data import Dataset
@@ -63,7 +63,7 @@ def number_rows(ds: Dataset) -> Dataset:
 
 
 def numbered(references: Sequence[Any]) -> list[Any]:
-    """The tables with a column `row` that goes on from table to table; one that is there is kept."""
+    """The tables with a column `row` numbered through all of them; an existing one is kept."""
     ray = import_ray()
     heads = ray.get([submit(_head, reference)[0] for reference in references])
     if any(ROW in names for _, names in heads):
@@ -73,7 +73,7 @@ def numbered(references: Sequence[Any]) -> list[Any]:
 
 
 def row_numbers(references: Sequence[Any]) -> np.ndarray:
-    """(n,) int64 numbers of all rows, ascending; DataError if they are no different whole numbers."""
+    """(n,) int64 numbers of all rows, ascending; DataError unless they are different whole numbers."""
     found = import_ray().get([submit(_rows_of, reference)[0] for reference in references])
     rows = np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
     again = np.flatnonzero(rows[1:] == rows[:-1])
@@ -93,7 +93,7 @@ def _number(table: pa.Table, start: int) -> pa.Table:
 def _rows_of(table: pa.Table) -> np.ndarray:
     column = table.column(ROW)
     if not pa.types.is_integer(column.type) or column.null_count:
-        raise DataError(f"Column {ROW!r} holds {column.type}, no whole numbers. Rename it to have rows numbered.")
+        raise DataError(f"Column {ROW!r} holds {column.type}, not whole numbers. Rename it to have rows numbered.")
     return column.to_numpy().astype(np.int64)
 
 

@@ -3,7 +3,9 @@
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
 
+from hf_mlalign.cmalign.samples import read_samples
 from hf_mlalign.core.errors import DataError
+from hf_mlalign.data.layouts import recognise_layout
 from hf_mlalign.data.roles import (
     LANGUAGE_COLUMNS,
     ROLES,
@@ -14,6 +16,10 @@ from hf_mlalign.data.roles import (
     read_languages,
     read_mapping,
 )
+from hf_mlalign.evaluation.annotation.items import read_items
+from hf_mlalign.evaluation.judges.run import read_answer_pairs
+from hf_mlalign.generation.requests import read_prompts
+from hf_mlalign.spontaneous.lens.parallel_prompts import read_parallel
 
 
 def test_the_first_name_that_is_there_is_taken():
@@ -25,17 +31,23 @@ def test_the_first_name_that_is_there_is_taken():
     assert find_roles(["mine"], ["own"], names={"own": ("other", "mine")}) == {"own": "mine"}
 
 
-def test_all_readers_prefer_the_language_code():
-    """`language="Central Kanuri", language_code="knc"`: the code is read."""
-    from hf_mlalign.data.layouts import recognise_layout
-
+def test_every_reader_prefers_the_language_code():
+    """`language="Central Kanuri", language_code="knc"`: the code is read, and is the ISO 639-1 code `kr`."""
     assert ROLES["language"] == LANGUAGE_COLUMNS
-    assert LANGUAGE_COLUMNS[0] == "language_code"
-    ds = Dataset.from_dict({"language": ["Central Kanuri"], "language_code": ["knc"], "prompt": [""], "response": [""]})
+    rows = {"language": ["Central Kanuri", "English"], "language_code": ["knc", "en"], "prompt_id": ["1", "1"],
+            "prompt": ["p", "q"], "response": ["a", "b"], "candidate": ["a", "b"], "baseline": ["c", "d"]}  # fmt: skip
+    ds = Dataset.from_dict(rows)
     for columns in (ds.column_names, ds.column_names[::-1]):
         assert find_roles(columns, ["language"])["language"] == "language_code"
         assert recognise_layout(columns).language == "language_code"
-    assert read_languages(ds, "language_code") == read_languages(ds, "language") == ["kr"]
+    assert read_languages(ds, "language_code") == read_languages(ds, "language") == ["kr", "en"]
+    rows["language"] = ["no language", "none either"]  # is not looked at
+    ds = Dataset.from_dict(rows)
+    samples = read_samples(ds)
+    assert [samples.languages[code] for code in samples.language] == ["kr", "en"]
+    assert read_prompts(ds).languages == read_answer_pairs(ds).languages == ["kr", "en"]
+    assert [item.language for item in read_items(ds)] == ["kr", "en"]
+    assert read_parallel(ds).languages == ["kr", "en"]
 
 
 def test_other_names_of_a_role_may_be_mapped():

@@ -151,7 +151,7 @@ def test_rows_keep_the_numbers_they_have(in_process):
     found = joined(distributed.select([shuffled.slice(0, 1), shuffled.slice(1)], MDaQSelector(1, 1)))
     assert found["row"].to_pylist() == [7, 2, 9]
     assert found["selection_reason"].to_pylist() == ["", "quality", "diversity"]
-    for rows, message in (([1, 1], "'row': 1 is there twice"), (["a", "b"], "holds string, no whole numbers")):
+    for rows, message in (([1, 1], "'row': 1 is there twice"), (["a", "b"], "holds string, not whole numbers")):
         with pytest.raises(DataError, match=message):
             distributed.select([pa.table({"row": rows, "quality_score": [0.5, 0.6], "cluster": [1, 2]})])
 

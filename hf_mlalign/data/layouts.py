@@ -264,7 +264,7 @@ def open_pairs(ds: Dataset, column_mapping: Mapping[str, str] | None = None) -> 
     return Pairs(readable(ds, schema), schema, pooled)
 
 
-def check_texts(pairs: Pairs) -> None:
+def check_conversations(pairs: Pairs) -> None:
     """Read every row whose texts stand in lists of messages; the type of a plain text column says enough.
 
     Raises:

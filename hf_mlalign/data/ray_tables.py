@@ -104,7 +104,7 @@ def sorted_by_row(tables: Sequence[pa.Table]) -> pa.Table:
     return whole if (order[1:] > order[:-1]).all() else whole.take(pa.array(order))
 
 
-def as_dataset(table: pa.Table) -> datasets.Dataset:
+def arrow_dataset(table: pa.Table) -> datasets.Dataset:
     """The table as a `datasets.Dataset`, without a copy."""
     from datasets import Dataset
     from datasets.table import InMemoryTable
@@ -148,7 +148,7 @@ def to_dataset(ds: Dataset, features: datasets.Features | None = None) -> datase
     except pa.ArrowInvalid as error:
         names = {name for table in tables for name in table.column_names}
         raise DataError(f"The blocks differ in the types of {listed(sorted(names))}: {error}") from error
-    found = as_dataset(whole)
+    found = arrow_dataset(whole)
     if features is None:
         return found
     known = {name: features.get(name, feature) for name, feature in found.features.items()}

@@ -21,7 +21,7 @@ from hf_mlalign.core.processes import Processes, check_world_size, join_processe
 from hf_mlalign.core.quiet import quiet
 from hf_mlalign.data.arrow import is_text, named_column, release_mapped
 from hf_mlalign.data.languages import normalise
-from hf_mlalign.data.layouts import Pairs, check_texts, open_pairs
+from hf_mlalign.data.layouts import Pairs, check_conversations, open_pairs
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.hub.card import markdown_table, write_card
 from hf_mlalign.hub.publish import push
@@ -141,7 +141,7 @@ class _Scoring:
 
     def lead(self, run: Run, pairs: Pairs, repo_id: str | None) -> None:
         """The main process: plan, score its share, wait for the others, put the files in place."""
-        check_texts(pairs)
+        check_conversations(pairs)
         written = {SCORE_COLUMN, EMBEDDING_COLUMN} if self.scorer.embeddings else {SCORE_COLUMN}
         replaced = [name for name in pairs.dataset.column_names if name in written]
         notes = [f"The source's own column {name!r} was replaced." for name in replaced]

@@ -32,7 +32,7 @@ from hf_mlalign.core.ray import Held, cores, import_ray, plain_errors, submit
 from hf_mlalign.data.arrow import codes_of
 from hf_mlalign.data.ray_tables import (
     ROW,
-    as_dataset,
+    arrow_dataset,
     column_names,
     from_references,
     numbered,
@@ -110,7 +110,7 @@ class _Pool:
         marks = builder.options.answer_spans and "embedding" not in roles
         facts = [submit(facts_of, table, roles, builder.options.min_chars, marks)[0] for table in tables]
         found = import_ray().get(facts)
-        light = as_dataset(sorted_by_row([table for table, _ in found]))
+        light = arrow_dataset(sorted_by_row([table for table, _ in found]))
         mapping = {column: role for role, column in roles.items() if role != "embedding"}
         samples = read_samples(light, mapping, answer_kind=builder.options.answer_kind)
         numbers_used = "sample" in roles and "response" in roles and _numbers_used(light, mapping, samples)

@@ -16,7 +16,7 @@ from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.ray import Held
 from hf_mlalign.data.answers.extract import answer_spans
 from hf_mlalign.data.arrow import codes_of, is_messages, is_text
-from hf_mlalign.data.ray_tables import ROW, as_dataset, sorted_by_row, with_columns
+from hf_mlalign.data.ray_tables import ROW, arrow_dataset, sorted_by_row, with_columns
 from hf_mlalign.models.encoder import load_encoder
 
 
@@ -59,7 +59,7 @@ class Built:
 
 def facts_of(table: pa.Table, roles: Mapping[str, str], min_chars: int, read_marks: bool) -> tuple[pa.Table, bool]:
     """The block with stand-ins for its texts that pass or fail the same guards, and whether a text marks its answer."""
-    ds = as_dataset(table)
+    ds = arrow_dataset(table)
     _check_prompts(table, roles["prompt"])
     responses, counts = read_responses(ds, roles)
     blank = pc.fill_null(pc.or_(pc.equal(pc.binary_length(responses), 0), pc.utf8_is_space(responses)), True)
@@ -103,7 +103,7 @@ def texts_at(
     order = np.argsort(own, kind="stable")
     place = np.minimum(np.searchsorted(own[order], rows), len(own) - 1)
     found = np.flatnonzero(own[order][place] == rows) if len(own) else np.empty(0, np.int64)
-    ds = as_dataset(table)
+    ds = arrow_dataset(table)
     responses, counts = read_responses(ds, settings.roles)
     starts = np.arange(len(own)) if counts is None else np.cumsum(counts) - counts
     flat = starts[order[place[found]]] + within[found]
@@ -144,7 +144,7 @@ def encode(builder: CMAlignPreferenceBuilder, settings: Settings):
 def build_block(held: Held, settings: Settings, means: tuple | None, *parts: pa.Table) -> tuple[pa.Table, Built]:
     """The pairs of a block of whole prompts, and what the driver must know of them."""
     builder = held.get()
-    ds = as_dataset(sorted_by_row([part for part in parts if len(part)]))
+    ds = arrow_dataset(sorted_by_row([part for part in parts if len(part)]))
     samples = read_samples(
         ds, settings.mapping, encode=encode(builder, settings), answer_kind=builder.options.answer_kind,
         languages=settings.languages,

@@ -18,7 +18,7 @@ from hf_mlalign.core.ray import import_ray, plain_errors, submit
 from hf_mlalign.data.arrow import chunked_column, clean_clusters, matrix, numbers
 from hf_mlalign.data.ray_tables import (
     ROW,
-    as_dataset,
+    arrow_dataset,
     column_names,
     from_references,
     numbered,
@@ -174,7 +174,7 @@ class _Marks:
 def _light(table: pa.Table, job: tuple[MDaQSelector, Method]) -> tuple[pa.Table, _Summary]:
     """What selection needs of a block, without its texts, and what the driver must know of it."""
     selector = _known(job)
-    ds = as_dataset(table)
+    ds = arrow_dataset(table)
     scores = numbers(ds, SCORE_COLUMN).astype(np.float32)
     languages = selector.read_languages(ds)
     columns = {ROW: table.column(ROW).cast(pa.int64()), LANGUAGE: pa.array(languages.tolist(), pa.string()),
@@ -241,7 +241,7 @@ def _mark(table: pa.Table, marks: _Marks, *chosen: pa.Table) -> pa.Table:
         clusters[hit] = np.where(own >= 0, own + offset, -1)
         reasons[hit] = np.asarray(taken.column(REASON).to_pylist(), dtype="<U9")
     if marks.clusters is not None:
-        clusters = _codes(numbers(as_dataset(table), CLUSTER_COLUMN), marks.clusters)
+        clusters = _codes(numbers(arrow_dataset(table), CLUSTER_COLUMN), marks.clusters)
     columns = {CLUSTER_COLUMN: pa.array(clusters), "selected": pa.array(reasons != ""),
                REASON: pa.array(reasons.tolist(), pa.string())}  # fmt: skip
     columns = {name: column for name, column in columns.items() if not marks.wanted or name in marks.wanted}

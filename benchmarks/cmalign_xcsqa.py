@@ -1,7 +1,7 @@
 """Accuracy of references, chosen and rejected samples for every reward, on XCSQA samples with known answers (CALM), and
 the models that X-AlpacaEval's references, chosen and rejected responses come from. The gold answers only measure.
 
-    python benchmarks/cmalign_xcsqa.py DATA_FOLDER [--model ENCODER] [--output docs/cmalign-evidence.md]
+    python benchmarks/cmalign_xcsqa.py DATA_FOLDER [--model ENCODER] [--output docs/appendix/cmalign-evidence.md]
 """
 
 from __future__ import annotations

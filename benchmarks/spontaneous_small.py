@@ -50,7 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder of the multilingual Parquet files")
     parser.add_argument("--folder", type=Path, required=True, help="where the stages are kept")
-    parser.add_argument("--docs", type=Path, help="folder of spontaneous-evidence.md: renew its tables and pictures")
+    parser.add_argument("--docs", type=Path, help="the docs folder: update tables and pictures of the page")
     parser.add_argument("--seeds", type=int, default=3, help="of the LoRA runs")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--smoke", action="store_true", help="the whole of it with next to no training")

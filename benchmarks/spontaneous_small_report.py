@@ -20,8 +20,8 @@ TASK_NAMES = ("kind", "emotion", "snli", "emotion, own words")
 
 def write_report(folder: Path, before: Measures, after: dict[str, list[Measures]], seen: tuple[str, ...],
                  docs: Path | None) -> None:  # fmt: skip
-    """`tables.md` and pictures into `folder`; with `docs`, the end of spontaneous-evidence.md from `HEADING` on and its
-    pictures."""
+    """Write `tables.md` and the pictures to `folder`. With `docs`, also replace the page's part from `HEADING` on
+    (`appendix/spontaneous-evidence.md`) and its pictures."""
     after = {name: runs for name, runs in after.items() if runs}
     parts = [
         HEADING, _pretraining(folder), _accuracies(before, after, seen), _by_language(before, after, seen),
@@ -33,8 +33,9 @@ def write_report(folder: Path, before: Measures, after: dict[str, list[Measures]
     pictures = folder if docs is None else docs / "images"
     _pictures(before, after["translation"][0], folder, pictures)
     if docs is not None:
-        page = docs / "spontaneous-evidence.md"
+        page = docs / "appendix" / "spontaneous-evidence.md"
         prose = page.read_text(encoding="utf-8").split(f"\n{HEADING}")[0].rstrip() if page.is_file() else "# Evidence"
+        page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(f"{prose}\n\n{text}", encoding="utf-8")
 
 

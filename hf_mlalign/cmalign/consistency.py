@@ -95,7 +95,7 @@ def cross_consistency(
 
     Args:
         embeddings: (m, d) numbers.
-        references: (P, d) numbers, one reference a prompt; a row of NaN where a prompt has none.
+        references: (P, d) numbers, one reference per prompt; a row of NaN where a prompt has none.
         prompts: (n,) integers in [0, P).
         rows: (n,) rows of `embeddings` the n samples have (default: n = m, in order).
         languages, means: (n,) integers in [0, L) and (L, d) means to subtract from the samples first; the references
@@ -113,7 +113,10 @@ def cross_consistency(
     prompts = as_codes(prompts, n, "prompts", below=len(references))
     units = unit_rows(references)
     per_prompt = _regular(prompts, len(references))
-    pattern = _pattern(languages, means, per_prompt)
+    pattern = None  # (samples per prompt, d) means to subtract, if all prompts have the same sequence of languages
+    if means is not None and per_prompt is not None:
+        same = (languages.reshape(-1, per_prompt) == languages[:per_prompt]).all()
+        pattern = means[languages[:per_prompt]] if same else None
     out = np.empty(n, np.float32)
     step = BLOCK if per_prompt is None else max(1, BLOCK // per_prompt) * per_prompt
     buffer = np.empty((min(step, n), vectors.shape[1]), np.float32)
@@ -129,14 +132,6 @@ def cross_consistency(
         with _naming_bad_rows(vectors, rows):
             out[part] = _cosines(block, units, prompts[part], per_prompt)
     return out
-
-
-def _pattern(languages: np.ndarray | None, means: np.ndarray | None, per_prompt: int | None) -> np.ndarray | None:
-    """(samples a prompt, d) means to subtract, if all prompts have the same sequence of languages."""
-    if means is None or per_prompt is None:
-        return None
-    same = (languages.reshape(-1, per_prompt) == languages[:per_prompt]).all()
-    return means[languages[:per_prompt]] if same else None
 
 
 def _cosines(block: np.ndarray, units: np.ndarray, prompts: np.ndarray, per_prompt: int | None) -> np.ndarray:
@@ -204,12 +199,12 @@ def agreement(answers: Any, prompts: Any, voters: Any) -> np.ndarray:
     """Share of the voters of a prompt that give a sample's answer.
 
     Args:
-        answers: (n,) integer codes, −1 for a sample without answer (which agrees with nobody and is no voter).
+        answers: (n,) integer codes, −1 for a sample without answer (which agrees with nobody and does not vote).
         prompts: (n,) integers.
         voters: (n,) bool: the samples whose answers count, e.g. the English ones.
     Returns:
-        (n,) float64 in [0, 1]; NaN where a prompt has no voter with an answer. The share is of all voters, also those
-        without an answer.
+        (n,) float64 in [0, 1]; NaN where none of the prompt's voters has an answer. Voters without an answer count in
+        the share, too.
     """
     check_list(answers, "answers")
     answers = as_codes(answers, len(answers), "answers", least=-1)
@@ -233,7 +228,7 @@ def agreement(answers: Any, prompts: Any, voters: Any) -> np.ndarray:
 
 
 def _regular(prompts: np.ndarray, n_prompts: int) -> int | None:
-    """Samples a prompt if `prompts` is 0…0 1…1 2…2 … with equally many of each, else `None`."""
+    """Samples per prompt if `prompts` is 0…0 1…1 2…2 … with equally many of each, else `None`."""
     if not n_prompts or not len(prompts) or len(prompts) % n_prompts:
         return None
     size = len(prompts) // n_prompts

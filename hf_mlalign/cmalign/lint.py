@@ -159,10 +159,16 @@ def lint_preferences(
         if isinstance(split, Finding):
             found.append(split)
             continue
-        for check in (_texts, _pairs, _lengths, _prompts, _balance, _scores):
+        for check in (_texts, _shortcuts, _columns):
             check(split, part)
         _languages(split, sample, seed)
-        _leaks(split, read)
+        leaked = np.zeros(len(part), bool)
+        for earlier in read:
+            if split.prompts is not None and earlier.prompts is not None:
+                leaked |= np.isin(_hashes(split.prompts), _hashes(earlier.prompts))
+            if split.ids is not None and earlier.ids is not None:
+                leaked |= np.isin(split.ids.astype(str), earlier.ids.astype(str))
+        split.add("split-leak", leaked)
         read.append(split)
         found += split.findings
     return Findings(sorted(found, key=lambda f: (SEVERITIES.index(f.severity), -f.count, f.code)))
@@ -192,6 +198,10 @@ def _read_split(ds: Any, name: str) -> _Split | Finding:
         prompts = _contents(values["chosen"], slice(-1))  # the prompt is inside of chosen
     elif prompts is not None and is_list(prompts.type):
         prompts = _contents(prompts)
+    turns, last_turns = values.get("prompt", values["chosen"]), None
+    if is_messages(turns.type):
+        of_user = ([str(t["content"]) for t in m or [] if t["role"] == "user"] for m in turns.to_pylist())
+        last_turns = pa.array([contents[-1] if contents else None for contents in of_user], pa.string())
     return _Split(
         name,
         prompts,
@@ -199,7 +209,7 @@ def _read_split(ds: Any, name: str) -> _Split | Finding:
         last_contents(values["rejected"], "rejected"),
         None if language is None else _names(arrow_column(ds, language)),
         ids,
-        _last_user_turns(values.get("prompt", values["chosen"])),
+        last_turns,
     )
 
 
@@ -215,19 +225,12 @@ def _contents(values: pa.Array, which: slice = slice(None)) -> pa.Array:
     return pa.array(texts, pa.string())
 
 
-def _last_user_turns(values: pa.Array) -> pa.Array | None:
-    """The last message of the user in each row; `None` for texts."""
-    if not is_messages(values.type):
-        return None
-    turns = ([str(t["content"]) for t in m or [] if t["role"] == "user"] for m in values.to_pylist())
-    return pa.array([contents[-1] if contents else None for contents in turns], pa.string())
-
-
 def _bool(values: pa.Array) -> np.ndarray:
     return pc.fill_null(values, False).to_numpy(zero_copy_only=False)
 
 
 def _texts(split: _Split, ds: Dataset) -> None:
+    """Missing and blank texts, equal and repeated pairs."""
     missing = np.zeros(len(ds), bool)
     empty = np.zeros(len(ds), bool)
     for values in (split.prompts, split.chosen, split.rejected):
@@ -238,9 +241,6 @@ def _texts(split: _Split, ds: Dataset) -> None:
     split.add("empty-text", empty)
     if len(ds) < 100:
         split.add("few-rows", np.ones(len(ds), bool))
-
-
-def _pairs(split: _Split, ds: Dataset) -> None:
     same = _bool(pc.equal(pc.utf8_trim_whitespace(split.chosen), pc.utf8_trim_whitespace(split.rejected)))
     split.add("identical-pair", same)
     if split.prompts is None:
@@ -268,24 +268,18 @@ def _combine(*keys: np.ndarray) -> np.ndarray:
     return out
 
 
-def _lengths(split: _Split, ds: Dataset) -> None:
+def _shortcuts(split: _Split, ds: Dataset) -> None:
+    """What a model can learn instead of the content: lengths, and prompts inside of answers."""
     a, b = (pc.fill_null(pc.utf8_length(v), 0).to_numpy(zero_copy_only=False) for v in (split.chosen, split.rejected))
     low, high = np.minimum(a, b), np.maximum(a, b)
     split.add("length-outlier", high > 10 * np.maximum(low, 1))
     differ = a != b
-    if differ.sum() < 30:
-        return
     for name, side in (("chosen", a > b), ("rejected", a < b)):
-        share = side[differ].mean()
+        share = side[differ].mean() if differ.sum() >= 30 else 0
         if share > 0.65:
             split.add("length-bias", side, longer=name, share=share, chosen=a.mean(), rejected=b.mean())
-
-
-def _prompts(split: _Split, ds: Dataset) -> None:
-    if split.prompts is None:
-        return
     inside = np.zeros(len(ds), bool)
-    for prompts in (split.prompts, split.last_turns):
+    for prompts in (split.prompts, split.last_turns) if split.prompts is not None else ():
         for values in (split.chosen, split.rejected) if prompts is not None else ():
             inside |= np.fromiter(
                 (bool(p) and bool(t) and len(p.strip()) >= 20 and t.lstrip().startswith(p.strip())
@@ -294,23 +288,18 @@ def _prompts(split: _Split, ds: Dataset) -> None:
     split.add("prompt-in-completion", inside)
 
 
-def _balance(split: _Split, ds: Dataset) -> None:
-    if split.languages is None:
-        return
-    names, counts = np.unique([str(name) for name in split.languages], return_counts=True)
-    top = int(counts.argmax())
-    if len(names) > 1 and counts[top] > min(0.8, max(0.5, 2 / len(names))) * len(ds):
-        share = counts[top] / len(ds)
-        split.add("one-language-dominates", split.languages == names[top], language=str(names[top]), share=share,
-                  n=len(names))  # fmt: skip
-    if "reference" in ds.column_names:
+def _columns(split: _Split, ds: Dataset) -> None:
+    """Columns beside the texts: language, reference, margin."""
+    if split.languages is not None:
+        names, counts = np.unique([str(name) for name in split.languages], return_counts=True)
+        top = int(counts.argmax())
+        if len(names) > 1 and counts[top] > min(0.8, max(0.5, 2 / len(names))) * len(ds):
+            facts = {"language": str(names[top]), "share": counts[top] / len(ds), "n": len(names)}
+            split.add("one-language-dominates", split.languages == names[top], **facts)
+    if split.languages is not None and "reference" in ds.column_names:
         reference = last_contents(arrow_column(ds, "reference"), "reference")
         if is_text(reference.type):
-            same = _bool(pc.equal(reference, split.chosen)) & (split.languages != "en")
-            split.add("reference-repeated", same)
-
-
-def _scores(split: _Split, ds: Dataset) -> None:
+            split.add("reference-repeated", _bool(pc.equal(reference, split.chosen)) & (split.languages != "en"))
     if "margin" not in ds.column_names:
         return
     values = arrow_column(ds, "margin")
@@ -346,14 +335,3 @@ def _languages(split: _Split, sample: int, seed: int) -> None:
         want = np.asarray([normalise(str(name)) for name in split.languages[rows]], dtype=object)
         wrong[rows[np.isin(want.astype(str), known) & (p >= 0.95) & (a != want) & (a != "")]] = True
         split.add("wrong-language", wrong, len(rows))
-
-
-def _leaks(split: _Split, others: list[_Split]) -> None:
-    """Prompts (by text, or by id) that occur in an earlier split, too."""
-    leaked = np.zeros(len(split.chosen), bool)
-    for other in others:
-        if split.prompts is not None and other.prompts is not None:
-            leaked |= np.isin(_hashes(split.prompts), _hashes(other.prompts))
-        if split.ids is not None and other.ids is not None:
-            leaked |= np.isin(split.ids.astype(str), other.ids.astype(str))
-    split.add("split-leak", leaked)

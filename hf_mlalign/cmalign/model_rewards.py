@@ -88,7 +88,14 @@ class TranslationReward(_ModelReward):
         import torch
 
         model, tokenizer = self.model = load_model(self.model, "seq2seq", self.device)
-        inputs = self._source_ids(tokenizer, sources, languages)
+        inputs: list[list[int]] = [[]] * len(sources)
+        for language in dict.fromkeys(languages):
+            rows = [i for i, code in enumerate(languages) if code == language]
+            texts = [sources[i] for i in rows]
+            with self._language(tokenizer, "src_lang", language):
+                encoded = tokenizer(texts, truncation=True, max_length=self.max_length)["input_ids"]
+            for i, ids in zip(rows, encoded, strict=True):
+                inputs[i] = ids
         with self._language(tokenizer, "tgt_lang", "en"):
             labels = tokenizer(text_target=targets, truncation=True, max_length=self.max_length)["input_ids"]
         tag = None  # the language tag that some tokenizers put first does not count
@@ -108,16 +115,6 @@ class TranslationReward(_ModelReward):
 
         lengths = [len(a) + len(b) for a, b in zip(inputs, labels, strict=True)]
         return self._run(np.full(len(sources), np.nan), lengths, mean_losses, sources, targets, languages)
-
-    def _source_ids(self, tokenizer: Any, texts: list[str], languages: list[str]) -> list[list[int]]:
-        out: list[list[int]] = [[]] * len(texts)
-        for language in dict.fromkeys(languages):
-            rows = [i for i, code in enumerate(languages) if code == language]
-            with self._language(tokenizer, "src_lang", language):
-                encoded = tokenizer([texts[i] for i in rows], truncation=True, max_length=self.max_length)["input_ids"]
-            for i, ids in zip(rows, encoded, strict=True):
-                out[i] = ids
-        return out
 
     @contextmanager
     def _language(self, tokenizer: Any, side: str, language: str):

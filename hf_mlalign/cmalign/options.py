@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.core.options import Options, SourceOptions, option
+from hf_mlalign.core.options import Options, SourceOptions, TrackerOptions, option
 from hf_mlalign.data.answers.extract import KINDS
 
 FORMATS = ("conversational", "standard")
@@ -87,7 +87,7 @@ class PairOptions(Options):
 
 
 @dataclass(kw_only=True)
-class BuildPairsOptions(PairOptions, SourceOptions):
+class BuildPairsOptions(TrackerOptions, PairOptions, SourceOptions):
     """The options of `build_pairs`."""
 
     job = "build-pairs"
@@ -100,9 +100,6 @@ class BuildPairsOptions(PairOptions, SourceOptions):
     )
     overwrite: bool = option(
         False, "Replace the pairs that are in the folder already.", panel="Output", in_record=False
-    )
-    report_to: str | list[str] | None = option(
-        None, "Tracker that gets the figures per language: trackio, tensorboard, …", panel="Run", in_record=False
     )
 
     def check(self) -> None:

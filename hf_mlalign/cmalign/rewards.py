@@ -167,7 +167,7 @@ class AnswerReward:
 
     The reference is the most central English sample among those with the most frequent answer. Samples without an
     answer get 0; prompts of which fewer than half of the English samples have an answer get NaN. The second half
-    (*ours*) tells a rejected answer that some English samples gave from one that none gave. Range [0, 1].
+    (*ours*) puts a wrong answer that some English samples gave above one that none gave. Range [0, 1].
 
     Args:
         centre: see `EmbeddingReward`, for the choice of the reference among samples of one answer.

@@ -101,23 +101,14 @@ class Samples:
     @cached_property
     def prompt_texts(self) -> list[str]:
         """The prompt of each of the n responses, in its language (the last message of a multi-turn prompt)."""
-        return self.prompt_texts_of(np.arange(len(self)))
-
-    def prompt_texts_of(self, rows: np.ndarray) -> list[str]:
-        """The prompts of the samples with these numbers."""
-        return self._group_prompts.take(pa.array(self.group[rows])).to_pylist()
+        first = self.prompts.take(pa.array(self.prompt_rows[self.starts]))
+        return last_contents(first, "prompt").take(pa.array(self.group)).to_pylist()
 
     def prompt_messages_of(self, rows: np.ndarray) -> list[str | list[dict[str, str]]]:
         """The whole prompts of the samples with these numbers: texts, or lists of messages with role and content."""
         first = self.prompt_rows[self.starts][self.group[rows]]
         prompts = self.prompts.take(pa.array(first)).to_pylist()
         return [p if isinstance(p, str) else [{"role": m["role"], "content": m["content"]} for m in p] for p in prompts]
-
-    @cached_property
-    def _group_prompts(self) -> pa.Array:
-        """(G,) texts; of the prompt of each group's first row."""
-        first = self.prompts.take(pa.array(self.prompt_rows[self.starts]))
-        return last_contents(first, "prompt")
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -164,7 +155,7 @@ class Samples:
         if self._vectors is not None:
             return self._vectors, self.order
         if self._encode is None:
-            raise DataError("model: this reward needs embeddings. Pass model=<encoder> or embeddings=<(n, d) array>.")
+            raise DataError("model: this reward needs embeddings. Give a model, or vectors (embeddings).")
         codes, distinct = codes_of(pc.fill_null(self.responses, ""), "response")
         return np.asarray(self._encode(distinct.to_pylist()), np.float32), codes
 
@@ -239,18 +230,10 @@ def read_samples(
     if languages is not None:
         language, names = np.array([languages.index(name) for name in names], np.int32)[language], list(languages)
     prompts = arrow_column(ds, roles["prompt"])
-    if not (is_text(prompts.type) or is_messages(prompts.type)):
-        raise DataError(f"Column {roles['prompt']!r} holds {prompts.type}, not texts or role/content messages.")
-    if prompts.null_count:
-        row = int(np.flatnonzero(prompts.is_null().to_numpy(zero_copy_only=False))[0])
-        raise DataError(f"Column {roles['prompt']!r}, row {row}: missing. Fill it in or drop such rows.")
+    check_prompts(prompts, roles["prompt"])
     last_contents(prompts, roles["prompt"])
-    if counts is not None:
-        _check_lists(ds, roles, (prompt, language, prompt_ids, names))
+    sample = _sample_numbers(ds, roles, (prompt, language, prompt_ids, names))
     rows = None if counts is None else np.repeat(np.arange(len(ds)), counts)
-    sample = None
-    if "sample" in roles and counts is None:
-        sample = _sample_numbers(ds, roles, (prompt, language, prompt_ids, names))
     truncated = None
     if "finish_reason" in roles:
         reasons = _one_per_response(ds, roles["finish_reason"], counts, "entry")
@@ -291,6 +274,15 @@ def sample_roles(columns: list[str], column_mapping: Mapping[str, str] | None = 
     return roles
 
 
+def check_prompts(prompts: pa.Array, column: str, row_of: Callable[[int], int] = int) -> None:
+    """DataError unless these are texts or lists of messages, none of them missing; `row_of`: place → row to name."""
+    if not (is_text(prompts.type) or is_messages(prompts.type)):
+        raise DataError(f"Column {column!r} holds {prompts.type}, not texts or role/content messages.")
+    if prompts.null_count:
+        row = row_of(int(np.argmax(prompts.is_null().to_numpy(zero_copy_only=False))))
+        raise DataError(f"Column {column!r}, row {row}: missing. Fill it in or drop such rows.")
+
+
 def read_responses(ds: Dataset, roles: dict[str, str]) -> tuple[pa.Array, np.ndarray | None]:
     """(n,) texts of the responses of all rows, and how many each row has where it has a list of them."""
     column = roles.get("response") or roles["responses"]
@@ -309,50 +301,40 @@ def _sample_numbers(ds: Dataset, roles: dict[str, str], keys: tuple) -> np.ndarr
     """(n,) int32 numbers of a sample column, if they are whole numbers that differ within each prompt and language.
 
     Raises:
-        DataError: a sample is there twice; samples of different models (column "model") may have the same number.
+        DataError: a sample occurs twice, or a prompt has two lists in one language; those of different models (column
+            "model") may.
     """
-    values = arrow_column(ds, roles["sample"])
-    numbers, distinct = codes_of(values, roles["sample"])
     prompt, language, prompt_ids, names = keys
-    group = prompt.astype(np.int64) * len(names) + language
-    again = _repeats(group * len(distinct) + numbers)
-    if len(again) and "model" in roles:
-        models, model_names = codes_of(pc.fill_null(arrow_column(ds, roles["model"]), ""), roles["model"])
-        again = _repeats((group * len(model_names) + models) * len(distinct) + numbers)
-        if not len(again):
-            return None
-    if len(again):
-        row = int(again.min())
-        raise DataError(
-            f"Column {roles['sample']!r}, row {row}: sample {distinct[numbers[row]].as_py()!r} of prompt "
-            f"{prompt_ids[prompt[row]].as_py()!r} in {names[language[row]]!r} was there before "
-            f"({len(again):,} such rows). Drop duplicates, or give every sample its own id."
-        )
-    if pa.types.is_integer(values.type) and pc.max(values).as_py() < 2**31 and pc.min(values).as_py() >= 0:
-        return values.to_numpy().astype(np.int32)
-    return None
-
-
-def _check_lists(ds: Dataset, roles: dict[str, str], keys: tuple) -> None:
-    """Raise a `DataError` if a prompt has two lists in one language (of one model, where there is a column "model")."""
-    prompt, language, prompt_ids, names = keys
-    group = prompt.astype(np.int64) * len(names) + language
+    group, models, n_models = prompt.astype(np.int64) * len(names) + language, 0, 1
     if "model" in roles:
-        models, model_names = codes_of(pc.fill_null(arrow_column(ds, roles["model"]), ""), roles["model"])
-        group = group * len(model_names) + models
-    again = _repeats(group)
+        models, distinct = codes_of(pc.fill_null(arrow_column(ds, roles["model"]), ""), roles["model"])
+        n_models = len(distinct)
+    key, values = group * n_models + models, None
+    if "responses" not in roles and "sample" in roles:
+        values = arrow_column(ds, roles["sample"])
+        numbers, distinct = codes_of(values, roles["sample"])
+        key = key * len(distinct) + numbers
+    elif "responses" not in roles:
+        return None
+    order = np.argsort(key, kind="stable")
+    again = order[1:][np.diff(key[order]) == 0]
     if len(again):
         row = int(again.min())
+        where = f"of prompt {prompt_ids[prompt[row]].as_py()!r} in {names[language[row]]!r}"
+        if values is None:
+            raise DataError(
+                f"Column {roles['responses']!r}, row {row}: responses {where} were there before ({len(again):,} such "
+                "rows). Join the lists or drop such rows."
+            )
         raise DataError(
-            f"Column {roles['responses']!r}, row {row}: responses of prompt {prompt_ids[prompt[row]].as_py()!r} in "
-            f"{names[language[row]]!r} were there before ({len(again):,} such rows). Join the lists or drop such rows."
+            f"Column {roles['sample']!r}, row {row}: sample {distinct[numbers[row]].as_py()!r} {where} was there "
+            f"before ({len(again):,} such rows). Drop duplicates, or give every sample its own id."
         )
-
-
-def _repeats(keys: np.ndarray) -> np.ndarray:
-    """Numbers of the rows whose key stands in an earlier row."""
-    order = np.argsort(keys, kind="stable")
-    return order[1:][np.diff(keys[order]) == 0]
+    if values is None or not pa.types.is_integer(values.type):
+        return None
+    shared = n_models > 1 and len(np.unique(group * len(distinct) + numbers)) < len(group)
+    small = pc.max(values).as_py() < 2**31 and pc.min(values).as_py() >= 0
+    return values.to_numpy().astype(np.int32) if small and not shared else None
 
 
 def given_vectors(ds, column, counts, embeddings: Any, n: int) -> np.ndarray | None:

@@ -81,7 +81,7 @@ class CMAlignTrainer(DPOTrainer):
 
     loss = DPO + λ·(1 − cos(h(chosen in language x), stopgrad h(English reference))), h being the mean over the answer's
     tokens of one layer's hidden states under the policy. λ and the layer are settings of `CMAlignConfig`; with λ = 0
-    and no weighting this is `DPOTrainer`. Arguments as there.
+    and no weighting this is `DPOTrainer`, whose arguments it takes.
 
     Datasets are those of `CMAlignPreferenceBuilder`: beside prompt, chosen and rejected they need `reference_prompt`,
     `reference` and `language` where λ > 0, and `margin` for `weight_by_margin`. A pair without a reference adds 0 to
@@ -146,7 +146,19 @@ class CMAlignTrainer(DPOTrainer):
             check_preferences(
                 dataset, dataset_name, reference=args.consistency_weight > 0, margin=args.weight_by_margin
             )
-            languages = self._number_languages(dataset, dataset_name) if args.consistency_weight > 0 else None
+            languages = None
+            if args.consistency_weight > 0:
+                if not isinstance(dataset, Dataset):
+                    raise DataError(
+                        f"{dataset_name}: the languages of a streamed set are unknown. Load it without streaming."
+                    )
+                if None in (found := dataset.unique("language")):
+                    raise DataError(
+                        f"{dataset_name}: column 'language' has missing values. Fill them in or drop such rows."
+                    )
+                for language in found:
+                    self._language_codes.setdefault(language, len(self._language_codes))
+                languages = dict(self._language_codes)
             add = _AddColumns(processing_class, languages, self._margin_scale, self._tokenizer.eos_token)
             options = {}
             if isinstance(dataset, Dataset):
@@ -155,15 +167,6 @@ class CMAlignTrainer(DPOTrainer):
             with global_then_local_main_first():
                 dataset = dataset.map(add, **options)
         return super()._prepare_dataset(dataset, processing_class, args, dataset_name)
-
-    def _number_languages(self, dataset, name: str) -> dict[str, int]:
-        if not isinstance(dataset, Dataset):
-            raise DataError(f"{name}: the languages of a streamed set are unknown. Load it without streaming.")
-        for language in dataset.unique("language"):
-            if language is None:
-                raise DataError(f"{name}: column 'language' has missing values. Fill them in or drop such rows.")
-            self._language_codes.setdefault(language, len(self._language_codes))
-        return dict(self._language_codes)
 
     def _set_signature_columns_if_needed(self):
         super()._set_signature_columns_if_needed()
@@ -307,7 +310,7 @@ def mean_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 class _AddColumns:
-    """Adds `ADDED` to a row; what is not asked for stays empty."""
+    """Adds `ADDED` to a row: only the columns that the settings need."""
 
     def __init__(self, processing_class, languages: dict[str, int] | None, scale: float | None, eos: str):
         self.processing_class, self.languages, self.scale, self.eos = processing_class, languages, scale, eos

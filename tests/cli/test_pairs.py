@@ -99,8 +99,8 @@ def test_options_reach_the_builder(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "build_pairs", build)
     CliRunner().invoke(app, ["build-pairs", "x", "--reward", "implicit", "--reward-model", "a",
                              "--reward-reference-model", "b", "--keep-same-answer"])  # fmt: skip
-    assert (seen["reward_model"], seen["reward_reference_model"]) == ("a", "b")
-    assert seen["drop_same_answer"] is False
+    assert seen["options"].reward_options == {"model": "a", "reference_model": "b"}
+    assert seen["options"].drop_same_answer is False
 
 
 def test_records_name_what_decides_the_pairs(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 from datasets import Dataset, DatasetDict
 
-from hf_mlalign.cmalign.lint import lint_preferences
+from hf_mlalign.cmalign.lint import SEVERITIES, TRAPS, lint_preferences
 from hf_mlalign.core.errors import DataError
 
 GERMAN = "Das Museum öffnet um neun Uhr morgens und schließt spät am Abend, Nummer"
@@ -144,3 +144,17 @@ def test_completion_that_repeats_the_last_user_turn():
     for ds in (explicit, implicit):
         finding = next(f for f in lint_preferences(ds) if f.code == "prompt-in-completion")
         assert finding.count == 4
+
+
+def test_every_trap_has_a_severity_and_a_message():
+    assert {severity for severity, _ in TRAPS.values()} == set(SEVERITIES)
+    assert all(message.endswith(".") for _, message in TRAPS.values())
+
+
+def test_findings_come_worst_first():
+    found = lint_preferences(
+        clean(rejected=lambda i: f"{GERMAN if i % 2 else OTHER} {i}." if i < 5 else f"{ENGLISH} {i}", margin=0.0)
+    )
+    assert found.codes == ["identical-pair", "language-shortcut", "length-bias", "tie"]
+    assert [finding.severity for finding in found] == ["error", "warning", "warning", "info"]
+    assert not found.ok

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -104,7 +104,7 @@ class _Pool:
     notes: list[str]
 
     @classmethod
-    def read(cls, ds: Dataset, builder: CMAlignPreferenceBuilder, roles: Mapping[str, str]) -> _Pool:
+    def read(cls, ds: Dataset, builder: CMAlignPreferenceBuilder, roles: dict[str, str]) -> _Pool:
         tables = numbered(table_references(ds))
         rows = row_numbers(tables)
         marks = builder.options.answer_spans and "embedding" not in roles
@@ -113,7 +113,12 @@ class _Pool:
         light = arrow_dataset(sorted_by_row([table for table, _ in found]))
         mapping = {column: role for role, column in roles.items() if role != "embedding"}
         samples = read_samples(light, mapping, answer_kind=builder.options.answer_kind)
-        numbers_used = "sample" in roles and "response" in roles and _numbers_used(light, mapping, samples)
+        numbers_used = False  # models may share the numbers of samples, or the column holds no small integers
+        if "sample" in roles and "response" in roles:
+            values = light.data.column(roles["sample"])
+            if pa.types.is_integer(values.type):
+                given = values.to_numpy()
+                numbers_used = np.array_equal(given if samples.order is None else given[samples.order], samples.sample)
         kept = {column: role for role, column in roles.items() if role != "sample" or numbers_used}
         prompts = codes_of(light.data.column(roles["id"]).combine_chunks(), roles["id"])[0]
         settings = Settings(kept, list(samples.languages), any(marked for _, marked in found))
@@ -152,29 +157,14 @@ class _Pool:
         english = np.flatnonzero(samples.is_english & samples.usable)
         wanted = [*of_languages, spaced(english) if len(english) else english]
         distinct, place = np.unique(np.concatenate(wanted), return_inverse=True)
-        asked = import_ray().put(self._places(distinct))
+        order = samples.order  # (row, place in the row's list) of the samples
+        flat = distinct if order is None else order[distinct]
+        rows = np.empty(len(samples), np.int64)
+        rows[np.arange(len(rows)) if order is None else order] = samples.prompt_rows
+        asked = import_ray().put((self.rows[rows[flat]], flat - np.searchsorted(rows, rows[flat])))
         found = [submit(texts_at, table, self.settings, asked)[0] for table in self.tables]
         cuts = np.cumsum([len(part) for part in wanted])[:-1]
         return submit(mean_vectors, held, self.settings, np.split(place, cuts), *found, num_gpus=num_gpus)[0]
-
-    def _places(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(row, place in the row's list) of samples, by their numbers."""
-        order = self.samples.order
-        flat = numbers if order is None else order[numbers]
-        rows = np.empty(len(self.samples), np.int64)
-        rows[np.arange(len(rows)) if order is None else order] = self.samples.prompt_rows
-        first = np.searchsorted(rows, rows[flat])
-        return self.rows[rows[flat]], flat - first
-
-
-def _numbers_used(light: Any, mapping: Mapping[str, str], samples: Samples) -> bool:
-    """Whether the sample column gives the numbers: not if models share them or they are no small integers."""
-    column = next(column for column, role in mapping.items() if role == "sample")
-    values = light.data.column(column)
-    if not pa.types.is_integer(values.type):
-        return False
-    given = values.to_numpy()
-    return np.array_equal(given if samples.order is None else given[samples.order], samples.sample)
 
 
 def samples_of_blocks(block: np.ndarray, n_blocks: int) -> list[np.ndarray]:

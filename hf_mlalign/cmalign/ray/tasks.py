@@ -1,4 +1,4 @@
-"""What the workers do when pairs are built: read facts, hand rows on, compute means, run the builder."""
+"""What the workers do when pairs are built: read facts, send rows to their blocks, compute means, run the builder."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import pyarrow.compute as pc
 
 from hf_mlalign.cmalign.builder import CMAlignPreferenceBuilder, check_single_turns, differ, pair_table
 from hf_mlalign.cmalign.consistency import encode_responses, language_means
-from hf_mlalign.cmalign.samples import given_vectors, read_responses, read_samples
-from hf_mlalign.core.errors import DataError
+from hf_mlalign.cmalign.samples import check_prompts, given_vectors, read_responses, read_samples
 from hf_mlalign.core.ray import Held
 from hf_mlalign.data.answers.extract import answer_spans
-from hf_mlalign.data.arrow import codes_of, is_messages, is_text
+from hf_mlalign.data.arrow import codes_of
 from hf_mlalign.data.ray_tables import ROW, arrow_dataset, sorted_by_row, with_columns
 from hf_mlalign.models.encoder import load_encoder
 
@@ -60,7 +59,8 @@ class Built:
 def facts_of(table: pa.Table, roles: Mapping[str, str], min_chars: int, read_marks: bool) -> tuple[pa.Table, bool]:
     """The block with stand-ins for its texts that pass or fail the same guards, and whether a text marks its answer."""
     ds = arrow_dataset(table)
-    _check_prompts(table, roles["prompt"])
+    prompts = table.column(roles["prompt"]).combine_chunks()
+    check_prompts(prompts, roles["prompt"], lambda place: table.column(ROW)[place].as_py())
     responses, counts = read_responses(ds, roles)
     blank = pc.fill_null(pc.or_(pc.equal(pc.binary_length(responses), 0), pc.utf8_is_space(responses)), True)
     lengths = pc.fill_null(pc.utf8_length(pc.utf8_trim_whitespace(responses)), 0).to_numpy(zero_copy_only=False)
@@ -74,15 +74,6 @@ def facts_of(table: pa.Table, roles: Mapping[str, str], min_chars: int, read_mar
              roles["prompt"]: pa.array([""] * len(table), pa.string())}  # fmt: skip
     marked = read_marks and any(answer_spans([text or "" for text in responses.to_pylist()]))
     return with_columns(light, texts).combine_chunks(), bool(marked)
-
-
-def _check_prompts(table: pa.Table, column: str) -> None:
-    prompts = table.column(column)
-    if not (is_text(prompts.type) or is_messages(prompts.type)):
-        raise DataError(f"Column {column!r} holds {prompts.type}, neither texts nor role/content messages.")
-    if prompts.null_count:
-        row = table.column(ROW)[int(np.argmax(prompts.is_null().to_numpy()))].as_py()
-        raise DataError(f"Column {column!r}, row {row}: missing. Fill it in or drop such rows.")
 
 
 def scatter(table: pa.Table, places: tuple[np.ndarray, np.ndarray], n_blocks: int, columns: Sequence[str]):

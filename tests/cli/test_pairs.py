@@ -26,7 +26,7 @@ def test_from_prompts_to_linted_pairs(tmp_path, monkeypatch):
         again = hf_mlalign("sample", "p.jsonl", "--model", "tiny", "--base-url", server.base_url, "--n", 3, "--limit",
                            4, "-o", "samples", cwd=tmp_path)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "24 answers were drawn now." in done.stdout
+    assert "24 answers were sampled now." in done.stdout
     assert "Nothing to do" in again.stdout, again.stderr
     record = json.loads((tmp_path / "samples" / "run.json").read_text())
     assert (record["command"], record["parameters"]["n"]) == ("sample", 3)

@@ -190,7 +190,7 @@ class ScoringOptions(Options):
         if self.calibrate and not self.content_free:
             raise DataError("content_free: none given. Give at least one text, e.g. 'N/A'.")
         for i, text in enumerate(self.content_free):
-            if not isinstance(text, str) or (text and not text.strip()):
+            if text and not text.strip():
                 raise DataError(f"content_free, entry {i}: {text!r} is not a text. Give texts such as 'N/A', or ''.")
 
 

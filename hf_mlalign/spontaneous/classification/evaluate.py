@@ -20,12 +20,12 @@ from hf_mlalign.hub.run_record import RunResult, read_record, to_json
 from hf_mlalign.models.loading import load_causal_lm
 from hf_mlalign.spontaneous.classification.few_shot import Group, Shots, draw_shots, fitting_groups
 from hf_mlalign.spontaneous.classification.label_scoring import LabelScorer
-from hf_mlalign.spontaneous.classification.label_tokens import Item, check_labels
+from hf_mlalign.spontaneous.classification.label_tokens import LabelledPrompt, check_labels
 from hf_mlalign.spontaneous.classification.result import (
     ClassificationResult,
     RowStore,
-    as_dataset,
     check_baseline,
+    rows_to_dataset,
 )
 from hf_mlalign.spontaneous.classification.rows import Questions, read_questions
 from hf_mlalign.spontaneous.classification.tasks import Task, load_task
@@ -154,7 +154,7 @@ def evaluate_classification(
         found = [run.done[questions.ids[row], language] for language in codes for row in rows[language]]
         if tied := sum(row["scores"].count(max(row["scores"])) > 1 for row in found):
             notes.append(f"{tied:,} rows have several best labels; the first of them was taken")
-        result = ClassificationResult(as_dataset(found), settings, seen, None, notes)
+        result = ClassificationResult(rows_to_dataset(found), settings, seen, None, notes)
         result = result.compare(before) if before is not None else result
         run.finish(result)
     return result
@@ -227,11 +227,11 @@ def _rows(scorer: LabelScorer, group: Group, task, questions, options) -> Iterat
         yield rows
 
 
-def _normalised(logprobs: np.ndarray, item: Item, options: ScoringOptions) -> np.ndarray:
+def _normalised(logprobs: np.ndarray, item: LabelledPrompt, options: ScoringOptions) -> np.ndarray:
     return logprobs / [len(label) for label in item.labels] if options.normalise else logprobs
 
 
-def _calibration(scorer: LabelScorer, items: Sequence[Item], options: ScoringOptions) -> np.ndarray | float:
+def _calibration(scorer: LabelScorer, items: Sequence[LabelledPrompt], options: ScoringOptions) -> np.ndarray | float:
     """What is subtracted from every score: the labels' scores in content-free prompts, averaged as probabilities."""
     if not items:
         return 0.0

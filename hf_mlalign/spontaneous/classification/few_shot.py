@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.spontaneous.classification.label_tokens import Item, tokenise
+from hf_mlalign.spontaneous.classification.label_tokens import LabelledPrompt, tokenise
 from hf_mlalign.spontaneous.classification.rows import Questions
 from hf_mlalign.spontaneous.classification.tasks import Task
 from hf_mlalign.spontaneous.options import ScoringOptions
@@ -104,8 +104,8 @@ class Group:
     language: str
     shots: int
     rows: list[int]
-    items: list[Item]
-    content_free: list[Item]
+    items: list[LabelledPrompt]
+    content_free: list[LabelledPrompt]
 
     def only(self, keep: Callable[[int], bool]) -> Group:
         """The group with the rows for which `keep` is true."""

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.spontaneous.classification.label_tokens import Item, TokenTrie, ancestors, common_prefix, packs
+from hf_mlalign.spontaneous.classification.label_tokens import (
+    LabelledPrompt,
+    TokenTrie,
+    ancestors,
+    common_prefix,
+    packs,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +58,7 @@ class LabelScorer:
         self.reason: str | None = None
         self.tokens_read = 0
 
-    def check(self, groups: Sequence[Sequence[Item]]) -> None:
+    def check(self, groups: Sequence[Sequence[LabelledPrompt]]) -> None:
         """With "auto": decide the method by scoring some items of `groups` (those of one `score` call each) both ways.
 
         One pack is scored as it will be in the run, the one with the most tokens in memory: its first and last prompts
@@ -75,7 +81,7 @@ class LabelScorer:
         items, size, pack = max(map(self._fullest, groups), key=lambda found: found[1] + _inner(*found))
         longest = max((item for group in groups for item in group), key=lambda item: item.longest)
         # half of the prompt as the common beginning, so that its cache is checked too
-        alone = [longest, Item(longest.context[: len(longest.context) // 2 + 1], longest.labels)]
+        alone = [longest, LabelledPrompt(longest.context[: len(longest.context) // 2 + 1], longest.labels)]
         try:
             with _evaluating(self.model):
                 packed = trie._score_pack([items[i] for i in pack], size, trie._read_prefix(items[0].context[:size]))
@@ -92,13 +98,13 @@ class LabelScorer:
         if self.method == "full":
             self.reason = f"the scores of a packed and of a plain pass differ by {worst:.2g} per token"
 
-    def _fullest(self, items: Sequence[Item]) -> tuple[Sequence[Item], int, list[int]]:
+    def _fullest(self, items: Sequence[LabelledPrompt]) -> tuple[Sequence[LabelledPrompt], int, list[int]]:
         """`items`, what they share, and of their first packs the one with the most tokens to read."""
         size = _shared(items)
         found = islice(packs(items, size, self.batch_tokens), _PACKS_COMPARED)
         return items, size, max(found, key=lambda pack: _inner(items, size, pack))
 
-    def score(self, items: Sequence[Item]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
+    def score(self, items: Sequence[LabelledPrompt]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
         """Packs of indices into `items`, and for each of them the (labels,) float64 sums of token log-probabilities.
 
         Raises:
@@ -121,7 +127,7 @@ class LabelScorer:
                 scores = self._score_pack([items[i] for i in pack], size, cache)
             yield pack, scores
 
-    def _check_vocabulary(self, items: Sequence[Item]) -> None:
+    def _check_vocabulary(self, items: Sequence[LabelledPrompt]) -> None:
         rows = self.model.get_input_embeddings().num_embeddings
         most = max(max(max(item.context), max(map(max, item.labels))) for item in items)
         if most >= rows:
@@ -142,7 +148,7 @@ class LabelScorer:
         self.tokens_read += len(tokens)
         return [(layer.keys, layer.values) for layer in cache.past_key_values.layers]
 
-    def _score_pack(self, items: Sequence[Item], size: int, prefix: list) -> list[np.ndarray]:
+    def _score_pack(self, items: Sequence[LabelledPrompt], size: int, prefix: list) -> list[np.ndarray]:
         import torch
 
         trie = TokenTrie.build([item.context[size:] + label for item in items for label in item.labels])
@@ -180,7 +186,7 @@ class LabelScorer:
             past_key_values=cache, use_cache=True, logits_to_keep=torch.as_tensor(asked, device=device),
         ).logits[0]  # fmt: skip
 
-    def _full(self, item: Item) -> np.ndarray:
+    def _full(self, item: LabelledPrompt) -> np.ndarray:
         """One forward pass over prompt and label for each label; nothing shared, nothing padded."""
         import torch
 
@@ -196,12 +202,12 @@ class LabelScorer:
         return np.array(sums)
 
 
-def _shared(items: Sequence[Item]) -> int:
+def _shared(items: Sequence[LabelledPrompt]) -> int:
     """How many first tokens of all prompts are read once; each keeps one of its own."""
     return min(common_prefix([item.context for item in items]), min(len(item.context) for item in items) - 1)
 
 
-def _inner(items: Sequence[Item], size: int, pack: Sequence[int]) -> int:
+def _inner(items: Sequence[LabelledPrompt], size: int, pack: Sequence[int]) -> int:
     """Tokens to read for a pack."""
     texts = [items[i].context[size:] + label for i in pack for label in items[i].labels]
     return int(TokenTrie.build(texts).inner().sum())

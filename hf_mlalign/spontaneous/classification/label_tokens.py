@@ -20,7 +20,7 @@ _AT_A_TIME = 1024
 
 
 @dataclass(frozen=True)
-class Item:
+class LabelledPrompt:
     """A prompt and the labels that may follow it, as token ids."""
 
     context: list[int]
@@ -34,7 +34,7 @@ class Item:
 
 def tokenise(
     tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], labels: Sequence[str], end: str
-) -> list[Item]:
+) -> list[LabelledPrompt]:
     """Each prompt with the labels that may follow it, as token ids.
 
     Prompt + label + end is tokenised as one text, so a label is cut as the model would see it in running text (with
@@ -64,7 +64,7 @@ def tokenise(
             bare = [label for label, row in zip(labels, group[1:]) if len(row) == shared]
             if bare:
                 raise DataError(f"labels: {bare[0]!r} leaves no token of its own with this tokenizer. Change it.")
-            items.append(Item(head + group[0][:shared], [row[shared:] for row in group[1:]]))
+            items.append(LabelledPrompt(head + group[0][:shared], [row[shared:] for row in group[1:]]))
     return items
 
 
@@ -184,7 +184,7 @@ def common_prefix(sequences: Sequence[Sequence[int]]) -> int:
     return min(len(least), len(most)) if shared is None else shared
 
 
-def packs(items: Sequence[Item], prefix: int, budget: int) -> Iterator[list[int]]:
+def packs(items: Sequence[LabelledPrompt], prefix: int, budget: int) -> Iterator[list[int]]:
     """Indices of `items` in packs whose tries have at most `budget` nodes to read, the first `prefix` tokens aside.
 
     Neighbours in a pack share as much of their prompts as there is to share. An item above the budget is a pack alone.

@@ -113,7 +113,7 @@ class ClassificationResult:
         notes, n = list(record.notes), record.parameters["n_rows"]
         if len(rows) < n:
             notes.append(f"stopped after {len(rows):,} of {n:,} rows")
-        return cls(as_dataset(rows), record.parameters, tuple(record.results.get("seen", ())), None, notes)
+        return cls(rows_to_dataset(rows), record.parameters, tuple(record.results.get("seen", ())), None, notes)
 
 
 def check_baseline(
@@ -128,7 +128,7 @@ def check_baseline(
         raise DataError("baseline: it has no row (id and language) in common with this run. Score the same questions.")
 
 
-def as_dataset(rows: Sequence[Mapping[str, Any]]) -> Dataset:
+def rows_to_dataset(rows: Sequence[Mapping[str, Any]]) -> Dataset:
     """Rows of a run as a Dataset with fixed column types."""
     from datasets import Dataset, Features, List, Value
 

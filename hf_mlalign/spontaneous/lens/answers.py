@@ -14,9 +14,9 @@ from hf_mlalign.spontaneous.lens.hidden_states import (
     Layers,
     by_length,
     check_batch_size,
-    check_texts,
-    encode,
+    check_prompts,
     evaluating,
+    token_ids,
 )
 from hf_mlalign.spontaneous.lens.result import LensResult
 
@@ -77,11 +77,11 @@ def logit_lens(
             model's own logits, so that the model cannot be read this way.
     """
     check_batch_size(batch_size)
-    prompts = check_texts(prompts, "prompts")
+    prompts = check_prompts(prompts, "prompts")
     layers = Layers(model)
     layers.check_tokenizer(tokenizer)
-    wanted = Targets(tokenizer, len(prompts), targets, languages, english, span)
-    encoded = encode(tokenizer, prompts, add_special_tokens)
+    wanted = AnswerTokens(tokenizer, len(prompts), targets, languages, english, span)
+    encoded = token_ids(tokenizer, prompts, add_special_tokens)
     rows = _rows(encoded, wanted, layers.context)
     readings = _Readings(len(prompts), len(layers))
     with evaluating(model):
@@ -110,7 +110,7 @@ class _Readings:
         self.top = np.zeros((n, n_layers), dtype=np.int64)
 
 
-def _rows(encoded: list[list[int]], targets: Targets, context: int | None) -> list[tuple[int, Branch]]:
+def _rows(encoded: list[list[int]], targets: AnswerTokens, context: int | None) -> list[tuple[int, Branch]]:
     """(prompt, branch) of the inputs needed: for each prompt the longest branches of the trie of its answers."""
     rows = []
     for i, prompt in enumerate(encoded):
@@ -128,7 +128,7 @@ def _rows(encoded: list[list[int]], targets: Targets, context: int | None) -> li
 
 
 def _read_probabilities(
-    layers: Layers, batch: list[tuple[tuple[int, Branch], list[int]]], targets: Targets, out: _Readings
+    layers: Layers, batch: list[tuple[tuple[int, Branch], list[int]]], targets: AnswerTokens, out: _Readings
 ) -> None:
     """Run a batch of prompts and branches and take down what the lens shows at their positions."""
     import torch
@@ -195,7 +195,7 @@ def _check_last(lens: torch.Tensor, own: torch.Tensor, dtype: torch.dtype) -> No
         )
 
 
-def _probabilities(readings: _Readings, targets: Targets) -> np.ndarray:
+def _probabilities(readings: _Readings, targets: AnswerTokens) -> np.ndarray:
     """(n, layers, names) float32; NaN where a prompt has no answer in a language."""
     n, n_layers = readings.entropy.shape
     out = np.full((n, n_layers, len(targets.names)), np.nan, dtype=np.float32)
@@ -208,7 +208,7 @@ def _probabilities(readings: _Readings, targets: Targets) -> np.ndarray:
     return np.minimum(out, 1.0)
 
 
-class Targets:
+class AnswerTokens:
     """Answers as token sequences.
 
     Attributes:
@@ -245,10 +245,12 @@ class Targets:
             i = missing[0]
             raise DataError(f"targets: prompt {i} is in {self.languages[i]!r} and has no answer in this language. "
                             f"Add it to targets[{self.languages[i]!r}].")  # fmt: skip
-        self.overlap = np.array([self._shared(row) for row in self.sequences])
 
-    def _shared(self, row: dict[str, list[tuple[int, ...]]]) -> list[bool]:
-        return [name != self.english and _share(row[name], row.get(self.english, [])) for name in self.names]
+        def shared(found: list[tuple[int, ...]], other: list[tuple[int, ...]]) -> bool:
+            return any(a[: len(b)] == b or b[: len(a)] == a for a in found for b in other)
+
+        self.overlap = np.array([[name != english and shared(row[name], row.get(english, [])) for name in self.names]
+                                 for row in self.sequences])  # fmt: skip
 
     def _tokens(self, texts: list[str], name: str, row: int) -> list[tuple[int, ...]]:
         found: set[tuple[int, ...]] = set()
@@ -286,11 +288,6 @@ def _following(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return encode(text)
 
 
-def _share(found: list[tuple[int, ...]], english: list[tuple[int, ...]]) -> bool:
-    """Whether a sequence of one list is equal to one of the other, or begins with it."""
-    return any(a[: len(b)] == b or b[: len(a)] == a for a in found for b in english)
-
-
 def _per_prompt(value: Answers, n: int, name: str) -> list[list[str]]:
     if isinstance(value, (str, set, frozenset)):
         rows: list = [sorted({value} if isinstance(value, str) else value)] * n
@@ -298,18 +295,15 @@ def _per_prompt(value: Answers, n: int, name: str) -> list[list[str]]:
         rows = list(value)
     if len(rows) != n:
         raise DataError(
-            f"targets[{name!r}] has {len(rows)} entries for {n} prompts. Give one a prompt (None where there is no "
+            f"targets[{name!r}] has {len(rows)} entries for {n} prompts. Give one per prompt (None where there is no "
             "answer), or a set of answers for all of them."
         )
-    return [_texts(row, name, i) for i, row in enumerate(rows)]
-
-
-def _texts(value: str | Sequence[str] | None, name: str, row: int) -> list[str]:
-    texts = [] if value is None else [value] if isinstance(value, str) else list(value)
-    for text in texts:
-        if not isinstance(text, str) or not text.strip():
-            raise DataError(f"targets[{name!r}], row {row}: {text!r} is not an answer. Fill it in, or use None.")
-    return texts
+    rows = [[] if row is None else [row] if isinstance(row, str) else list(row) for row in rows]
+    for i, texts in enumerate(rows):
+        for text in texts:
+            if not isinstance(text, str) or not text.strip():
+                raise DataError(f"targets[{name!r}], row {i}: {text!r} is not an answer. Fill it in, or use None.")
+    return rows
 
 
 def _prompt_languages(given, n: int, names: tuple[str, ...], english: str) -> tuple[str, ...]:

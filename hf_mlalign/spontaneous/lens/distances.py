@@ -17,14 +17,13 @@ from hf_mlalign.spontaneous.lens.hidden_states import (
     Layers,
     by_length,
     check_batch_size,
-    check_texts,
-    encode,
+    check_prompts,
     evaluating,
+    token_ids,
 )
 from hf_mlalign.spontaneous.lens.result import Geometry
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Pooling = Literal["mean", "last"]
@@ -62,13 +61,13 @@ def pca(
         pooling: "mean" over the tokens of a text (*ours*) or "last" token.
         components: dimensions of the projection (2, *paper*).
         axes: an earlier result whose axes are used, so that two pictures can be compared point by point.
-        batch_size: texts a batch (16, *ours*).
-        max_length: cut texts to so many tokens; default: longer than the context is an error.
+        batch_size: texts per batch (16, *ours*).
+        max_length: cut texts to this many tokens; default: longer than the context is an error.
         store: file (.npy) that holds the states instead of memory.
     Raises:
         DataError: bad input.
     """
-    texts = check_texts(texts, "texts")
+    texts = check_prompts(texts, "texts")
     codes, numbers = _check_rows(len(texts), languages, ids, english)
     states = hidden_states(model, tokenizer, texts, pooling=pooling, batch_size=batch_size, max_length=max_length,
                            store=store)  # fmt: skip
@@ -94,20 +93,30 @@ def hidden_states(
 
     Args and errors: as `pca`.
     """
+    import torch
+
     if pooling not in ("mean", "last"):
         raise DataError(f"pooling: {pooling!r} is not known. Use 'mean' or 'last'.")
     check_batch_size(batch_size)
     layers = Layers(model)
     layers.check_tokenizer(tokenizer)
-    rows, kept = _encode(tokenizer, check_texts(texts, "texts"), pooling, max_length, layers.context)
+    rows, kept = _encode(tokenizer, check_prompts(texts, "texts"), pooling, max_length, layers.context)
     states = None
     with evaluating(model):
         for batch in by_length(rows, batch_size, "hidden states"):
-            weights = _weights([kept[i] for i in batch], max(len(rows[i]) for i in batch))
-            found, _ = layers.forward([rows[i] for i in batch], lambda h, w=weights: _pool(h, w), None)
+            weights = torch.zeros((len(batch), max(len(rows[i]) for i in batch)))  # each row adds up to 1
+            for at, i in enumerate(batch):
+                weights[at, kept[i]] = 1 / len(kept[i])
+            pool = lambda h, w=weights: (w.to(h.device)[:, None] @ h.float())[:, 0]  # noqa: E731
+            found, _ = layers.forward([rows[i] for i in batch], pool, None)
             found = np.stack([state.cpu().numpy() for state in found])
             if states is None:
-                states = _allocate(store, (len(found), len(rows), found.shape[2]))
+                shape = len(found), len(rows), found.shape[2]
+                if store is None:
+                    states = np.empty(shape, dtype=np.float32)
+                else:
+                    Path(store).parent.mkdir(parents=True, exist_ok=True)
+                    states = np.lib.format.open_memmap(store, mode="w+", dtype=np.float32, shape=shape)
             states[:, batch] = found
     return states
 
@@ -152,7 +161,12 @@ def geometry(
         raise DataError(f"axes: made for the shape {axes.axes.shape}, not {(len(states), components, width)}.")
     names = tuple(sorted(set(codes), key=lambda code: (code != english, code)))
     members = {name: np.flatnonzero([code == name for code in codes]) for name in names}
-    pairs = {name: _parallel(members[name], members[english], ids) for name in names} if ids is not None else {}
+    pairs = {}  # rows of a language and of English with the same ids, in one order
+    if ids is not None:
+        where = {ids[row]: row for row in members[english]}
+        for name in names:
+            common = [row for row in members[name] if ids[row] in where]
+            pairs[name] = np.array(common, dtype=int), np.array([where[ids[row]] for row in common], dtype=int)
     parts = []
     with one_blas_thread():
         for i in range(len(states)):
@@ -173,7 +187,7 @@ def _check_rows(n: int, languages, ids, english: str) -> tuple[list[str], list |
     ids = None if ids is None else as_list(ids, "ids")
     for name, values in (("languages", codes), ("ids", ids)):
         if values is not None and len(values) != n:
-            raise DataError(f"{name} has {len(values)} entries for {n} texts. Give one a text.")
+            raise DataError(f"{name} has {len(values)} entries for {n} texts. Give one per text.")
     if english not in codes:
         raise DataError(f"languages: there is no {english!r} to compare with. Found: {listed(sorted(set(codes)))}.")
     if ids is not None:
@@ -193,7 +207,7 @@ def _encode(tokenizer, texts: list[str], pooling: Pooling, max_length: int | Non
         raise DataError(f"max_length: {max_length} is not positive.")
     special = set(tokenizer.all_special_ids)
     rows, kept = [], []
-    for i, ids in enumerate(encode(tokenizer, texts)):
+    for i, ids in enumerate(token_ids(tokenizer, texts)):
         ids = ids[:max_length]
         if context is not None and len(ids) > context:
             raise DataError(f"texts, row {i}: {len(ids)} tokens, the context of the model has {context}. "
@@ -204,27 +218,6 @@ def _encode(tokenizer, texts: list[str], pooling: Pooling, max_length: int | Non
         rows.append(ids)
         kept.append(inside if pooling == "mean" else inside[-1:])
     return rows, kept
-
-
-def _weights(kept: list[list[int]], length: int) -> torch.Tensor:
-    """(batch, length) float32 weights of the tokens; each row adds up to 1."""
-    import torch
-
-    weights = torch.zeros((len(kept), length))
-    for row, positions in enumerate(kept):
-        weights[row, positions] = 1 / len(positions)
-    return weights
-
-
-def _pool(states: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return (weights.to(states.device)[:, None] @ states.float())[:, 0]
-
-
-def _allocate(store: str | Path | None, shape: tuple[int, ...]) -> np.ndarray:
-    if store is None:
-        return np.empty(shape, dtype=np.float32)
-    Path(store).parent.mkdir(parents=True, exist_ok=True)
-    return np.lib.format.open_memmap(store, mode="w+", dtype=np.float32, shape=shape)
 
 
 def _project(rows: np.ndarray, k: int, given: tuple[np.ndarray, np.ndarray] | None) -> dict[str, np.ndarray]:
@@ -267,13 +260,6 @@ def _numbers(rows: np.ndarray, members: dict, pairs: dict, english: str) -> dict
         both = [_retrieval(rows, *pairs[name], shift) if pairs else (np.nan, np.nan) for name in members]
         found |= {f"to_english{suffix}": np.array(both)[:, 0], f"from_english{suffix}": np.array(both)[:, 1]}
     return found
-
-
-def _parallel(rows: np.ndarray, english: np.ndarray, ids: list) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of a language and of English with the same ids, in one order."""
-    where = {ids[row]: row for row in english}
-    common = [row for row in rows if ids[row] in where]
-    return np.array(common, dtype=int), np.array([where[ids[row]] for row in common], dtype=int)
 
 
 def _retrieval(rows: np.ndarray, left: np.ndarray, right: np.ndarray, centred: bool) -> tuple[float, float]:

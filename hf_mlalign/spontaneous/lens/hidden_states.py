@@ -204,28 +204,26 @@ def by_length(rows: Sequence[Sequence[int]], batch_size: int, what: str) -> Iter
             bar.update(len(batch))
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, texts: list[str], special: bool = True) -> list[list[int]]:
+def token_ids(tokenizer: PreTrainedTokenizerBase, texts: list[str], special: bool = True) -> list[list[int]]:
     """Token ids of texts that something may follow: with the special tokens put before a text, without those after."""
     bare = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     if not special:
         return bare
     whole = tokenizer(texts, verbose=False)["input_ids"]
-    return [long[: _end_of(ids, long)] for ids, long in zip(bare, whole, strict=True)]
+    found = []
+    for ids, long in zip(bare, whole, strict=True):
+        ends = range(len(ids), len(long) + 1)  # where the text ends among the special tokens
+        found.append(long[: next((end for end in ends if long[end - len(ids) : end] == ids), len(long))])
+    return found
 
 
-def _end_of(part: list[int], whole: list[int]) -> int:
-    """Where `part` ends in `whole`; the end of `whole` if it is not there in one piece."""
-    ends = range(len(part), len(whole) + 1)
-    return next((end for end in ends if whole[end - len(part) : end] == part), len(whole))
-
-
-def check_texts(texts: Sequence[str], name: str) -> list[str]:
-    """`texts` as a list; DataError if there are none, or one is no text or blank."""
+def check_prompts(texts: Sequence[str], name: str) -> list[str]:
+    """`texts` as a list; DataError if there are none, or one is blank or not a text."""
     if isinstance(texts, str) or not len(texts):
         raise DataError(f"{name}: give a list of at least one text.")
     for i, text in enumerate(texts):
         if not isinstance(text, str) or not text.strip():
-            raise DataError(f"{name}, row {i}: {text!r} is no text. Fill it in or drop the row.")
+            raise DataError(f"{name}, row {i}: {text!r} is not a text. Fill it in or drop the row.")
     return list(texts)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hf_mlalign.spontaneous.lens.result import LensResult
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8C8C00")
-"""Okabe and Ito's colours, which the colour-blind can tell apart; their yellow darkened to show on white (*ours*)."""
+"""Okabe and Ito's colours, which the colour-blind can distinguish; their yellow darkened to show on white (*ours*)."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SCALE, DIFFERENCE, MISSING = "viridis", "PuOr_r", "#D9D9D9"
 TITLES = {
@@ -45,7 +45,7 @@ class Picture:
     data: pd.DataFrame
 
     def save(self, path: str | Path) -> Path:
-        """Write `<path>.png` (150 dots an inch) and `<path>.csv`; returns the path of the picture."""
+        """Write `<path>.png` (150 dots per inch) and `<path>.csv`; returns the path of the picture."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         self.data.to_csv(path.with_name(path.name + ".csv"), index=False)
@@ -93,7 +93,7 @@ def heatmap(before: LensResult | Geometry, after: LensResult | Geometry | None =
 
 
 def curves(before: LensResult, after: LensResult | None = None) -> Picture:
-    """A small panel a language: probability of the answer in the prompt's language and in English, by layer."""
+    """A small panel per language: probability of the answer in the prompt's language and in English, by layer."""
     data = _joined(before, after, "own").merge(_joined(before, after, "english"), on=["language", "layer"])
     languages = list(dict.fromkeys(data["language"]))
     across = min(5, len(languages))
@@ -124,7 +124,7 @@ def curves(before: LensResult, after: LensResult | None = None) -> Picture:
 
 
 def scatter(before: Geometry, after: Geometry | None = None, layers: Sequence[int] | None = None) -> Picture:
-    """Texts in the plane of the first two principal components: one column a layer, one row before and after.
+    """Texts in the plane of the first two principal components: one column per layer, one row before and after.
 
     Small points are texts, large outlined ones the means of languages; English is black. The share of the variance
     along each axis is on the axis.
@@ -136,6 +136,8 @@ def scatter(before: Geometry, after: Geometry | None = None, layers: Sequence[in
     Raises:
         DataError: an unknown layer, one-dimensional points, or results that do not match.
     """
+    import pandas as pd
+
     shown = [("before", before)] + ([("after", after)] if after is not None else [])
     _check_same(before, after)
     last = before.n_layers - 1
@@ -151,13 +153,17 @@ def scatter(before: Geometry, after: Geometry | None = None, layers: Sequence[in
             grid[down, across].set_title(f"{when_shown}layer {layer}", fontsize=9)
     if after is not None and np.allclose(before.axes, after.axes):
         for across in range(len(chosen)):
-            _same_limits(grid[:, across])
+            for get, put in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
+                limits = np.array([getattr(ax, get)() for ax in grid[:, across]])
+                for ax in grid[:, across]:
+                    getattr(ax, put)(limits[:, 0].min(), limits[:, 1].max())
     figure.suptitle("Texts by language in the plane of the first two principal components", fontsize=11)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend([handles[-1], *handles[:-1]], [labels[-1], *labels[:-1]], loc="outside right center",
                   ncols=1 + len(labels) // 13, frameon=False, fontsize=9,
                   title="language", title_fontsize=9)  # fmt: skip
-    return Picture(figure, _points(shown, chosen))
+    tables = [result.to_pandas().assign(when=when) for when, result in shown]
+    return Picture(figure, pd.concat([t[t["layer"].isin(chosen)] for t in tables], ignore_index=True))
 
 
 def _figure(size: tuple[float, float]) -> Figure:
@@ -171,7 +177,7 @@ def _figure(size: tuple[float, float]) -> Figure:
 
 
 def _joined(before, after, value: str) -> pd.DataFrame:
-    """One row a language and layer: <value>_before, and with `after` <value>_after and <value>_difference."""
+    """One row per language and layer: <value>_before, and with `after` <value>_after and <value>_difference."""
     _check_same(before, after)
     data = before.per_language()[["language", "layer", value]].rename(columns={value: f"{value}_before"})
     if after is not None:
@@ -194,14 +200,6 @@ def _panels(data: pd.DataFrame, value: str, both: bool) -> list[tuple[str, np.nd
         data.pivot(index="language", columns="layer", values=f"{value}_{name}").loc[languages].to_numpy(dtype=float)
     )
     return [(name if both else "", table(name)) for name in names]
-
-
-def _points(shown: list[tuple[str, Geometry]], layers: list[int]) -> pd.DataFrame:
-    """The rows of `Geometry.to_pandas` of some layers, with the column `when`."""
-    import pandas as pd
-
-    tables = [(when, result.to_pandas()) for when, result in shown]
-    return pd.concat([t[t["layer"].isin(layers)].assign(when=when) for when, t in tables], ignore_index=True)
 
 
 def _largest(values) -> float:
@@ -245,10 +243,3 @@ def _style(i: int) -> dict[str, str]:
         return {"color": "black", "marker": "*"}
     k = i - 1
     return {"color": COLOURS[k % 7], "marker": MARKERS[(k + k // 7) % 7]}
-
-
-def _same_limits(axes: np.ndarray) -> None:
-    for get, put in (("get_xlim", "set_xlim"), ("get_ylim", "set_ylim")):
-        limits = np.array([getattr(ax, get)() for ax in axes])
-        for ax in axes:
-            getattr(ax, put)(limits[:, 0].min(), limits[:, 1].max())

@@ -224,10 +224,6 @@ def load_arrays(path: str | Path, names: list[str]) -> dict[str, Any]:
             arrays = {name: stored[name] for name in names}
     except (OSError, KeyError, ValueError) as error:
         raise DataError(f"path: cannot read {str(path)!r}: {error}") from error
-    return {name: _as_written(value) for name, value in arrays.items()}
-
-
-def _as_written(value: np.ndarray) -> Any:
-    if value.dtype.kind == "U" and value.ndim < 2:
-        return value.item() if value.ndim == 0 else tuple(value.tolist())
-    return value.item() if value.ndim == 0 else value
+    texts = {name for name, value in arrays.items() if value.dtype.kind == "U" and value.ndim == 1}
+    return {name: tuple(value.tolist()) if name in texts else value if value.ndim else value.item()
+            for name, value in arrays.items()}  # fmt: skip

@@ -18,7 +18,15 @@ from hf_mlalign.core.options import takes
 from hf_mlalign.data.languages import check_languages
 from hf_mlalign.spontaneous.options import BuilderOptions, Detector, Translator
 from hf_mlalign.spontaneous.questions.choice import choose_questions, drop_unusable, test_keys
-from hf_mlalign.spontaneous.questions.reading import PIVOT, SIDES, Key, Question, find_columns, ranks, read_questions
+from hf_mlalign.spontaneous.questions.reading import (
+    PIVOT,
+    SIDES,
+    Key,
+    ParallelQuestion,
+    find_columns,
+    ranks,
+    read_parallel_questions,
+)
 from hf_mlalign.spontaneous.questions.templates import Templates, text_digest
 
 if TYPE_CHECKING:
@@ -146,7 +154,7 @@ class QuestionTranslationBuilder:
         begun, options = time.perf_counter(), self.options
         fixed = options.source_language, options.target_language
         given = [role for role, code in zip(SIDES, fixed, strict=True) if code]
-        questions = read_questions(ds, find_columns(ds, options.column_mapping, options.form, given), fixed)
+        questions = read_parallel_questions(ds, find_columns(ds, options.column_mapping, options.form, given), fixed)
         counts, notes = Counter(), []
         questions = self._wanted(questions)
         stripped = 0
@@ -180,7 +188,7 @@ class QuestionTranslationBuilder:
         self.result_.seconds = time.perf_counter() - begun
         return built
 
-    def _wanted(self, questions: list[Question]) -> list[Question]:
+    def _wanted(self, questions: list[ParallelQuestion]) -> list[ParallelQuestion]:
         """Questions of the wanted tasks and languages; where a translator is given, also those it must translate."""
         if self.options.tasks is not None:
             tasks, there = set(self.options.tasks), {q.task for q in questions}
@@ -201,15 +209,15 @@ class QuestionTranslationBuilder:
         kept = [q for q in questions if q.language in languages]
         if self.translator is None:
             return kept
-        english: dict[Key, Question] = {}
+        english: dict[Key, ParallelQuestion] = {}
         for q in questions:
             if not _blank(q, "english"):
                 english.setdefault(q.key, q)
         there = {(q.key, q.language) for q in kept}
-        return kept + [Question(q.id, q.task, code, None, q.english, q.golds)
+        return kept + [ParallelQuestion(q.id, q.task, code, None, q.english, q.golds)
                        for code in languages for key, q in english.items() if (key, code) not in there]  # fmt: skip
 
-    def _translate(self, questions: list[Question], counts: Counter) -> None:
+    def _translate(self, questions: list[ParallelQuestion], counts: Counter) -> None:
         for code in sorted({q.language for q in questions}):
             for have, lack, source, target in (("english", "text", PIVOT, code), ("text", "english", code, PIVOT)):
                 rows = [q for q in questions if q.language == code and _blank(q, lack) and not _blank(q, have)]
@@ -221,7 +229,7 @@ class QuestionTranslationBuilder:
                     setattr(q, lack, text)
                 counts[code, "translated"] += sum(text is not None for text in found)
 
-    def _split(self, chosen: list[Question]) -> Dataset | DatasetDict:
+    def _split(self, chosen: list[ParallelQuestion]) -> Dataset | DatasetDict:
         from datasets import Dataset, DatasetDict
 
         options = self.options
@@ -237,7 +245,7 @@ class QuestionTranslationBuilder:
         parts = {name: [r for r in rows if (r[0].key in held) == (name == "test")] for name in ("train", "test")}
         return DatasetDict({name: Dataset.from_list([self._row(*r) for r in part]) for name, part in parts.items()})
 
-    def _row(self, q: Question, direction: str) -> dict[str, Any]:
+    def _row(self, q: ParallelQuestion, direction: str) -> dict[str, Any]:
         forward = direction == "x-en"
         source, target = (q.language, PIVOT) if forward else (PIVOT, q.language)
         question, translation = (q.text, q.english) if forward else (q.english, q.text)
@@ -251,7 +259,7 @@ class QuestionTranslationBuilder:
         return dict(zip(COLUMNS, (prompt, completion, q.language, source, target, q.id, q.task), strict=True))
 
 
-def _blank(q: Question, side: str) -> bool:
+def _blank(q: ParallelQuestion, side: str) -> bool:
     text = getattr(q, side)
     return not (text and text.strip())
 

@@ -11,13 +11,13 @@ import numpy as np
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.spontaneous.options import Detector
 from hf_mlalign.spontaneous.questions.leaks import holds_gold, marked_answers
-from hf_mlalign.spontaneous.questions.reading import Key, Question, ranks, same_text
+from hf_mlalign.spontaneous.questions.reading import Key, ParallelQuestion, ranks, same_text
 
 Mix = str | Mapping[str, float]
 
 
 def drop_unusable(
-    questions: Sequence[Question],
+    questions: Sequence[ParallelQuestion],
     counts: Counter,
     sides: Sequence[str],
     *,
@@ -25,7 +25,7 @@ def drop_unusable(
     deduplicate: bool,
     raise_on_answer: bool,
     detector: Detector | None,
-) -> list[Question]:
+) -> list[ParallelQuestion]:
     """The usable questions; every other one is counted under (language, reason).
 
     Args:
@@ -65,8 +65,8 @@ def drop_unusable(
 
 
 def choose_questions(
-    questions: Sequence[Question], mix: Mix, most: int | None, seed: int, counts: Counter
-) -> list[Question]:
+    questions: Sequence[ParallelQuestion], mix: Mix, most: int | None, seed: int, counts: Counter
+) -> list[ParallelQuestion]:
     """The share of each language, in the order given; the same seed takes the same questions in every language."""
     by_language: dict[str, list[int]] = {}
     for i, q in enumerate(questions):
@@ -103,7 +103,7 @@ def shares(available: Mapping[str, int], mix: Mix, most: int | None) -> dict[str
     return {code: math.floor(weights[code] * scale + 1e-9) for code in weights}
 
 
-def test_keys(questions: Sequence[Question], share: float, seed: int) -> set[Key]:
+def test_keys(questions: Sequence[ParallelQuestion], share: float, seed: int) -> set[Key]:
     """Keys of about `share` of the questions, at least one.
 
     Questions with one id, one English text or one text in another language are the same question and stay together.

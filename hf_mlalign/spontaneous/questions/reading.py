@@ -28,7 +28,7 @@ Key = tuple[str, str]
 
 
 @dataclass(slots=True)
-class Question:
+class ParallelQuestion:
     """One question in one language beside its English text; `None` where that text is not there."""
 
     id: str
@@ -119,7 +119,9 @@ def _language_columns(ds: Dataset, mapping: Mapping[str, str]) -> dict[str, str]
     return found
 
 
-def read_questions(ds: Dataset, columns: Columns, languages_of_pairs: tuple[str | None, str | None]) -> list[Question]:
+def read_parallel_questions(
+    ds: Dataset, columns: Columns, languages_of_pairs: tuple[str | None, str | None]
+) -> list[ParallelQuestion]:
     """Every question of the table beside its English text, in the order of the table.
 
     Raises:
@@ -140,7 +142,7 @@ def read_questions(ds: Dataset, columns: Columns, languages_of_pairs: tuple[str 
     texts = {code: texts_of(ds, column) for code, column in columns.languages.items()}
     english = texts.pop(PIVOT)
     _check_once(zip(tasks, ids, [""] * n, strict=True), columns)
-    return [Question(ids[row], tasks[row], code, texts[code][row], english[row], golds[row])
+    return [ParallelQuestion(ids[row], tasks[row], code, texts[code][row], english[row], golds[row])
             for row in range(n) for code in texts]  # fmt: skip
 
 
@@ -154,7 +156,7 @@ def texts_of(ds: Dataset, column: str) -> list[str | None]:
     return [None if v is None else clean_text(v) for v in values.to_pylist()]
 
 
-def _read_long(ds, columns: Columns, ids, tasks, golds) -> list[Question]:
+def _read_long(ds, columns: Columns, ids, tasks, golds) -> list[ParallelQuestion]:
     languages, texts = read_languages(ds, columns.roles["language"]), texts_of(ds, columns.roles["prompt"])
     first = _check_once(zip(tasks, ids, languages, strict=True), columns)
     only_english = set(languages) == {PIVOT}
@@ -163,13 +165,13 @@ def _read_long(ds, columns: Columns, ids, tasks, golds) -> list[Question]:
         if code != PIVOT:
             at = first.get((task, question, PIVOT))
             english, gold = (None, golds[row]) if at is None else (texts[at], golds[row] + golds[at])
-            out.append(Question(question, task, code, texts[row], english, gold))
+            out.append(ParallelQuestion(question, task, code, texts[row], english, gold))
         elif only_english:
-            out.append(Question(question, task, PIVOT, None, texts[row], golds[row]))
+            out.append(ParallelQuestion(question, task, PIVOT, None, texts[row], golds[row]))
     return out
 
 
-def _read_pairs(ds, columns: Columns, ids, tasks, golds, fixed) -> list[Question]:
+def _read_pairs(ds, columns: Columns, ids, tasks, golds, fixed) -> list[ParallelQuestion]:
     sides = [read_languages(ds, columns.roles[role]) if code is None else [known_code(code, role)] * len(ds)
              for role, code in zip(SIDES, fixed, strict=True)]  # fmt: skip
     texts = [texts_of(ds, columns.roles[role]) for role in ("source", "target")]
@@ -179,8 +181,8 @@ def _read_pairs(ds, columns: Columns, ids, tasks, golds, fixed) -> list[Question
         if (source == PIVOT) == (target == PIVOT):
             raise DataError(f"Column source_language, row {row}: {source!r} → {target!r}. One side must be English.")
         foreign = 1 if source == PIVOT else 0
-        out.append(Question(ids[row], tasks[row], sides[foreign][row], texts[foreign][row], texts[1 - foreign][row],
-                            golds[row]))  # fmt: skip
+        text, english = texts[foreign][row], texts[1 - foreign][row]
+        out.append(ParallelQuestion(ids[row], tasks[row], sides[foreign][row], text, english, golds[row]))
     _check_once(((q.task, q.id, q.language) for q in out), columns)
     return out
 

@@ -357,7 +357,7 @@ def test_a_model_on_disk_is_said_not_to_be_compared(tmp_path):
 
 
 @pytest.mark.parametrize(("texts", "message"), [
-    (["N/A", 3], "content_free, entry 1: 3 is not a text"),
+    (["N/A", 3], "content_free: expected a text, got 3."),
     ([" "], "content_free, entry 0: ' ' is not a text"),
     (["N/A", "x" * 6000], "content_free, entry 1 ('xxxxxxxxxxxxxxxxxxxx'): too long in 'de' with 2 examples (6,"),
 ])  # fmt: skip
@@ -382,7 +382,7 @@ def apart(n: int = 8) -> Dataset:
 def test_a_language_whose_questions_are_all_too_long(tmp_path):
     ds = apart().map(lambda row: {"input": row["input"] + "!" * 300 * (row["language"] == "de")})
     options = {"n_shots": 0, "max_length": 200, "drop_long": True, "output": tmp_path / "run"}
-    with pytest.raises(DataError, match="seen: no question in 'de' is left after drop_long"):
+    with pytest.raises(DataError, match="seen: no question in 'de' is left after --drop-long"):
         evaluate(ds, seen=["de"], **options)
     assert not (tmp_path / "run").exists()
     found = evaluate(ds, seen=["en"], **options)

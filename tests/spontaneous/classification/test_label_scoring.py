@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.spontaneous.classification.label_scoring import LabelScorer
-from hf_mlalign.spontaneous.classification.label_tokens import Item
+from hf_mlalign.spontaneous.classification.label_tokens import LabelledPrompt
 from tests.spontaneous.label_models import bloom, gemma2, gpt_neo, mistral
 from tests.tiny_models import tiny_gpt2, tiny_llama
 
@@ -16,7 +16,7 @@ LABELS = [[7, 8, 9], [7, 8, 10, 11], [12], [7]]
 MODELS = {"llama": tiny_llama, "gpt2": tiny_gpt2, "mistral": mistral, "gemma2": gemma2}
 
 
-def items(n: int = 9, shared: int = 40, seed: int = 0) -> list[Item]:
+def items(n: int = 9, shared: int = 40, seed: int = 0) -> list[LabelledPrompt]:
     """Prompts that share 40 tokens, and by threes some more."""
     rng = np.random.default_rng(seed)
 
@@ -25,10 +25,10 @@ def items(n: int = 9, shared: int = 40, seed: int = 0) -> list[Item]:
 
     head = some(shared)
     middles = [some(5 + i) for i in range(n // 3 + 1)]
-    return [Item(head + middles[i // 3] + some(1 + i % 4), LABELS) for i in range(n)]
+    return [LabelledPrompt(head + middles[i // 3] + some(1 + i % 4), LABELS) for i in range(n)]
 
 
-def reference(model, found: list[Item]) -> np.ndarray:
+def reference(model, found: list[LabelledPrompt]) -> np.ndarray:
     """Each label by a full forward pass over prompt and label."""
     scores = []
     for item in found:
@@ -40,7 +40,7 @@ def reference(model, found: list[Item]) -> np.ndarray:
     return np.reshape(scores, (len(found), -1))
 
 
-def scored(scorer: LabelScorer, found: list[Item]) -> np.ndarray:
+def scored(scorer: LabelScorer, found: list[LabelledPrompt]) -> np.ndarray:
     at = {i: scores for pack, values in scorer.score(found) for i, scores in zip(pack, values)}
     return np.stack([at[i] for i in range(len(found))])
 
@@ -62,7 +62,7 @@ def test_the_window_matters_here():
 @given(st.lists(st.lists(st.integers(6, 9), min_size=1, max_size=6), min_size=1, max_size=6), st.integers(1, 40))
 def test_any_overlap_of_prompts(contexts, tokens):
     model = tiny_llama()
-    found = [Item(context, LABELS) for context in contexts]
+    found = [LabelledPrompt(context, LABELS) for context in contexts]
     assert np.abs(scored(LabelScorer(model, tokens, "trie"), found) - reference(model, found)).max() < 1e-4
 
 
@@ -168,7 +168,7 @@ def test_bad_input():
     with pytest.raises(DataError, match="batch_tokens: 0"):
         LabelScorer(tiny_llama(), 0)
     with pytest.raises(DataError, match="token 262, the model's embedding has 262 rows"):
-        list(LabelScorer(tiny_llama(), method="trie").score([Item([5, 262], LABELS)]))
+        list(LabelScorer(tiny_llama(), method="trie").score([LabelledPrompt([5, 262], LABELS)]))
     with pytest.raises(DataError, match="token 262, the model's embedding has 262 rows"):
-        LabelScorer(tiny_llama()).check([items(2), [Item([5, 262], LABELS)]])
+        LabelScorer(tiny_llama()).check([items(2), [LabelledPrompt([5, 262], LABELS)]])
     assert list(LabelScorer(tiny_llama()).score([])) == []

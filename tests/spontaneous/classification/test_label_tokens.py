@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.spontaneous.classification.label_tokens import (
-    Item,
+    LabelledPrompt,
     TokenTrie,
     ancestors,
     check_labels,
@@ -144,7 +144,7 @@ def test_common_prefix(sequences):
 
 @given(SEQUENCES, st.integers(1, 30))
 def test_packs_hold_each_item_once_within_the_budget(contexts, budget):
-    items = [Item([0, *context], [[1, 2], [1, 3]]) for context in contexts]
+    items = [LabelledPrompt([0, *context], [[1, 2], [1, 3]]) for context in contexts]
     found = list(packs(items, 1, budget))
     assert sorted(i for pack in found for i in pack) == list(range(len(items)))
     for pack in found:

@@ -14,7 +14,7 @@ from hf_mlalign.spontaneous.options import AUTHORS_LINE
 from hf_mlalign.spontaneous.questions.builder import QuestionTranslationBuilder
 from hf_mlalign.spontaneous.questions.choice import shares, test_keys
 from hf_mlalign.spontaneous.questions.leaks import holds_gold, marked_answers
-from hf_mlalign.spontaneous.questions.reading import Question, find_columns, same_text
+from hf_mlalign.spontaneous.questions.reading import ParallelQuestion, find_columns, same_text
 from hf_mlalign.spontaneous.questions.templates import Templates
 
 test_keys.__test__ = False
@@ -347,7 +347,7 @@ def test_a_question_is_in_one_split_in_all_languages():
     st.floats(0.01, 0.9), st.integers(0, 5),
 )  # fmt: skip
 def test_no_text_is_in_both_splits(rows, share, seed):
-    questions = [Question(str(i), "", code, f"{code} {x}", f"english {e}") for i, code, x, e in rows]
+    questions = [ParallelQuestion(str(i), "", code, f"{code} {x}", f"english {e}") for i, code, x, e in rows]
     try:
         held = test_keys(questions, share, seed)
     except DataError:

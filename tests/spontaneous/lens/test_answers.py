@@ -315,7 +315,7 @@ def test_saved_and_loaded(tmp_path):
         ({"targets": {"xx": "ja"}}, "unknown language 'xx'"),
         ({"languages": None}, "Say which one each prompt is in"),
         ({"languages": ["de"]}, "has 1 entries for 4 prompts"),
-        ({"prompts": ["a", ""]}, "prompts, row 1: '' is no text"),
+        ({"prompts": ["a", ""]}, "prompts, row 1: '' is not a text"),
         ({"prompts": []}, "at least one"),
         ({"prompts": ["x" * 600, *PROMPTS[1:]]}, "row 0: 600 tokens with the answer, and the context has 512"),
         ({"span": "last"}, "Use 'first'"),

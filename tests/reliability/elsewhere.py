@@ -19,7 +19,7 @@ ELSEWHERE: dict[str, tuple[str, tuple[str, ...]]] = {
     "clustering": (INNER, ("tests/models/test_clustering.py",)),
     "cmalign.consistency": (INNER, ("tests/cmalign/test_consistency.py",)),
     "cmalign.lint": (SHOWS, ("tests/cmalign/test_lint.py",)),
-    "cmalign.pairs": ("property tests of every policy", ("tests/cmalign/test_policies.py",)),
+    "cmalign.pairs": ("property tests of every policy", ("tests/cmalign/test_pairs.py",)),
     "cmalign.rewards": ("is given samples that `read_samples` has checked", ("tests/cmalign/test_builder.py",)),
     "cmalign.model_rewards": (MODEL, ("tests/cmalign/test_model_rewards.py",)),
     "cmalign.samples": (INNER, ("tests/cmalign/test_builder.py",)),

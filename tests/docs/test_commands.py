@@ -9,13 +9,14 @@ import pytest
 import typer
 
 from hf_mlalign.cli.app import app
+from hf_mlalign.cli.train import MODULES
 from tests.test_docs import PAGES, name_of, text_of
 
 BLOCKS = re.compile(r"^```([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def shell_lines(text: str) -> list[list[str]]:
-    """The words of each command in shell blocks, continued lines joined, comments and substitutions left out."""
+    """The words of each command in shell blocks, continued lines joined, no comments and redirections."""
     found = []
     for kind, block in BLOCKS.findall(text):
         if kind not in ("bash", "sh", ""):
@@ -27,7 +28,7 @@ def shell_lines(text: str) -> list[list[str]]:
             except ValueError:  # prose or a drawing
                 continue
             if words:
-                found.append(words)
+                found.append(words[: words.index(">")] if ">" in words else words)
     return found
 
 
@@ -62,7 +63,7 @@ def usage_error(words: list[str]) -> str | None:
 
 
 def test_lines_are_found_between_other_blocks():
-    text = "```python\nx = 1\n```\nWords.\n\n```bash\nhf-mlalign lint a \\\n --split $(b c)  # d\n```\n\n```\nit's\n```"
+    text = "```python\nx = 1\n```\nText\n\n```bash\nhf-mlalign lint a \\\n --split $(b c) > e  # d\n```\n```\nit's\n```"
     assert commands(text) == [["lint", "a", "--split", "substituted"]]
 
 
@@ -88,7 +89,7 @@ def test_commands_named_in_a_sentence_exist(page):
 
 @pytest.mark.parametrize(
     "line",
-    ["curate", "curate x --no-such-option", "curate x --n-quality many", "no-such-command x", "push only-a-folder"],
+    ["curate x y", "curate x --no-such-option", "curate x --n-quality many", "no-such-command x", "push a b c"],
 )
 def test_wrong_lines_are_noticed(line):
     assert usage_error(line.split())
@@ -107,12 +108,15 @@ def script_options(script: str) -> set[str]:
         "sft": (SFTScriptArguments, SFTConfig, ModelConfig), "dpo": (DPOScriptArguments, CMAlignConfig, ModelConfig),
         "train_qsm": (QSMConfig,),
     }  # fmt: skip
-    return {field.name for kind in kinds[script] for field in dataclasses.fields(kind)} | {"config", "help"}
+    names = {field.name for kind in kinds[script] for field in dataclasses.fields(kind)}
+    return names | {"config", "help", "setup", "print"}
 
 
 def scripts(text: str) -> list[tuple[str, list[str]]]:
     found = []
     for words in shell_lines(text):
+        if words[:2] == ["hf-mlalign", "train"]:
+            found.append((MODULES[words[2]].rsplit(".", 1)[1], words[3:]))
         modules = [word for word in words if re.fullmatch(r"hf_mlalign\.launch\.(sft|dpo|train_qsm)", word)]
         if modules:
             found.append((modules[0].rsplit(".", 1)[1], words[words.index(modules[0]) + 1 :]))

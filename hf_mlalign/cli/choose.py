@@ -17,11 +17,11 @@ PANEL = "Choose data"
 )  # fmt: skip
 def _curate(source: Source, output: Output = Path("curated"), *, options: CurateOptions) -> None:
     """Choose good and diverse rows of an instruction dataset and save them with a card."""
-    from hf_mlalign.cli.tables import print_record
+    from hf_mlalign.cli.tables import print_selection
     from hf_mlalign.mdaq.curation import curate as run
 
     done = run(source, output, options=options, on_step=say)
-    print_record(done.record)
+    print_selection(done.result)
     say(f"Saved to {done.folder}: data/, README.md (card), scores.parquet, run.json.")
 
 

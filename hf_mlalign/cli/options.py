@@ -33,6 +33,11 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="Folder to write.",
 _quiet = False
 
 
+def is_quiet() -> bool:
+    """Whether --quiet was given."""
+    return _quiet
+
+
 def say(text: str) -> None:
     """Print a line, as `printable`, unless --quiet was given."""
     if not _quiet:

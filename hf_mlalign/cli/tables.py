@@ -45,6 +45,8 @@ def print_record(record: RunRecord) -> None:
     from rich.table import Table
 
     rows = record.results["per_language"]
+    if isinstance(rows, list):
+        rows = {row["language"]: {name: value for name, value in row.items() if name != "language"} for row in rows}
     table = Table(header_style="bold", box=None, pad_edge=False)
     table.add_column("language")
     for name in next(iter(rows.values())):

@@ -119,10 +119,18 @@ def test_a_missing_argument_is_named(brew):
     assert str(run().exception) == "SOURCE: missing. Name it on the command line or in the --config file."
 
 
-def test_quiet_prints_nothing(brew):
+def test_quiet_prints_nothing(brew, capsys):
+    from hf_mlalign.cli.tables import print_winrates
+
+    rates = {"per_language": {}, "n": 1, "win_rate": 50.0, "ci_low": 10.0, "ci_high": 90.0, "n_unjudged": 0,
+             "length_controlled_win_rate": float("nan")}  # fmt: skip
     run, _ = brew
     assert run("water", "--quiet").output == ""
+    print_winrates(rates)
+    assert capsys.readouterr().out == ""
     assert run("water").output == "brewed\n"
+    print_winrates(rates)
+    assert "50.0 %" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,4 +1,4 @@
-"""Section of a curated set: its instructions in the plane."""
+"""Sections of a curated set: the map of its instructions, and rows that were taken and left."""
 
 from __future__ import annotations
 
@@ -9,13 +9,22 @@ import numpy as np
 
 from hf_mlalign.mdaq.selector import SelectionResult
 from hf_mlalign.models.encoder import load_encoder
-from hf_mlalign.report.drawing import GREY, language_style, legend_above, new_figure
-from hf_mlalign.report.registry import Block, Chart, ReportedRun, section
+from hf_mlalign.report.drawing import (
+    GREY,
+    language_style,
+    legend_above,
+    new_figure,
+)
+from hf_mlalign.report.registry import Block, Chart, Example, Examples, ReportedRun, section
 from hf_mlalign.report.sections.curation_data import SCORES, read_selection, read_texts
+from hf_mlalign.report.tables import number
 
 MOST = 4000
 """Points drawn at most (*ours*)."""
 MARKS = "Large outlined points were selected, small pale ones were not. "
+
+SHOWN = 2
+"""Examples of each kind and language (*ours*)."""
 
 
 @section("Map of the instructions", files=[SCORES])
@@ -134,3 +143,31 @@ def _apart(points, languages, chosen, shown: list[str]):
     for axes in list(grid.flat)[len(shown) :]:
         axes.set_visible(False)
     return figure
+
+@section("Rows taken and left", files=[SCORES])
+def curation_examples(part: ReportedRun) -> Iterator[Block]:
+    """A few rows of each language: best of each reason, and what was left out."""
+    result = read_selection(part)
+    texts = read_texts(part, result)
+    groups = {}
+    for name in result.budgets:
+        known, picked = (result.languages == name) & ~np.isnan(result.scores), []
+        for reason in ("quality", "diversity", "") if texts.whole else ("quality", "diversity"):
+            rows = np.flatnonzero(known & (result.reasons == reason))
+            rows = rows[np.argsort(-result.scores[rows], kind="stable")]
+            picked.append(rows[:SHOWN] if reason else rows[-SHOWN:])
+        rows, found = np.concatenate(picked), []
+        for row, instruction, response in zip(rows, *texts.read(rows), strict=True) if len(rows) else ():
+            label = f"selected for {result.reasons[row]}" if result.reasons[row] else "left out"
+            cluster = f" · cluster {result.clusters[row]}" if result.clusters[row] >= 0 else ""
+            code = "" if name == "all" else name
+            found.append(Example(
+                f"{label} · score {number(result.scores[row])}{cluster}", "good" if result.reasons[row] else "bad",
+                [("Instruction", instruction, code), ("Response", response, code)],
+            ))  # fmt: skip
+        if found:
+            groups[name] = found
+    if groups:
+        ending = ", and the lowest scores that were left out." if texts.whole else f". {texts.note}"
+        caption = f"The highest scores taken for quality and for diversity in each language{ending}"
+        yield Examples("Rows taken and left" if texts.whole else "Rows taken", caption, groups)

@@ -18,12 +18,9 @@ from hf_mlalign.report.drawing import (
     new_figure,
     rows_figure,
 )
-from hf_mlalign.report.registry import Block, Chart, Example, Examples, Facts, ReportedRun, section
-from hf_mlalign.report.sections.curation_data import SCORES, read_selection, read_texts
+from hf_mlalign.report.registry import Block, Chart, Facts, ReportedRun, section
+from hf_mlalign.report.sections.curation_data import SCORES, read_selection
 from hf_mlalign.report.tables import number
-
-SHOWN = 2
-"""Examples of each kind and language (*ours*)."""
 
 
 @section("Pool and selection", files=[SCORES])
@@ -151,32 +148,3 @@ def _steps(clusters: np.ndarray) -> np.ndarray:
     new = np.zeros(len(clusters), dtype=np.int64)
     new[np.unique(clusters, return_index=True)[1]] = 1
     return np.append(0, np.cumsum(new))
-
-
-@section("Rows taken and left", files=[SCORES])
-def curation_examples(part: ReportedRun) -> Iterator[Block]:
-    """A few rows of each language: best of each reason, and what was left out."""
-    result = read_selection(part)
-    texts = read_texts(part, result)
-    groups = {}
-    for name in result.budgets:
-        known, picked = (result.languages == name) & ~np.isnan(result.scores), []
-        for reason in ("quality", "diversity", "") if texts.whole else ("quality", "diversity"):
-            rows = np.flatnonzero(known & (result.reasons == reason))
-            rows = rows[np.argsort(-result.scores[rows], kind="stable")]
-            picked.append(rows[:SHOWN] if reason else rows[-SHOWN:])
-        rows, found = np.concatenate(picked), []
-        for row, instruction, response in zip(rows, *texts.read(rows), strict=True) if len(rows) else ():
-            label = f"selected for {result.reasons[row]}" if result.reasons[row] else "left out"
-            cluster = f" · cluster {result.clusters[row]}" if result.clusters[row] >= 0 else ""
-            code = "" if name == "all" else name
-            found.append(Example(
-                f"{label} · score {number(result.scores[row])}{cluster}", "good" if result.reasons[row] else "bad",
-                [("Instruction", instruction, code), ("Response", response, code)],
-            ))  # fmt: skip
-        if found:
-            groups[name] = found
-    if groups:
-        ending = ", and the lowest scores that were left out." if texts.whole else f". {texts.note}"
-        caption = f"The highest scores taken for quality and for diversity in each language{ending}"
-        yield Examples("Rows taken and left" if texts.whole else "Rows taken", caption, groups)

@@ -50,20 +50,20 @@ OPTIONAL = [
 ODD_IDS = [f"prompt_ids: {what}" for what in ("a list inside", "an object inside")]
 WINRATE = [*MISSING, *OPTIONAL, *ODD_IDS]
 
-entry("evaluation.winrate.winrate", winrate.winrate, {**COMPARISONS, **BOOTSTRAP},
+entry("evaluation.winrate", winrate.winrate, {**COMPARISONS, **BOOTSTRAP},
       lambda rng, n: {**comparisons(rng, n), "n_resamples": 9, "seed": 1, "confidence": 0.9}, accepts=WINRATE,
       tolerance=1e-9)  # fmt: skip
-entry("evaluation.winrate_inputs.read_comparisons", winrate_inputs.read_comparisons, COMPARISONS, comparisons,
+entry("evaluation.read_comparisons", winrate_inputs.read_comparisons, COMPARISONS, comparisons,
       accepts=WINRATE)  # fmt: skip
 entry(
-    "evaluation.winrate_inputs.preferences_of",
+    "evaluation.preferences_of",
     winrate_inputs.preferences_of,
     {"values": "numbers"},
     lambda rng, n: {"values": preferences(rng, n), "name": "values"},
     accepts=["values: NaN", "values: missing", "values: empty", "values: too short", "values: too long"],
 )
 entry(
-    "evaluation.winrate_inputs.prompt_codes",
+    "evaluation.prompt_codes",
     winrate_inputs.prompt_codes,
     {"values": "ids"},
     lambda rng, n: {"values": [f"p{i // 2}" for i in range(n)]},
@@ -84,7 +84,7 @@ def board(**columns: Any) -> Any:
 
 
 entry(
-    "evaluation.leaderboard.winrate_leaderboard",
+    "evaluation.winrate_leaderboard",
     board,
     {**COMPARISONS, **BOOTSTRAP, "shared_weight": "share"},
     lambda rng, n: {**comparisons(rng, n), "n_resamples": 9, "seed": 1, "confidence": 0.9, "shared_weight": 0.5},
@@ -92,27 +92,27 @@ entry(
     tolerance=1e-9,
 )
 entry(
-    "evaluation.intervals.check_bootstrap",
+    "evaluation.check_bootstrap",
     intervals.check_bootstrap,
     BOOTSTRAP,
     lambda rng, n: {"n_resamples": 9, "seed": 1, "confidence": 0.9},
 )
 entry(
-    "evaluation.significance.sign_flip_p_value",
+    "evaluation.sign_flip_p_value",
     significance.sign_flip_p_value,
     {"scores": "numbers"},
     lambda rng, n: {"scores": preferences(rng, n) - 0.5},
     accepts=["scores: empty", "scores: too short", "scores: too long"],
 )
 entry(
-    "evaluation.significance.holm",
+    "evaluation.holm",
     significance.holm,
     {"p_values": "numbers"},
     lambda rng, n: {"p_values": rng.random(n)},
     accepts=["p_values: empty", "p_values: too short", "p_values: too long", "p_values: NaN", "p_values: missing"],
 )
 entry(
-    "evaluation.length_control.length_control",
+    "evaluation.length_control",
     controlled.length_control,
     {
         "preferences": "numbers",
@@ -146,7 +146,7 @@ def few(function):
 
 
 entry(
-    "evaluation.crosslingual_agreement.answer_agreement",
+    "evaluation.answer_agreement",
     few(answer_agreement),
     {"answers": "texts", "languages": "languages", "prompt_ids": "ids", "unread": "name"},
     lambda rng, n: {**agreement_rows(rng, n), "answers": [str(i % 3) for i in range(n)], "unread": "exclude"},
@@ -161,7 +161,7 @@ entry(
     ],
 )
 entry(
-    "evaluation.crosslingual_agreement.answer_texts",
+    "evaluation.answer_texts",
     answer_texts,
     {"answers": "texts"},
     lambda rng, n: {"answers": [str(i % 3) for i in range(n)]},
@@ -178,7 +178,7 @@ entry(
     ],
 )
 entry(
-    "evaluation.crosslingual_agreement.embedding_agreement",
+    "evaluation.embedding_agreement",
     few(embedding_agreement),
     {"embeddings": "vectors", "languages": "languages", "prompt_ids": "ids"},
     lambda rng, n: {**agreement_rows(rng, n), "embeddings": rng.integers(-4, 5, (n, 3)).astype(np.float32)},
@@ -186,7 +186,7 @@ entry(
     accepts=ODD_IDS,
 )
 entry(
-    "evaluation.consistency.crosslingual_consistency",
+    "evaluation.crosslingual_consistency",
     crosslingual_consistency,
     {
         "responses": "texts",
@@ -235,7 +235,7 @@ def consistency_without_answers(**columns: Any) -> Any:
 
 
 entry(
-    "evaluation.consistency.crosslingual_consistency (answers read)",
+    "evaluation.crosslingual_consistency (answers read)",
     consistency_without_answers,
     {"responses": "texts", "languages": "languages", "prompt_ids": "ids", "prompts": "texts", "answer_kind": "name"},
     lambda rng, n: {
@@ -252,7 +252,7 @@ entry(
 SIZES = ["empty", "too short", "too long"]
 for name in ("vendi_score", "nearest_neighbour_distances"):
     entry(
-        f"evaluation.spread.{name}",
+        f"evaluation.{name}",
         getattr(spread, name),
         {"embeddings": "vectors"},
         lambda rng, n: {"embeddings": vectors(rng, n)},
@@ -260,14 +260,14 @@ for name in ("vendi_score", "nearest_neighbour_distances"):
         accepts=[f"embeddings: {x}" for x in SIZES],
     )
 entry(
-    "evaluation.spread.nearest_centroids",
+    "evaluation.nearest_centroids",
     spread.nearest_centroids,
     {"embeddings": "vectors", "centroids": "vectors"},
     lambda rng, n: {"embeddings": vectors(rng, n), "centroids": vectors(rng, n)},
     accepts=[f"{a}: {x}" for x in SIZES for a in ("embeddings", "centroids") if (a, x) != ("centroids", "empty")],
 )
 entry(
-    "evaluation.spread.spread",
+    "evaluation.spread",
     spread.spread,
     {"vectors": "vectors"},
     lambda rng, n: {"vectors": vectors(rng, n)},
@@ -276,7 +276,7 @@ entry(
     says={"vectors": "embeddings"},
 )
 entry(
-    "evaluation.diversity.selection_diversity",
+    "evaluation.selection_diversity",
     diversity.selection_diversity,
     {
         "data": "vectors",
@@ -301,7 +301,7 @@ entry(
     refuses=[f"{a}: {form}" for a in ("data", "pool") for form in ("list", "rows")],
 )
 entry(
-    "evaluation.diversity.selection_diversity (texts)",
+    "evaluation.selection_diversity (texts)",
     diversity.selection_diversity,
     {"data": "texts", "languages": "languages", "pool": "texts"},
     lambda rng, n: {

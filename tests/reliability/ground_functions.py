@@ -6,47 +6,43 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign.core import validation as arrays
-from hf_mlalign.core import validation as sequences
-from hf_mlalign.data import arrow as tables
-from hf_mlalign.data import languages
+from hf_mlalign.core import validation
+from hf_mlalign.data import arrow, languages
 from hf_mlalign.data.answers import extract
 from hf_mlalign.mdaq import baselines, budgets, selection
-from hf_mlalign.mdaq.quality import accuracy as quality_pairs
-from hf_mlalign.mdaq.quality import scorer as quality
-from hf_mlalign.models import clustering
-from hf_mlalign.models import encoder as encoders
+from hf_mlalign.mdaq.quality import accuracy, scorer
+from hf_mlalign.models import clustering, encoder
 from tests.reliability.public_functions import LetterEncoder, entry, sizes, vectors
 
 entry(
-    "arrays.as_numbers",
-    arrays.as_numbers,
+    "core.as_numbers",
+    validation.as_numbers,
     {"values": "numbers"},
     lambda rng, n: {"values": rng.random(n), "name": "values", "n": n},
     accepts=["values: NaN", "values: missing", "values: infinity"],
 )
 entry(
-    "arrays.as_vectors",
-    arrays.as_vectors,
+    "core.as_vectors",
+    validation.as_vectors,
     {"embeddings": "vectors"},
     lambda rng, n: {"embeddings": vectors(rng, n)},
     accepts=[*sizes("embeddings"), "embeddings: NaN", "embeddings: infinity", "embeddings: no columns"],
 )
 entry(
-    "arrays.finite_vectors",
-    arrays.finite_vectors,
+    "core.finite_vectors",
+    validation.finite_vectors,
     {"embeddings": "vectors"},
     lambda rng, n: {"embeddings": vectors(rng, n), "n": n},
 )
 entry(
-    "arrays.as_codes",
-    lambda **k: np.asarray(arrays.as_codes(**k), np.int64),
+    "core.as_codes",
+    lambda **k: np.asarray(validation.as_codes(**k), np.int64),
     {"codes": "codes"},
     lambda rng, n: {"codes": rng.integers(0, 9, n), "n": n, "name": "codes"},
 )
 entry(
-    "sequences.as_list",
-    sequences.as_list,
+    "core.as_list",
+    validation.as_list,
     {"values": "texts"},
     lambda rng, n: {"values": [str(i) for i in range(n)], "name": "values", "n": n},
     accepts=[
@@ -55,14 +51,14 @@ entry(
     ],
 )
 entry(
-    "sequences.as_texts",
-    sequences.as_texts,
+    "core.as_texts",
+    validation.as_texts,
     {"values": "texts"},
     lambda rng, n: {"values": [str(i) for i in range(n)], "name": "values", "n": n},
 )
-entry("sequences.check_whole", sequences.check_whole, {"value": "whole"}, lambda rng, n: {"value": 3, "name": "value"})
+entry("core.check_whole", validation.check_whole, {"value": "whole"}, lambda rng, n: {"value": 3, "name": "value"})
 entry(
-    "languages.check_languages",
+    "data.check_languages",
     languages.check_languages,
     {"codes": "languages"},
     lambda rng, n: {"codes": [("de", "pt-BR", "Swahili")[i % 3] for i in range(n)]},
@@ -70,7 +66,7 @@ entry(
     says={"codes": "languages"},
 )
 entry(
-    "answers.extract.extract_answers",
+    "data.extract_answers",
     extract.extract_answers,
     {"texts": "texts", "languages": "texts", "prompts": "texts", "kind": "name"},
     lambda rng, n: {
@@ -92,14 +88,14 @@ entry(
     ],
 )
 entry(
-    "answers.extract.answer_codes",
+    "data.answer_codes",
     extract.answer_codes,
     {"answers": "texts"},
     lambda rng, n: {"answers": [str(i % 3) for i in range(n)]},
     accepts=[*sizes("answers"), "answers: NaN", "answers: missing"],
 )
 entry(
-    "answers.extract.answer_spans",
+    "data.answer_spans",
     extract.answer_spans,
     {"texts": "texts"},
     lambda rng, n: {"texts": [f"Answer: {i % 3}" for i in range(n)]},
@@ -108,21 +104,21 @@ entry(
 
 
 entry(
-    "encoders.VectorMemory",
-    lambda texts: encoders.VectorMemory(LetterEncoder().encode)(texts),
+    "models.EmbeddingCache",
+    lambda texts: encoder.EmbeddingCache(LetterEncoder().encode)(texts),
     {"texts": "texts"},
     lambda rng, n: {"texts": ["abc"[i % 3 :] * (i + 1) for i in range(n)]},
     accepts=sizes("texts"),
 )
 entry(
-    "encoders.SentenceEncoder.encode",
-    encoders.load_encoder().encode,
+    "models.SentenceEncoder.encode",
+    encoder.load_encoder().encode,
     {"texts": "texts"},
     lambda rng, n: {"texts": ["abc"[i % 3 :] * (i + 1) for i in range(n)]},
     accepts=sizes("texts"),
 )
 entry(
-    "clustering.cluster",
+    "models.cluster",
     clustering.cluster,
     {
         "embeddings": "vectors",
@@ -145,7 +141,7 @@ entry(
     refuses=[],
 )
 entry(
-    "clustering.cluster_by_language",
+    "models.cluster_by_language",
     clustering.cluster_by_language,
     {"embeddings": "vectors", "languages": "texts", "n_clusters": "whole", "seed": "whole"},
     lambda rng, n: {
@@ -157,7 +153,7 @@ entry(
     tolerance=1e-5,
 )
 entry(
-    "clustering.coverage",
+    "models.coverage",
     clustering.coverage,
     {"labels_selected": "codes", "labels_pool": "codes"},
     lambda rng, n: {"labels_selected": np.arange(n) // 2, "labels_pool": np.arange(n)},
@@ -170,7 +166,7 @@ entry(
     ],
 )
 entry(
-    "clustering.default_n_clusters",
+    "models.default_n_clusters",
     clustering.default_n_clusters,
     {"n": "whole", "n_quality": "whole", "n_diversity": "whole"},
     lambda rng, n: {"n": 100 * n, "n_quality": 60, "n_diversity": 10},
@@ -178,7 +174,7 @@ entry(
 
 NAN = ["scores: NaN", "scores: missing", "scores: infinity"]
 entry(
-    "mdaq.selection.das_select",
+    "mdaq.das_select",
     selection.das_select,
     {"scores": "numbers", "clusters": "codes", "n_quality": "whole", "n_diversity": "whole"},
     lambda rng, n: {
@@ -204,7 +200,7 @@ def selected(method: str, **fields: Any) -> Any:
 FIELDS = {"scores": "numbers", "clusters": "codes", "embeddings": "vectors", "lengths": "lengths"}
 for method in ("das", "random", "longest", "quality", "car", "deita", "mmr"):
     needs = selection.METHODS[method].needs if method != "car" else ("scores", "embeddings")
-    entry(f"mdaq.selection.select ({method})", lambda method=method, **fields: selected(method, **fields),
+    entry(f"mdaq.select ({method})", lambda method=method, **fields: selected(method, **fields),
           {**{name: FIELDS[name] for name in needs}, "n_quality": "whole", "n_diversity": "whole", "seed": "whole"},
           lambda rng, n, needs=needs: {**{name: value for name, value in {
               "scores": preferences_of(rng, n), "clusters": rng.integers(0, 3, n), "embeddings": vectors(rng, n),
@@ -215,56 +211,56 @@ for method in ("das", "random", "longest", "quality", "car", "deita", "mmr"):
                    *(sizes("scores") if set(needs) == {"scores"} else ())],
           tolerance=1e-6, unnamed=["clusters"])  # fmt: skip
 entry(
-    "mdaq.baselines.score_order",
+    "mdaq.score_order",
     baselines.score_order,
     {"scores": "numbers"},
     lambda rng, n: {"scores": preferences_of(rng, n)},
     accepts=[*NAN, *sizes("scores")],
 )
 entry(
-    "mdaq.baselines.quality_select",
+    "mdaq.quality_select",
     baselines.quality_select,
     {"scores": "numbers", "n": "whole"},
     lambda rng, n: {"scores": preferences_of(rng, n), "n": 2},
     accepts=[*NAN, *sizes("scores")],
 )
 entry(
-    "mdaq.baselines.random_select",
+    "mdaq.random_select",
     baselines.random_select,
     {"scores": "numbers", "n": "whole", "seed": "whole"},
     lambda rng, n: {"scores": preferences_of(rng, n), "n": 2, "seed": 0},
     accepts=[*NAN, *sizes("scores")],
 )
 entry(
-    "mdaq.baselines.longest_select",
+    "mdaq.longest_select",
     baselines.longest_select,
     {"scores": "numbers", "lengths": "lengths", "n": "whole"},
     lambda rng, n: {"scores": preferences_of(rng, n), "lengths": rng.integers(1, 9, n).astype(float), "n": 2},
     accepts=[*NAN, "lengths: NaN", "lengths: missing", "lengths: infinity", "lengths: negative"],
 )
 entry(
-    "mdaq.baselines.deita_select",
+    "mdaq.deita_select",
     baselines.deita_select,
     {"scores": "numbers", "embeddings": "vectors", "n": "whole", "threshold": "share"},
     lambda rng, n: {"scores": preferences_of(rng, n), "embeddings": vectors(rng, n), "n": 2, "threshold": 0.9},
     accepts=[*NAN, "threshold: negative", "threshold: infinity"],
 )
 entry(
-    "mdaq.baselines.mmr_select",
+    "mdaq.mmr_select",
     baselines.mmr_select,
     {"scores": "numbers", "embeddings": "vectors", "n": "whole", "trade_off": "share"},
     lambda rng, n: {"scores": preferences_of(rng, n), "embeddings": vectors(rng, n), "n": 2, "trade_off": 0.5},
     accepts=NAN,
 )
 entry(
-    "mdaq.baselines.car_clusters",
+    "mdaq.car_clusters",
     baselines.car_clusters,
     {"embeddings": "vectors", "seed": "whole", "variance": "share", "n_clusters": "whole"},
     lambda rng, n: {"embeddings": vectors(rng, n), "seed": 0, "variance": 0.9, "n_clusters": 2},
     accepts=["seed: a list", "embeddings: too short", "embeddings: too long"],
 )
 entry(
-    "mdaq.baselines.principal_components",
+    "mdaq.principal_components",
     baselines.principal_components,
     {"embeddings": "vectors", "variance": "share"},
     lambda rng, n: {"embeddings": vectors(rng, n), "variance": 0.9},
@@ -272,16 +268,16 @@ entry(
     tolerance=1e-4,
 )
 entry(
-    "mdaq.budgets.allocate",
+    "mdaq.allocate",
     budgets.allocate,
     {"n_quality": "whole", "n_diversity": "whole", "budgets": "name"},
     lambda rng, n: {"counts": {"de": 5 * n, "sw": n}, "n_quality": 6, "n_diversity": 3, "budgets": "total"},
 )
 
-SCORER = quality.QualityScorer.load()
+SCORER = scorer.QualityScorer.load()
 TEXTS = ("How does rain form?", "Water vapour cools and falls as drops.", "No idea.")
 entry(
-    "mdaq.quality.QualityScorer.score",
+    "mdaq.QualityScorer.score",
     SCORER.score,
     {"instructions": "texts", "responses": "texts", "batch_size": "whole"},
     lambda rng, n: {"instructions": [TEXTS[0]] * n, "responses": [TEXTS[1 + i % 2] for i in range(n)], "batch_size": 3},
@@ -299,17 +295,17 @@ def triplets(rng: np.random.Generator, n: int) -> dict[str, Any]:
     }
 
 
-entry("mdaq.quality_pairs.check_triplets", quality_pairs.check_triplets, TRIPLETS, triplets)
+entry("mdaq.check_triplets", accuracy.check_triplets, TRIPLETS, triplets)
 entry(
-    "mdaq.quality_pairs.evaluate_pairs",
-    lambda **k: quality_pairs.evaluate_pairs(SCORER, **k),
+    "mdaq.evaluate_pairs",
+    lambda **k: accuracy.evaluate_pairs(SCORER, **k),
     {**TRIPLETS, "languages": "texts"},
     lambda rng, n: {**triplets(rng, n), "languages": [("de", "en")[i % 2] for i in range(n)]},
     accepts=["languages: None", *(f"{a}: {b}" for a in TRIPLETS for b in ("missing", "NaN"))],
 )
 entry(
-    "mdaq.tables.clean_clusters",
-    tables.clean_clusters,
+    "data.clean_clusters",
+    arrow.clean_clusters,
     {"clusters": "codes", "scores": "numbers"},
     lambda rng, n: {"clusters": rng.integers(0, 4, n), "scores": preferences_of(rng, n)},
     accepts=[

@@ -8,8 +8,7 @@ import numpy as np
 from datasets import Dataset
 
 from hf_mlalign.cmalign import builder as pairs
-from hf_mlalign.cmalign import consistency, lint, samples
-from hf_mlalign.cmalign import pairs as policies
+from hf_mlalign.cmalign import consistency, lint, policies, samples
 from hf_mlalign.data import languages
 from hf_mlalign.evaluation.judges import base as judgements
 from hf_mlalign.evaluation.judges import rules as judge_scores
@@ -25,7 +24,7 @@ from tests.reliability.public_functions import LetterEncoder, entry, vectors
 LANGUAGES = ("de", "en", "sw")
 
 entry(
-    "cmalign.consistency.self_consistency",
+    "cmalign.self_consistency",
     consistency.self_consistency,
     {"embeddings": "vectors", "groups": "codes"},
     lambda rng, n: {"embeddings": vectors(rng, n), "groups": np.arange(n) // 2},
@@ -33,7 +32,7 @@ entry(
     says={"embeddings": ""},
 )
 entry(
-    "cmalign.consistency.cross_consistency",
+    "cmalign.cross_consistency",
     consistency.cross_consistency,
     {"embeddings": "vectors", "references": "vectors", "prompts": "codes"},
     lambda rng, n: {"embeddings": vectors(rng, n), "references": vectors(rng, n), "prompts": np.arange(n) // 2},
@@ -42,7 +41,7 @@ entry(
     says={"embeddings": "", "references": ""},
 )
 entry(
-    "cmalign.consistency.language_means",
+    "cmalign.language_means",
     consistency.language_means,
     {"embeddings": "vectors", "languages": "codes", "n_languages": "whole"},
     lambda rng, n: {"embeddings": vectors(rng, n), "languages": np.arange(n) % 2, "n_languages": 2},
@@ -50,7 +49,7 @@ entry(
     says={"embeddings": ""},
 )
 entry(
-    "cmalign.consistency.agreement",
+    "cmalign.agreement",
     consistency.agreement,
     {"answers": "codes", "prompts": "codes", "voters": "codes"},
     lambda rng, n: {"answers": np.arange(n) % 3, "prompts": np.arange(n) // 2, "voters": np.ones(n, int)},
@@ -59,7 +58,7 @@ entry(
     unnamed=["voters"],
 )
 entry(
-    "cmalign.pairs.choose_pairs",
+    "cmalign.choose_pairs",
     policies.choose_pairs,
     {"policy": "name", "scores": "numbers", "groups": "codes", "keys": "numbers"},
     lambda rng, n: {
@@ -105,14 +104,14 @@ BUILDER = {
     "min_chars": "whole",
 }
 entry(
-    "cmalign.pairs.CMAlignPreferenceBuilder",
+    "cmalign.CMAlignPreferenceBuilder",
     built,
     {"ds": "dataset"},
     lambda rng, n: {"ds": sample_table(2 * n)},
     says={"ds": ""},
 )
 entry(
-    "cmalign.pairs.CMAlignPreferenceBuilder (options)",
+    "cmalign.CMAlignPreferenceBuilder (options)",
     lambda ds, **options: pairs.CMAlignPreferenceBuilder(
         model=LetterEncoder(), require_language=False, **options
     ).build(ds),
@@ -132,7 +131,7 @@ entry(
     accepts=["max_length_ratio: infinity", "min_reference_consistency: negative"],
 )
 entry(
-    "cmalign.pairs.CMAlignPreferenceBuilder (embeddings)",
+    "cmalign.CMAlignPreferenceBuilder (embeddings)",
     lambda ds, embeddings: pairs.CMAlignPreferenceBuilder(
         reward="embedding", require_language=False, min_chars=1
     ).build(ds, embeddings),
@@ -142,14 +141,14 @@ entry(
     tolerance=1e-5,
 )
 entry(
-    "cmalign.samples.read_samples",
+    "cmalign.read_samples",
     lambda ds: samples.read_samples(ds).texts,
     {"ds": "dataset"},
     lambda rng, n: {"ds": sample_table(2 * n)},
     says={"ds": ""},
 )
 entry(
-    "cmalign.lint.lint_preferences",
+    "cmalign.lint_preferences",
     lint.lint_preferences,
     {"ds": "dataset", "sample": "whole", "seed": "whole"},
     lambda rng, n: {
@@ -190,26 +189,26 @@ OPTIONAL = [
     "languages: blank",
 ]
 LANGUAGE_JUDGE = judge_scores.LanguageJudge(languages.LanguageIdentifier(LANGUAGES))
-entry("evaluation.judgements.check_answer_pairs", judgements.check_answer_pairs, JUDGED, judged, accepts=OPTIONAL)
+entry("evaluation.check_answer_pairs", judgements.check_answer_pairs, JUDGED, judged, accepts=OPTIONAL)
 entry(
-    "evaluation.judge_scores.SimilarityJudge",
+    "evaluation.SimilarityJudge",
     judge_scores.SimilarityJudge(LetterEncoder()).compare,
     JUDGED,
     judged,
     accepts=OPTIONAL,
     tolerance=1e-6,
 )
-entry("evaluation.judge_scores.LengthJudge", judge_scores.LengthJudge().compare, JUDGED, judged, accepts=OPTIONAL)
-entry("evaluation.judge_scores.LanguageJudge", LANGUAGE_JUDGE.compare, JUDGED, judged, accepts=OPTIONAL)
+entry("evaluation.LengthJudge", judge_scores.LengthJudge().compare, JUDGED, judged, accepts=OPTIONAL)
+entry("evaluation.LanguageJudge", LANGUAGE_JUDGE.compare, JUDGED, judged, accepts=OPTIONAL)
 entry(
-    "evaluation.judgements.run_judge",
+    "evaluation.run_judge",
     lambda **k: judgements.run_judge(lambda prompts, a, b: np.full(len(a), 0.5), **k),
     {x: JUDGED[x] for x in ("prompts", "a", "b", "languages")},
     lambda rng, n: {k: v for k, v in judged(rng, n).items() if k != "references"},
     accepts=OPTIONAL,
 )
 entry(
-    "evaluation.judgements.checked",
+    "evaluation.checked",
     judgements.checked,
     {"values": "numbers"},
     lambda rng, n: {"values": rng.random(n), "n": n, "judge": judge_scores.LengthJudge()},
@@ -231,7 +230,7 @@ def answer_table(n: int) -> Dataset:
 
 
 entry(
-    "evaluation.judging.read_answer_pairs",
+    "evaluation.read_answer_pairs",
     judging.read_answer_pairs,
     {"ds": "dataset"},
     lambda rng, n: {"ds": answer_table(n)},
@@ -239,7 +238,7 @@ entry(
     accepts=["ds: no rows"],
 )
 entry(
-    "evaluation.judging.judge_dataset",
+    "evaluation.judge_dataset",
     lambda ds: judging.judge_dataset(ds, judge_scores.LengthJudge()),
     {"ds": "dataset"},
     lambda rng, n: {"ds": answer_table(n)},
@@ -247,7 +246,7 @@ entry(
     accepts=["ds: no rows"],
 )
 entry(
-    "generation.requests.read_prompts",
+    "generation.read_prompts",
     requests.read_prompts,
     {"ds": "dataset"},
     lambda rng, n: {"ds": answer_table(n)},
@@ -256,7 +255,7 @@ entry(
 )
 
 entry(
-    "spontaneous.geometry.geometry",
+    "spontaneous.geometry",
     geometry.geometry,
     {"states": "vectors", "languages": "languages", "ids": "ids", "english": "name", "components": "whole"},
     lambda rng, n: {
@@ -280,7 +279,7 @@ def accuracy(**columns: Any) -> Any:
 
 
 entry(
-    "spontaneous.classification_stats.accuracy_table",
+    "spontaneous.accuracy_table",
     accuracy,
     {"confidence": "share", "seed": "whole", "seen": "name"},
     lambda rng, n: {
@@ -307,7 +306,7 @@ def question_table(n: int) -> Dataset:
 
 
 entry(
-    "spontaneous.questions.QuestionTranslationBuilder",
+    "spontaneous.QuestionTranslationBuilder",
     lambda ds, **o: questions.QuestionTranslationBuilder(**o).build(ds),
     {
         "ds": "dataset",
@@ -332,7 +331,7 @@ entry(
     says={"ds": ""},
 )
 entry(
-    "spontaneous.lens_table.read_parallel",
+    "spontaneous.read_parallel",
     lens_table.read_parallel,
     {"ds": "dataset", "limit": "whole", "english": "name"},
     lambda rng, n: {
@@ -374,7 +373,7 @@ def scored_pool(rng: np.random.Generator, n: int) -> Dataset:
 
 
 entry(
-    "mdaq.selector.MDaQSelector",
+    "mdaq.MDaQSelector",
     chosen,
     {
         "ds": "dataset",

@@ -7,12 +7,12 @@ from typing import Any
 import pyarrow as pa
 from datasets import Dataset
 
-from hf_mlalign.cmalign import trainer_config as preference_columns
+from hf_mlalign.cmalign.trainer_config import check_preferences
 from hf_mlalign.data import arrow, languages
-from hf_mlalign.evaluation.annotation import agreement as human_agreement
-from hf_mlalign.evaluation.annotation import items as human_items
-from hf_mlalign.evaluation.judges import run as judge_columns
-from hf_mlalign.launch import rows as sft_rows
+from hf_mlalign.evaluation.annotation import items
+from hf_mlalign.evaluation.annotation.agreement import reader_agreement
+from hf_mlalign.evaluation.judges.run import join_responses
+from hf_mlalign.launch.rows import to_training_rows
 from hf_mlalign.mdaq import scaling
 from hf_mlalign.spontaneous.classification import tasks
 from hf_mlalign.spontaneous.questions import reading as questions_reading
@@ -31,10 +31,10 @@ def one_chunk(values: Any) -> Any:
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
-entry("languages.normalise", languages.normalise, {"code": "name"}, lambda rng, n: {"code": "pt-BR"}, accepts=NAMES)
-entry("languages.known_code", languages.known_code, {"code": "name"}, lambda rng, n: {"code": "pt-BR", "where": "code"})
+entry("data.normalise", languages.normalise, {"code": "name"}, lambda rng, n: {"code": "pt-BR"}, accepts=NAMES)
+entry("data.known_code", languages.known_code, {"code": "name"}, lambda rng, n: {"code": "pt-BR", "where": "code"})
 entry(
-    "arrow.matrix",
+    "data.matrix",
     lambda values: arrow.matrix(pa.array([row.tolist() for row in values], pa.list_(pa.float32())), "values"),
     {},
     lambda rng, n: {"values": vectors(rng, n)},
@@ -81,20 +81,20 @@ def found_questions(ds: Any) -> Any:
 
 
 DATASETS = {
-    "evaluation.human_items.read_pairs": (lambda ds: human_items.read_pairs(ds), dataset_of),
-    "cmalign.preference_columns.check_preferences": (
-        lambda ds: preference_columns.check_preferences(ds, "train"),
+    "evaluation.read_items": (lambda ds: items.read_items(ds), dataset_of),
+    "cmalign.check_preferences": (
+        lambda ds: check_preferences(ds, "train"),
         preference_pairs,
     ),
-    "launch.sft_rows.to_training_rows": (
-        lambda ds: sft_rows.to_training_rows(ds),
+    "launch.to_training_rows": (
+        lambda ds: to_training_rows(ds),
         lambda n: preference_pairs(n).rename_column("chosen", "completion").remove_columns("rejected"),
     ),
-    "evaluation.judge_columns.join_responses": (
-        lambda ds: judge_columns.join_responses(ds, ds),
+    "evaluation.join_responses": (
+        lambda ds: join_responses(ds, ds),
         lambda n: dataset_of(n).rename_column("candidate", "response").remove_columns("baseline"),
     ),
-    "mdaq.scaling.nested_subsets": (
+    "mdaq.nested_subsets": (
         lambda ds: scaling.nested_subsets(ds, sizes=(7,), methods=("quality",)).counts(),
         lambda n: Dataset.from_dict(
             {
@@ -107,7 +107,7 @@ DATASETS = {
         ),
     ),
 }
-ACCEPTS = {"cmalign.preference_columns.check_preferences": ["ds: streaming"]}  # as TRL takes it
+ACCEPTS = {"cmalign.check_preferences": ["ds: streaming"]}  # as TRL takes it
 for name, (call, make) in DATASETS.items():
     entry(
         name,
@@ -119,7 +119,7 @@ for name, (call, make) in DATASETS.items():
     )
 
 
-def agreement(n_resamples: int, confidence: float, seed: int) -> Any:
+def human_agreement(n_resamples: int, confidence: float, seed: int) -> Any:
     import pandas as pd
 
     rows = pd.DataFrame(
@@ -135,17 +135,17 @@ def agreement(n_resamples: int, confidence: float, seed: int) -> Any:
             for i in range(12)
         ]
     )
-    return human_agreement.reader_agreement(rows, n_resamples=n_resamples, confidence=confidence, seed=seed)
+    return reader_agreement(rows, n_resamples=n_resamples, confidence=confidence, seed=seed)
 
 
 entry(
-    "evaluation.human_agreement.reader_agreement",
-    agreement,
+    "evaluation.reader_agreement",
+    human_agreement,
     {"n_resamples": "whole", "confidence": "share", "seed": "whole"},
     lambda rng, n: {"n_resamples": 5, "confidence": 0.9, "seed": 0},
 )
 entry(
-    "spontaneous.tasks.load_task",
+    "spontaneous.load_task",
     lambda task: tasks.load_task(task).describe(),
     {"task": "name"},
     lambda rng, n: {"task": tasks.task_names()[0]},

@@ -58,7 +58,7 @@ def defines(path: Path) -> bool:
 
 
 def public_names(room: str) -> dict[str, str]:
-    """Public name → module that defines it, as the `__init__` of a room (of the package for "") declares them."""
+    """Public name → module that defines it, as a room declares them in its `__init__`."""
     path = PACKAGE / room / "__init__.py" if (PACKAGE / room).is_dir() else PACKAGE / f"{room}.py"
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
     lazy = {
@@ -94,13 +94,11 @@ def first_sentence(name: str, module: str) -> str:
 
 def table() -> Iterator[str]:
     """The lines of the table of public names."""
-    at_root = public_names("")
     for room, (title, _) in ROOMS.items():
         if names := public_names(room):
             yield from ("", f"### {title}: hf_mlalign.{room}", "", "| name | what it is |", "|---|---|")
             for name, module in sorted(names.items(), key=lambda item: item[0].lower()):
-                star = " *" if at_root.get(name) == module else ""
-                yield f"| `{name}`{star} | {first_sentence(name, module)} |"
+                yield f"| `{name}` | {first_sentence(name, module)} |"
     yield ""
 
 

@@ -104,12 +104,16 @@ def test_no_name_is_a_module_and_a_public_name(room):
     assert modules & set(module.__all__) == set()
 
 
-def test_names_of_the_root_are_those_of_the_rooms():
+def test_the_root_has_the_names_of_all_rooms():
     import hf_mlalign
 
-    rooms = [import_module(f"hf_mlalign.{room}") for room in OPEN]
-    for name in set(dir(hf_mlalign)) - {"__version__"}:
-        assert any(getattr(hf_mlalign, name) is getattr(room, name, None) for room in rooms), name
+    rooms = {room: dir(import_module(f"hf_mlalign.{room}")) for room in OPEN}
+    names = [name for each in rooms.values() for name in each]
+    assert [name for name in set(names) if names.count(name) > 1] == []
+    assert set(dir(hf_mlalign)) == {"__version__", "DataError", *names}
+    for room, each in rooms.items():
+        for name in each:
+            assert getattr(hf_mlalign, name) is getattr(import_module(f"hf_mlalign.{room}"), name)
 
 
 @pytest.mark.parametrize("room", ["", *OPEN])

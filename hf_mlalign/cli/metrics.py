@@ -35,8 +35,7 @@ def _install(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the Hub.")] = 5.0,
 ) -> None:
     """Make evaluate.load("hf_mlalign/winrate") work offline, from any folder; a rerun changes nothing."""
-    from hf_mlalign.evaluation.metrics.loading import install_metrics
-    from hf_mlalign.evaluation.metrics.spaces import check_spaces
+    from hf_mlalign.evaluation.metrics.loading import check_spaces, install_metrics
 
     done = install_metrics(names, namespace=namespace)
     for one in done:
@@ -69,7 +68,7 @@ def _push(
     ] = "hf-mlalign",
 ) -> None:
     """Publish the metrics as Spaces; the token is the saved one, or HF_TOKEN."""
-    from hf_mlalign.evaluation.metrics.spaces import push_metrics
+    from hf_mlalign.evaluation.metrics.loading import push_metrics
 
     for address in push_metrics(namespace, names, private=private, requirement=requirement):
         say(address)

@@ -12,7 +12,6 @@ _NAMES = {
     "Run": "hf_mlalign.hub.run_record",
     "read_record": "hf_mlalign.hub.run_record",
     "report_run": "hf_mlalign.hub.trackers",
-    "verify_upload": "hf_mlalign.hub.publish",
     "write_card": "hf_mlalign.hub.card",
 }
 __getattr__, __dir__, __all__ = lazy_names(__name__, _NAMES)

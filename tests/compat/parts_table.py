@@ -115,14 +115,14 @@ EVALUATE = (
     Part("evaluate.module.CombinedEvaluations.add", _COLUMNS,
          "`evaluate.combine` looks up the columns of each metric in its local `batch`",
          mentions=("batch", "_feature_names")),
-    Part("evaluate.utils.file_utils.hf_hub_url", "evaluation.metrics.spaces", "the address that evaluate asks",
+    Part("evaluate.utils.file_utils.hf_hub_url", _LOADING, "the address that evaluate asks",
          "path=, name=, revision="),
-    Part("evaluate.utils.file_utils.get_authentication_headers_for_url", "evaluation.metrics.spaces",
+    Part("evaluate.utils.file_utils.get_authentication_headers_for_url", _LOADING,
          "the token it sends",
          "url"),
     Part("evaluate.utils.file_utils.add_start_docstrings", _METRIC, "help of the metrics", "description, arguments"),
-    Part("evaluate.config.HF_EVALUATE_OFFLINE", "evaluation.metrics.spaces", "whether evaluate asks the Hub"),
-    Part("evaluate.SCRIPTS_VERSION", "evaluation.metrics.spaces", "the revision that evaluate asks for first"),
+    Part("evaluate.config.HF_EVALUATE_OFFLINE", _LOADING, "whether evaluate asks the Hub"),
+    Part("evaluate.SCRIPTS_VERSION", _LOADING, "the revision that evaluate asks for first"),
 )  # fmt: skip
 
 OTHERS = (
@@ -131,7 +131,7 @@ OTHERS = (
          mentions=("_hf_hook",)),
     Part("accelerate.hooks.AlignDevicesHook.execution_device", _SCORING,
          "where the inputs of offloaded models go"),
-    Part("huggingface_hub.constants.HF_HUB_OFFLINE", "evaluation.metrics.spaces", "whether the Hub may be asked"),
+    Part("huggingface_hub.constants.HF_HUB_OFFLINE", _LOADING, "whether the Hub may be asked"),
     Part("huggingface_hub.utils.filter_repo_objects", "hub.repository", "files of an upload",
          "items, allow_patterns=, ignore_patterns="),
     Part("huggingface_hub.utils.validate_repo_id", "data.sources", "whether a source can be a Hub name", "repo_id"),

@@ -6,11 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign.evaluation.metrics import bootstrap as intervals
-from hf_mlalign.evaluation.metrics import diversity, leaderboard, significance, winrate
-from hf_mlalign.evaluation.metrics import inputs as winrate_inputs
-from hf_mlalign.evaluation.metrics import length_control as controlled
-from hf_mlalign.evaluation.metrics import vendi as spread
+from hf_mlalign.evaluation.metrics import bootstrap, diversity, inputs, leaderboard, length_control, winrate
 from hf_mlalign.evaluation.metrics.agreement import (
     Bootstrap,
     answer_agreement,
@@ -53,18 +49,18 @@ WINRATE = [*MISSING, *OPTIONAL, *ODD_IDS]
 entry("evaluation.winrate", winrate.winrate, {**COMPARISONS, **BOOTSTRAP},
       lambda rng, n: {**comparisons(rng, n), "n_resamples": 9, "seed": 1, "confidence": 0.9}, accepts=WINRATE,
       tolerance=1e-9)  # fmt: skip
-entry("evaluation.read_comparisons", winrate_inputs.read_comparisons, COMPARISONS, comparisons,
+entry("evaluation.read_comparisons", inputs.read_comparisons, COMPARISONS, comparisons,
       accepts=WINRATE)  # fmt: skip
 entry(
     "evaluation.preferences_of",
-    winrate_inputs.preferences_of,
+    inputs.preferences_of,
     {"values": "numbers"},
     lambda rng, n: {"values": preferences(rng, n), "name": "values"},
     accepts=["values: NaN", "values: missing", "values: empty", "values: too short", "values: too long"],
 )
 entry(
     "evaluation.prompt_codes",
-    winrate_inputs.prompt_codes,
+    inputs.prompt_codes,
     {"values": "ids"},
     lambda rng, n: {"values": [f"p{i // 2}" for i in range(n)]},
     says={"values": "prompt_ids"},
@@ -93,27 +89,27 @@ entry(
 )
 entry(
     "evaluation.check_bootstrap",
-    intervals.check_bootstrap,
+    bootstrap.check_bootstrap,
     BOOTSTRAP,
     lambda rng, n: {"n_resamples": 9, "seed": 1, "confidence": 0.9},
 )
 entry(
     "evaluation.sign_flip_p_value",
-    significance.sign_flip_p_value,
+    winrate.sign_flip_p_value,
     {"scores": "numbers"},
     lambda rng, n: {"scores": preferences(rng, n) - 0.5},
     accepts=["scores: empty", "scores: too short", "scores: too long"],
 )
 entry(
     "evaluation.holm",
-    significance.holm,
+    winrate.holm,
     {"p_values": "numbers"},
     lambda rng, n: {"p_values": rng.random(n)},
     accepts=["p_values: empty", "p_values: too short", "p_values: too long", "p_values: NaN", "p_values: missing"],
 )
 entry(
     "evaluation.length_control",
-    controlled.length_control,
+    length_control.length_control,
     {
         "preferences": "numbers",
         "length_differences": "numbers",
@@ -253,7 +249,7 @@ SIZES = ["empty", "too short", "too long"]
 for name in ("vendi_score", "nearest_neighbour_distances"):
     entry(
         f"evaluation.{name}",
-        getattr(spread, name),
+        getattr(diversity, name),
         {"embeddings": "vectors"},
         lambda rng, n: {"embeddings": vectors(rng, n)},
         tolerance=1e-6,
@@ -261,14 +257,14 @@ for name in ("vendi_score", "nearest_neighbour_distances"):
     )
 entry(
     "evaluation.nearest_centroids",
-    spread.nearest_centroids,
+    diversity.nearest_centroids,
     {"embeddings": "vectors", "centroids": "vectors"},
     lambda rng, n: {"embeddings": vectors(rng, n), "centroids": vectors(rng, n)},
     accepts=[f"{a}: {x}" for x in SIZES for a in ("embeddings", "centroids") if (a, x) != ("centroids", "empty")],
 )
 entry(
     "evaluation.spread",
-    spread.spread,
+    diversity.spread,
     {"vectors": "vectors"},
     lambda rng, n: {"vectors": vectors(rng, n)},
     tolerance=1e-6,

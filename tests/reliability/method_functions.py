@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from hf_mlalign.cmalign import builder as pairs
-from hf_mlalign.cmalign import consistency, lint, policies, samples
+from hf_mlalign.cmalign import builder, consistency, lint, pairs, samples
 from hf_mlalign.data import languages
 from hf_mlalign.evaluation.judges import base as judgements
 from hf_mlalign.evaluation.judges import rules as judge_scores
@@ -59,7 +58,7 @@ entry(
 )
 entry(
     "cmalign.choose_pairs",
-    policies.choose_pairs,
+    pairs.choose_pairs,
     {"policy": "name", "scores": "numbers", "groups": "codes", "keys": "numbers"},
     lambda rng, n: {
         "policy": "best_random",
@@ -87,9 +86,8 @@ def sample_table(n: int) -> Dataset:
 
 
 def built(ds: Any = None, **options: Any) -> Any:
-    return pairs.CMAlignPreferenceBuilder(model=LetterEncoder(), require_language=False, min_chars=1, **options).build(
-        ds
-    )
+    options = {"require_language": False, "min_chars": 1, **options}
+    return builder.CMAlignPreferenceBuilder(model=LetterEncoder(), **options).build(ds)
 
 
 BUILDER = {
@@ -112,7 +110,7 @@ entry(
 )
 entry(
     "cmalign.CMAlignPreferenceBuilder (options)",
-    lambda ds, **options: pairs.CMAlignPreferenceBuilder(
+    lambda ds, **options: builder.CMAlignPreferenceBuilder(
         model=LetterEncoder(), require_language=False, **options
     ).build(ds),
     BUILDER,
@@ -132,7 +130,7 @@ entry(
 )
 entry(
     "cmalign.CMAlignPreferenceBuilder (embeddings)",
-    lambda ds, embeddings: pairs.CMAlignPreferenceBuilder(
+    lambda ds, embeddings: builder.CMAlignPreferenceBuilder(
         reward="embedding", require_language=False, min_chars=1
     ).build(ds, embeddings),
     {"embeddings": "vectors"},

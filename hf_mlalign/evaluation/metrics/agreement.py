@@ -110,8 +110,8 @@ class Bootstrap:
     def interval(self, values: np.ndarray, name: str, n_prompts: int, share: Share | None = None) -> dict[str, float]:
         """Estimate and expanded percentile interval of `values`, whose first entry is the estimate.
 
-        Where few prompts disagree, resamples hold still fewer, or none. So the limits lie at least where those of the
-        `share` (`intervals.share_interval`) take the figure at the chance agreement of the data.
+        Where few prompts disagree, resamples hold still fewer, or none. So the interval is widened to where the limits
+        of the `share` (`bootstrap.share_interval`) take the figure at the chance agreement of the data.
         """
         low, high = percentile_interval(values[1:], self.confidence, n_prompts)
         if share is not None and self.n_resamples:
@@ -199,17 +199,13 @@ def embedding_agreement(
     return _agreement(_cells(names, sums, n > 0, n_prompts), bootstrap)
 
 
-def same_length(values: Sequence | None, n: int, name: str) -> None:
-    if values is not None and len(values) != n:
-        raise DataError(f"{name} has {len(values)} entries, languages {n}. Pass one a row.")
-
-
 def _grid(languages: Sequence[str], prompt_ids: Sequence[Any], of: Sequence, name: str) -> tuple[list, np.ndarray, int]:
     """Sorted languages, the cell (language · P + prompt) of each row, and the number P of prompts."""
     codes = check_languages(languages)
     prompt = prompt_codes(prompt_ids)
-    same_length(prompt, len(codes), "prompt_ids")
-    same_length(of, len(codes), name)
+    for argument, values in (("prompt_ids", prompt), (name, of)):
+        if len(values) != len(codes):
+            raise DataError(f"{argument} has {len(values)} entries, languages {len(codes)}. Give one per row.")
     names = sorted(set(codes))
     if len(names) < 2:
         raise DataError(f"languages: {', '.join(names) or 'nothing'} given; agreement needs at least two languages.")

@@ -1,4 +1,4 @@
-"""Win rates with intervals: overall, per language, averaged over both orders, and at equal length."""
+"""Win rates with intervals and tests: overall, per language, averaged over both orders, and at equal length."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.validation import as_numbers
 from hf_mlalign.evaluation.metrics.bootstrap import (
     ClusterSums,
     check_bootstrap,
@@ -18,9 +20,12 @@ from hf_mlalign.evaluation.metrics.bootstrap import (
 )
 from hf_mlalign.evaluation.metrics.inputs import Comparisons, read_comparisons
 from hf_mlalign.evaluation.metrics.length_control import LengthControl, length_control
-from hf_mlalign.evaluation.metrics.significance import holm, sign_flip_p_value
 
 NAN = float("nan")
+EXACT_CLUSTERS = 500
+"""The sign-flip test is exact for up to so many prompts (*ours*)."""
+LEVELS = 50
+"""Levels that scores are rounded to for the exact test, unless they are multiples of ¼ (*ours*)."""
 
 
 def winrate(
@@ -38,13 +43,13 @@ def winrate(
     """How often a candidate is preferred to a baseline. Rates, errors and limits are in per cent.
 
     Args:
-        predictions: (n,) preference for the candidate in [0, 1]: 1 a win, 0.5 a tie, 0 a loss, NaN or `None` where
-            nothing was judged.
+        predictions: (n,) preference for the candidate in [0, 1]: 1 is a win, 0.5 a tie, 0 a loss, NaN or `None` not
+            judged.
         languages: (n,) codes or English names.
-        prompt_ids: (n,) numbers or texts; equal for the comparisons of one prompt, in whatever language. The bootstrap
-            resamples prompts with all their comparisons. Without them, each comparison counts as independent.
-        swapped_predictions: (n,) preference *for the candidate*, too, in the comparison with the answers shown in the
-            other order. (A judge that says which answer it saw first is better must be read back to the candidate.)
+        prompt_ids: (n,) numbers or texts; the comparisons of one prompt share an id in every language. The bootstrap
+            resamples prompts with all their comparisons. Without ids, each comparison counts as independent.
+        swapped_predictions: (n,) preference *for the candidate* again, with the answers shown in the other order. (A
+            verdict "the first answer" must be translated back to the candidate.)
         candidate_lengths, baseline_lengths: (n,) lengths in characters or tokens, NaN where unknown.
         n_resamples: of the bootstrap (1000, *ours*); 0 leaves the intervals out (NaN).
         confidence: of the intervals; languages are tested at 1 − confidence (0.95, *ours*).
@@ -57,7 +62,7 @@ def winrate(
         position_consistency, swap_averaged_win_rate, …_standard_error, …_ci_low, …_ci_high;
         length_controlled_win_rate, length_controlled_standard_error. What cannot be computed is NaN.
     Raises:
-        DataError: bad input; see `winrate_inputs.read_comparisons`.
+        DataError: bad input; see `hf_mlalign.evaluation.metrics.inputs.read_comparisons`.
     """
     check_bootstrap(n_resamples, confidence, seed)
     data = read_comparisons(
@@ -66,7 +71,11 @@ def winrate(
     options = (n_resamples, confidence, seed)
     result = _rates(data, *options)
     result |= _both_orders(data, *options)
-    controlled = _length_controlled(data, seed)
+    n_groups = max(len(data.names), 1)
+    controlled = LengthControl(*np.full((4, n_groups), np.nan))
+    if data.length_differences is not None:
+        controlled = length_control(data.preferences, data.length_differences, data.languages, data.prompts, n_groups,
+                                    seed=seed)  # fmt: skip
     result["length_controlled_win_rate"] = 100 * controlled.overall
     result["length_controlled_standard_error"] = 100 * controlled.overall_standard_error
     for code, name in enumerate(data.names):
@@ -110,8 +119,14 @@ class _Bootstrap:
         if not len(sums):
             nothing = dict.fromkeys(("win_rate", "standard_error", "ci_low", "ci_high", "p_value"), NAN)
             return {**nothing, "n_prompts": 0}
-        rate = float(sums.sum() / sizes.sum())
-        low, high = self._interval(rate, sums, sizes)
+        rate, means = float(sums.sum() / sizes.sum()), sums / sizes
+        if not self.n_resamples:
+            low = high = NAN
+        elif np.ptp(means) <= 1e-12:
+            low, high = unanimous_interval(rate, len(sums), self.confidence)
+        else:
+            drawn, size = resample(sums, sizes, self.n_clusters, self.n_resamples, self.rng)
+            low, high = percentile_interval(drawn[size > 0] / size[size > 0], self.confidence, len(sums))
         return {
             "win_rate": 100 * rate,
             "standard_error": 100 * standard_error(sums, sizes),
@@ -120,15 +135,6 @@ class _Bootstrap:
             "p_value": sign_flip_p_value(sums - sizes / 2),
             "n_prompts": len(sums),
         }
-
-    def _interval(self, rate: float, sums: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
-        if not self.n_resamples:
-            return NAN, NAN
-        means = sums / sizes
-        if np.ptp(means) <= 1e-12:
-            return unanimous_interval(rate, len(sums), self.confidence)
-        drawn, size = resample(sums, sizes, self.n_clusters, self.n_resamples, self.rng)
-        return percentile_interval(drawn[size > 0] / size[size > 0], self.confidence, len(sums))
 
     def macro(self, sums: ClusterSums, groups: list[dict], whole: dict) -> dict[str, float]:
         """Mean of the rates there are.
@@ -184,8 +190,71 @@ def _both_orders(data: Comparisons, n_resamples: int, confidence: float, seed: i
     return result | {f"swap_averaged_{key}": averaged[key] for key in kept}
 
 
-def _length_controlled(data: Comparisons, seed: int) -> LengthControl:
-    n_groups = max(len(data.names), 1)
-    if data.length_differences is None:
-        return LengthControl(*np.full((4, n_groups), np.nan))
-    return length_control(data.preferences, data.length_differences, data.languages, data.prompts, n_groups, seed=seed)
+def sign_flip_p_value(scores: np.ndarray) -> float:
+    """Two-sided p-value of the hypothesis that candidate and baseline are interchangeable.
+
+    Were they, swapping their names within a prompt would only change the sign of the prompt's score
+    d_g = Σ (preference − ½). The statistic abs(Σ d_g) is compared with its distribution over all 2^G signs: exactly for
+    up to 500 prompts (scores that are not multiples of ¼ are first rounded to 1/50 of the largest, which keeps the test
+    valid), by its normal limit Σ d_g / √(Σ d_g²) for more. The test is also valid in the limit where only the mean
+    preference is ½ and the prompts are independent.
+
+    Args:
+        scores: (G,) float64, one per prompt.
+    Returns:
+        In (0, 1]; 1 where all scores are 0; NaN without scores.
+    Raises:
+        DataError: a score is not finite (first row named).
+    """
+    from scipy.special import ndtr
+
+    scores = as_numbers(scores, "scores")
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        raise DataError(f"scores, row {bad[0]}: {scores[bad[0]]} is not finite. Leave such prompts out.")
+    if not len(scores):
+        return NAN
+    scores = scores[scores != 0]
+    if not len(scores):
+        return 1.0
+    if len(scores) > EXACT_CLUSTERS:
+        z = abs(scores.sum()) / np.sqrt(np.sum(scores**2))
+        return float(max(2 * ndtr(-z), np.nextafter(0, 1)))
+    quarters = 4 * scores
+    if (quarters == np.rint(quarters)).all() and np.abs(quarters).max() <= 4 * LEVELS:
+        whole = quarters.astype(np.int64)
+        whole //= np.gcd.reduce(whole)
+    else:
+        whole = np.rint(scores * (LEVELS / np.abs(scores).max())).astype(np.int64)
+    return _exact_p_value(whole)
+
+
+def _exact_p_value(scores: np.ndarray) -> float:
+    """P(|Σ ±d| ≥ |Σ d|) of whole numbers, adding one score after the other; `mass[i]` is P(Σ = i − reach)."""
+    sizes, reach = np.abs(scores), int(np.abs(scores).sum())
+    mass = np.zeros(2 * reach + 1)
+    mass[reach] = 1
+    for size in sizes[sizes > 0]:
+        mass = (np.roll(mass, size) + np.roll(mass, -size)) / 2
+    seen = abs(int(scores.sum()))
+    if not seen:
+        return 1.0
+    return float(min(1.0, mass[: reach - seen + 1].sum() + mass[reach + seen :].sum()))
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Holm's adjusted p-values; NaN stays NaN and does not count.
+
+    The i-th smallest of m becomes max over j ≤ i of min(1, (m − j + 1)·p_(j)). Rejecting where it is at most α keeps
+    the probability of any false rejection at most α, whatever the dependence (Holm 1979).
+    """
+    p_values = as_numbers(p_values, "p_values")
+    bad = np.flatnonzero((p_values < 0) | (p_values > 1))
+    if len(bad):
+        raise DataError(f"p_values, row {bad[0]}: {p_values[bad[0]]} is not in [0, 1].")
+    adjusted = np.full(len(p_values), np.nan)
+    known = np.flatnonzero(~np.isnan(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * p_values[order]))
+    return adjusted

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hf_mlalign import load_demo_pool
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.evaluation.metrics import vendi as spread
+from hf_mlalign.evaluation.metrics import diversity
 from hf_mlalign.evaluation.metrics.diversity import nearest_neighbour_distances, selection_diversity, vendi_score
 
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 24), st.integers(0, 2**32 - 1))
@@ -52,7 +52,7 @@ def test_vendi_bounds_and_invariance(shape):
 def test_vendi_does_not_depend_on_blocks(monkeypatch):
     rows = rows_of((500, 16, 0))
     whole = vendi_score(rows)
-    monkeypatch.setattr(spread, "BLOCK", 7)
+    monkeypatch.setattr(diversity, "BLOCK", 7)
     assert vendi_score(rows) == pytest.approx(whole, rel=1e-12)
 
 
@@ -64,7 +64,7 @@ def test_nearest_neighbours_are_the_definition(n, d, seed, block):
     cosines = unit.astype(np.float64) @ unit.T
     np.fill_diagonal(cosines, -np.inf)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(spread, "BLOCK", block)
+        patch.setattr(diversity, "BLOCK", block)
         np.testing.assert_allclose(nearest_neighbour_distances(rows), 1 - cosines.max(1), atol=1e-5)
 
 

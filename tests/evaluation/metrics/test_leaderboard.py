@@ -73,7 +73,7 @@ def test_errors_name_the_model():
         winrate_leaderboard({"a": [1, 0]})
     with pytest.raises(DataError, match="Model 'a': unknown columns prediction"):
         winrate_leaderboard({"a": {"prediction": [1], "prompt_ids": [1]}})
-    with pytest.raises(DataError, match="No column for prompt_ids"):
+    with pytest.raises(DataError, match="No column for id"):
         winrate_leaderboard(datasets.Dataset.from_dict({"model": ["a"], "prediction": [1.0]}))
 
 

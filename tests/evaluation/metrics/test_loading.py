@@ -17,13 +17,13 @@ import pytest
 import hf_mlalign
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.evaluation.metrics.loading import (
+    check_spaces,
     install_metrics,
     installed_path,
     metric_names,
     metric_script,
     metrics_folder,
 )
-from hf_mlalign.evaluation.metrics.spaces import check_spaces
 from tests.hub_server import HubServer
 
 NAMES = metric_names()

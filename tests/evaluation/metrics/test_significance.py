@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from hf_mlalign.evaluation.metrics.significance import holm, sign_flip_p_value
+from hf_mlalign.evaluation.metrics.winrate import holm, sign_flip_p_value
 
 
 @settings(deadline=None)

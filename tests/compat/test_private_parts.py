@@ -262,7 +262,7 @@ try:
     main()
 except SystemExit:
     pass
-heavy = ("torch", "transformers", "trl", "datasets", "pandas", "numpy", "pyarrow")
+heavy = ("torch", "transformers", "trl", "datasets", "pandas")
 print([name for name in heavy if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", code, "env"], capture_output=True, text=True, check=True)

@@ -185,7 +185,7 @@ def test_a_lock_that_is_held(cache, monkeypatch):
 
     monkeypatch.setattr(loading, "LOCK_SECONDS", 0.2)
     cache.mkdir(parents=True)
-    with FileLock(cache / "hf_mlalign--selection_diversity.lock"), pytest.raises(DataError, match="is locked"):
+    with FileLock(cache / "hf_mlalign--selection_diversity.lock"), pytest.raises(DataError, match="has been locked"):
         install_metrics([ONE])
 
 

@@ -11,6 +11,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
+sys.path.insert(0, str(DOCS))
+
+import api_pages  # noqa: E402
+
 from hf_mlalign import __version__  # noqa: E402
 
 project = "hf_mlalign"
@@ -63,9 +67,15 @@ def _outside(app, docname: str, source: list[str]) -> None:
 
 
 def _functions(app, docname: str, source: list[str]) -> None:
-    """Functions named in the paper index lead to the API reference."""
+    """Functions named in the paper index lead to the API reference, by the module that defines them."""
+
+    def link(match: re.Match) -> str:
+        room, _, name = match[1].rpartition(".")
+        module = api_pages.public_names(room).get(name) if room in api_pages.ROOMS else None
+        return f"{{py:obj}}`{match[1]}{match[3] or ''} <{module or f'hf_mlalign.{room}'}.{name}>`"
+
     if docname == "paper-index":
-        source[0] = CELL.sub(lambda m: f"{{py:obj}}`{m[1]}{m[3] or ''} <hf_mlalign.{m[1]}>`", source[0])
+        source[0] = CELL.sub(link, source[0])
 
 
 def _code(app, what, name, obj, options, lines: list[str]) -> None:

@@ -174,14 +174,3 @@ def language_codes(values: pa.Array, column: str, unknown: str | None = None) ->
             code = known_code(value, f"Column {column!r}, row {int(np.argmax(numbers == i))}")
         lookup.append(known.setdefault(code, len(known)))
     return np.asarray(lookup, dtype=np.int32)[numbers], list(known)
-
-
-# TRANSITION: this goes as soon as metrics/leaderboard uses find_roles.
-def choose_column(columns: list[str], names: tuple[str, ...], role: str, mapping: dict[str, str]) -> str | None:
-    """The column of a role: the mapped one, or the first of `names` there is."""
-    mapped = [column for column, r in mapping.items() if r == role]
-    if len(mapped) > 1:
-        raise DataError(f"column_mapping maps {listed(mapped)} to the role {role!r}. Keep one of them.")
-    if mapped and mapped[0] not in columns:
-        raise DataError(f"column_mapping names a column that is not there: {mapped[0]}. Found: {listed(columns)}.")
-    return mapped[0] if mapped else next((name for name in names if name in columns and name not in mapping), None)

@@ -74,11 +74,11 @@ def test_the_table_is_whole():
 
 
 def test_a_wrong_default_is_noticed():
-    function = resolve("`mdaq.selection.das_select`")
+    function = resolve("`mdaq.das_select`")
     assert default(function, "n_quality") == 6000 != stated("`n_quality=6001`")["n_quality"]
-    assert default(resolve('`launch.sft_recipes.RECIPES["mdaq"]`'), "num_train_epochs") == 3
+    assert default(resolve('`launch.recipes.RECIPES["mdaq"]`'), "num_train_epochs") == 3
     with pytest.raises(AttributeError):
-        resolve("`mdaq.selection.no_such_function`")
+        resolve("`mdaq.no_such_function`")
 
 
 def test_every_default_of_the_main_functions_is_accounted_for():

@@ -9,15 +9,12 @@ from datasets import Dataset
 
 from hf_mlalign.cmalign import builder, consistency, lint, pairs, samples
 from hf_mlalign.data import languages
-from hf_mlalign.evaluation.judges import base as judgements
-from hf_mlalign.evaluation.judges import rules as judge_scores
-from hf_mlalign.evaluation.judges import run as judging
+from hf_mlalign.evaluation.judges import base, rules, run
 from hf_mlalign.generation import requests
 from hf_mlalign.mdaq import selector
-from hf_mlalign.spontaneous.classification import stats as classification_stats
-from hf_mlalign.spontaneous.lens import geometry
-from hf_mlalign.spontaneous.lens import parallel_prompts as lens_table
-from hf_mlalign.spontaneous.questions import builder as questions
+from hf_mlalign.spontaneous import QuestionTranslationBuilder
+from hf_mlalign.spontaneous.classification import stats
+from hf_mlalign.spontaneous.lens import distances, parallel_prompts
 from tests.reliability.public_functions import LetterEncoder, entry, vectors
 
 LANGUAGES = ("de", "en", "sw")
@@ -186,30 +183,30 @@ OPTIONAL = [
     "references: NaN",
     "languages: blank",
 ]
-LANGUAGE_JUDGE = judge_scores.LanguageJudge(languages.LanguageIdentifier(LANGUAGES))
-entry("evaluation.check_answer_pairs", judgements.check_answer_pairs, JUDGED, judged, accepts=OPTIONAL)
+LANGUAGE_JUDGE = rules.LanguageJudge(languages.LanguageIdentifier(LANGUAGES))
+entry("evaluation.check_answer_pairs", base.check_answer_pairs, JUDGED, judged, accepts=OPTIONAL)
 entry(
     "evaluation.SimilarityJudge",
-    judge_scores.SimilarityJudge(LetterEncoder()).compare,
+    rules.SimilarityJudge(LetterEncoder()).compare,
     JUDGED,
     judged,
     accepts=OPTIONAL,
     tolerance=1e-6,
 )
-entry("evaluation.LengthJudge", judge_scores.LengthJudge().compare, JUDGED, judged, accepts=OPTIONAL)
+entry("evaluation.LengthJudge", rules.LengthJudge().compare, JUDGED, judged, accepts=OPTIONAL)
 entry("evaluation.LanguageJudge", LANGUAGE_JUDGE.compare, JUDGED, judged, accepts=OPTIONAL)
 entry(
     "evaluation.run_judge",
-    lambda **k: judgements.run_judge(lambda prompts, a, b: np.full(len(a), 0.5), **k),
+    lambda **k: base.run_judge(lambda prompts, a, b: np.full(len(a), 0.5), **k),
     {x: JUDGED[x] for x in ("prompts", "a", "b", "languages")},
     lambda rng, n: {k: v for k, v in judged(rng, n).items() if k != "references"},
     accepts=OPTIONAL,
 )
 entry(
     "evaluation.checked",
-    judgements.checked,
+    base.checked,
     {"values": "numbers"},
-    lambda rng, n: {"values": rng.random(n), "n": n, "judge": judge_scores.LengthJudge()},
+    lambda rng, n: {"values": rng.random(n), "n": n, "judge": rules.LengthJudge()},
     accepts=["values: NaN", "values: missing"],
     says={"values": "judge"},
 )
@@ -229,7 +226,7 @@ def answer_table(n: int) -> Dataset:
 
 entry(
     "evaluation.read_answer_pairs",
-    judging.read_answer_pairs,
+    run.read_answer_pairs,
     {"ds": "dataset"},
     lambda rng, n: {"ds": answer_table(n)},
     says={"ds": ""},
@@ -237,7 +234,7 @@ entry(
 )
 entry(
     "evaluation.judge_dataset",
-    lambda ds: judging.judge_dataset(ds, judge_scores.LengthJudge()),
+    lambda ds: run.judge_dataset(ds, rules.LengthJudge()),
     {"ds": "dataset"},
     lambda rng, n: {"ds": answer_table(n)},
     says={"ds": ""},
@@ -254,7 +251,7 @@ entry(
 
 entry(
     "spontaneous.geometry",
-    geometry.geometry,
+    distances.geometry,
     {"states": "vectors", "languages": "languages", "ids": "ids", "english": "name", "components": "whole"},
     lambda rng, n: {
         "states": rng.integers(-9, 9, (n, n, 4)).astype(np.float32),
@@ -273,7 +270,7 @@ def accuracy(**columns: Any) -> Any:
     import pandas as pd
 
     options = {name: columns.pop(name) for name in ("confidence", "seed", "seen")}
-    return classification_stats.accuracy_table(pd.DataFrame(columns), **options)
+    return stats.accuracy_table(pd.DataFrame(columns), **options)
 
 
 entry(
@@ -305,7 +302,7 @@ def question_table(n: int) -> Dataset:
 
 entry(
     "spontaneous.QuestionTranslationBuilder",
-    lambda ds, **o: questions.QuestionTranslationBuilder(**o).build(ds),
+    lambda ds, **o: QuestionTranslationBuilder(**o).build(ds),
     {
         "ds": "dataset",
         "direction": "name",
@@ -330,7 +327,7 @@ entry(
 )
 entry(
     "spontaneous.read_parallel",
-    lens_table.read_parallel,
+    parallel_prompts.read_parallel,
     {"ds": "dataset", "limit": "whole", "english": "name"},
     lambda rng, n: {
         "ds": Dataset.from_dict(

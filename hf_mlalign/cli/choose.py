@@ -39,6 +39,6 @@ def _score(source: Source, output: Output = Path("scored"), *, options: ScoreOpt
     from hf_mlalign.mdaq.scoring import score as run
 
     done = run(source, output, options=options, on_step=say)
-    if done.record.state == "finished":
+    if done.record is not None:  # in the main process
         print_record(done.record)
         say(f"Saved to {done.folder}: data/, README.md (card), run.json. Next: hf-mlalign curate {done.folder}")

@@ -154,7 +154,10 @@ def model_card(config: QSMConfig, figures: dict[str, dict[str, float]], checks: 
 
 def sanity_checks(scorer: QualityScorer, pairs: pd.DataFrame, seed: int = 0) -> dict[str, float]:
     """How often a held-out revised response scores above a bad response, for five kinds of bad ones, in [0, 1]."""
+    import numpy as np
+
     from hf_mlalign.mdaq.quality.training import broken_responses
+    from hf_mlalign.mdaq.scorer import MDaQScorer
 
     held = pairs[pairs["held_out"]].reset_index(drop=True)
     held = held.sample(frac=1, random_state=seed).sort_values("language", kind="stable").reset_index(drop=True)
@@ -166,11 +169,16 @@ def sanity_checks(scorer: QualityScorer, pairs: pd.DataFrame, seed: int = 0) -> 
         "the same response in another language": _of_next_row(held, "id", "language"),
         "another sample's revised response, another language": _of_next_row(held.assign(x=0), "x", "language"),
     }
-    good = scorer.score(instructions, positives)
+    remembered = MDaQScorer(scorer)  # encodes each text once
+
+    def score(asked: list[str], responses: list[str]) -> np.ndarray:
+        return np.array(remembered({"instruction": asked, "response": responses})["quality_score"], dtype=np.float32)
+
+    good = score(instructions, positives)
     figures = {}
     for name, texts in bad.items():
         rows = [i for i, text in enumerate(texts) if text is not None]
-        worse = scorer.score([instructions[i] for i in rows], [texts[i] for i in rows])
+        worse = score([instructions[i] for i in rows], [texts[i] for i in rows])
         figures[name] = float(((good[rows] > worse) + 0.5 * (good[rows] == worse)).mean()) if rows else float("nan")
     return figures
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from hf_mlalign.cli.options import is_quiet
 from hf_mlalign.core.errors import printable
 
 if TYPE_CHECKING:
@@ -146,12 +147,8 @@ def _console(width: int = 120) -> Console:
     """Of a fixed width where nobody looks; text is never read as markup."""
     from rich.console import Console
 
-    return Console(width=None if Console().is_terminal else width, markup=False, emoji=False, highlight=False)
-
-
-def print_table(table: Table) -> None:
-    """Print a table as it is."""
-    _console().print(table)
+    width = None if Console().is_terminal else width
+    return Console(width=width, markup=False, emoji=False, highlight=False, quiet=is_quiet())
 
 
 def _print(table: Table, notes: list[str], most: int = 20, legend: str = "") -> None:

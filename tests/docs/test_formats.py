@@ -75,6 +75,15 @@ def test_what_is_read():
     assert read_parallel(Dataset.from_list([english, prompt])).languages == ["en", "de"]
 
 
+def test_expert_revisions_are_read(tmp_path):
+    shown = row("Expert revisions")
+    Dataset.from_list([shown]).to_json(tmp_path / "revisions.jsonl")
+    read = read_revisions(tmp_path / "revisions.jsonl").to_dict("records")
+    texts = {"instruction": "Nenne zwei Bäume.", "positive": shown["revised_response"], "negative": "Ahorn."}
+    assert read == [{**texts, "id": 7, "language": "de", "held_out": False}]
+    assert set(recognise_revisions(list(shown))) == {"raw", "revised"}
+
+
 def test_questions_are_read():
     shown = row("Parallel questions")
     english = {**shown, "language": "en", "question": "How many eggs are left?"}

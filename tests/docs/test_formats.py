@@ -9,7 +9,7 @@ from datasets import Dataset, load_dataset
 from hf_mlalign import load_demo_pool
 from hf_mlalign.cli.demo.tiny_dpo import tiny_causal_lm
 from hf_mlalign.cmalign.build import build_pairs
-from hf_mlalign.data.layouts import LAYOUTS, recognise_layout
+from hf_mlalign.data.layouts import LAYOUTS, open_pairs, recognise_layout
 from hf_mlalign.evaluation.annotation.items import read_items
 from hf_mlalign.evaluation.annotation.store import JUDGEMENTS, JudgementStore
 from hf_mlalign.evaluation.judges.base import load_judge
@@ -17,6 +17,7 @@ from hf_mlalign.evaluation.judges.run import judge, read_answer_pairs
 from hf_mlalign.generation.requests import Answer, read_prompts
 from hf_mlalign.generation.sampler import ResponseSampler
 from hf_mlalign.hub.run_record import RECORD, RunRecord
+from hf_mlalign.launch.train_qsm import read_revisions
 from hf_mlalign.mdaq.curation import curate
 from hf_mlalign.spontaneous.classification.evaluate import evaluate_classification
 from hf_mlalign.spontaneous.classification.rows import read_questions
@@ -81,7 +82,9 @@ def test_expert_revisions_are_read(tmp_path):
     read = read_revisions(tmp_path / "revisions.jsonl").to_dict("records")
     texts = {"instruction": "Nenne zwei Bäume.", "positive": shown["revised_response"], "negative": "Ahorn."}
     assert read == [{**texts, "id": 7, "language": "de", "held_out": False}]
-    assert set(recognise_revisions(list(shown))) == {"raw", "revised"}
+    pooled = open_pairs(Dataset.from_list([shown]))
+    assert pooled.pooled
+    assert pooled.dataset["response"][:] == ["Ahorn.", shown["revised_response"]]
 
 
 def test_questions_are_read():
@@ -154,7 +157,7 @@ def test_samples(tmp_path):
 
 
 def test_preference_pairs(pool, tmp_path):
-    found = build_pairs(pool, tmp_path / "pairs").pairs["train"]
+    found = build_pairs(pool, tmp_path / "pairs").dataset["train"]
     shown = row("Preference pairs")
     assert shape(found[0]) == shape(shown)
     texts = [(r["prompt"], r["chosen"], r["rejected"], r["reference"]) for r in found]

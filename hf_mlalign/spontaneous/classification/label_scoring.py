@@ -38,7 +38,7 @@ class LabelScorer:
 
     Args:
         model: causal LM in any dtype, on one device or several (`hf_device_map`); put in eval mode while scoring.
-        batch_tokens: tokens a pack (512, *ours*).
+        batch_tokens: tokens per pack (512, *ours*).
         method: "trie"; "full", one plain forward pass per label without a cache, for models whose attention takes no
             4-D mask or counts the tokens it sees as they are stored (flash attention, ALiBi, state-space layers, the
             local layers of GPT-Neo); "auto" (*ours*) compares both on a whole pack, see `check`, and takes "full" where

@@ -28,7 +28,7 @@ class Layers:
     Args:
         model: a causal LM of transformers, PEFT-wrapped or not.
     Raises:
-        DataError: the model is no decoder-only LM, or its blocks are not found.
+        DataError: the model is not a decoder-only LM, or its blocks are not found.
     """
 
     def __init__(self, model: PreTrainedModel):

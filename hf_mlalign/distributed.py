@@ -3,7 +3,7 @@
 Importing this loads neither Ray nor a model. `pip install 'hf-mlalign[ray]'`.
 """
 
-from hf_mlalign.core.lazy import lazy_names
+from hf_mlalign import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import datasets
 
-from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, listed, quiet
 from hf_mlalign.core.files import content_digest
-from hf_mlalign.core.quiet import quiet
 from hf_mlalign.data.languages import check_languages
 from hf_mlalign.hub.publish import push
 from hf_mlalign.hub.run_record import Run

@@ -123,8 +123,7 @@ def _classify(source: Labelled, output: Output = Path("classification"), *, opti
 def _lens(model: Model, data: Parallel = None, output: Output = Path("lens"), *, options: LensOptions) -> None:
     """Show per layer and language what a model predicts and how its hidden states lie, as data and pictures."""
     from hf_mlalign.cli.tables import print_lens
-    from hf_mlalign.core.errors import DataError
-    from hf_mlalign.core.quiet import quiet
+    from hf_mlalign.core.errors import DataError, quiet
     from hf_mlalign.spontaneous.lens.run import run_lens
 
     if data is None:

@@ -1,6 +1,6 @@
 """CM-Align and its relatives: from samples in many languages to preference pairs and a DPO-aligned model."""
 
-from hf_mlalign.core.lazy import lazy_names
+from hf_mlalign import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

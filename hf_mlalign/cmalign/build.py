@@ -13,7 +13,6 @@ from hf_mlalign.core.options import takes
 from hf_mlalign.data.sources import load_source
 from hf_mlalign.hub.card import markdown_table, write_card
 from hf_mlalign.hub.run_record import Run, RunRecord, RunResult, describe_source
-from hf_mlalign.hub.trackers import check_trackers, report_run
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -43,7 +42,10 @@ def build_pairs(source: str | Path | Dataset, output: str | Path = "pairs", *, o
     """
     import datasets
 
-    check_trackers(options.report_to)
+    if options.report_to:
+        from hf_mlalign.hub.trackers import check_trackers, report_run
+
+        check_trackers(options.report_to)
     builder = CMAlignPreferenceBuilder(options=PairOptions.part_of(options))
     which = describe_source(source, split=options.split, config=options.config_name)
     run = Run(output, options.job, builder.parameters, which, overwrite=options.overwrite, own=[WORK])
@@ -66,7 +68,8 @@ def build_pairs(source: str | Path | Dataset, output: str | Path = "pairs", *, o
         _write_card(run.folder, run.record)
         run.finish(run.record.results, result.notes)
         shutil.rmtree(run.folder / WORK, ignore_errors=True)
-    report_run(run.record, options.report_to, run.folder)
+    if options.report_to:
+        report_run(run.record, options.report_to, run.folder)
     return RunResult(pairs, run.folder, run.record, result)
 
 

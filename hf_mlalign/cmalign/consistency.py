@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf_mlalign.core.block_cache import cached_blocks
 from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.files import cached_blocks
 from hf_mlalign.core.validation import (
     as_array,
     as_codes,

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from hf_mlalign.cmalign.samples import Samples
-from hf_mlalign.core.block_cache import cached_blocks
 from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.files import cached_blocks
 from hf_mlalign.models.loading import load_model
 
 NLLB_CODES = {
@@ -41,7 +41,7 @@ class _ModelReward:
         self._folder, self._key = None, ()
 
     def keep_in(self, folder: Path, key: Sequence[Any]) -> None:
-        """Keep what the model gives in this folder; `key`: all that decides it, see `hf_mlalign.core.block_cache`."""
+        """Keep what the model gives in this folder; `key`: all that decides it, see `core.files.cached_blocks`."""
         self._folder, self._key = folder, key
 
     def _wanted(self, samples: Samples) -> np.ndarray:

@@ -1,6 +1,12 @@
-"""Errors a user can act on, and text of others that a terminal shows as text."""
+"""What a user sees: errors one can act on, printable text, and silence where libraries would drown it."""
 
+from __future__ import annotations
+
+import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 NAME_CHARS = 300
@@ -21,3 +27,29 @@ def printable(text: str) -> str:
     """`text` with what a terminal would obey (escape sequences, overrides of the direction) or cannot show written as
     escapes such as \\x1b; line breaks and tabs stay."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without the progress bars, warnings and log lines of libraries; `HF_MLALIGN_VERBOSE` (--verbose) keeps them."""
+    if os.environ.get("HF_MLALIGN_VERBOSE"):
+        yield
+        return
+    import datasets
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    datasets_bars = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+        if datasets_bars:
+            datasets.enable_progress_bars()

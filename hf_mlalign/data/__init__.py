@@ -1,6 +1,6 @@
 """Reading data: sources, layouts, roles of columns, languages, final answers."""
 
-from hf_mlalign.core.lazy import lazy_names
+from hf_mlalign import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

@@ -1,6 +1,6 @@
 """Win rates and metrics in many languages, judges, and people as judges."""
 
-from hf_mlalign.core.lazy import lazy_names
+from hf_mlalign import lazy_names
 
 _NAMES = {
     "AnnotateOptions": "hf_mlalign.evaluation.options",

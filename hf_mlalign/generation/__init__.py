@@ -1,6 +1,6 @@
 """Answers of language models: several per prompt and language, from a local model or a server."""
 
-from hf_mlalign.core.lazy import lazy_names
+from hf_mlalign import lazy_names
 
 _NAMES = {
     "sample": "hf_mlalign.generation.sampler",

@@ -1,6 +1,6 @@
 """Runs, their folders and cards, and the way to the Hub."""
 
-from hf_mlalign.core.lazy import lazy_names
+from hf_mlalign import lazy_names
 
 _NAMES = {
     "push": "hf_mlalign.hub.publish",

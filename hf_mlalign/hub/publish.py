@@ -121,7 +121,7 @@ def verify_upload(folder: str | Path, repo_id: str, *, token: str | None = None)
     """
     import datasets
 
-    from hf_mlalign.core.quiet import quiet
+    from hf_mlalign.core.errors import quiet
 
     what = f"push_to_hub: {repo_id!r} was uploaded, but could not be loaded back"
     with tempfile.TemporaryDirectory() as cache, quiet(), hub_errors(what, token):

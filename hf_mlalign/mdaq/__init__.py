@@ -1,6 +1,6 @@
 """M-DaQ (arXiv 2509.15549): instruction data of high quality and diversity in any language."""
 
-from hf_mlalign.core.lazy import lazy_names
+from hf_mlalign import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

@@ -14,11 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hf_mlalign._version import __version__
-from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, listed, quiet
 from hf_mlalign.core.files import commit
 from hf_mlalign.core.options import takes
 from hf_mlalign.core.processes import Processes, check_world_size, join_processes
-from hf_mlalign.core.quiet import quiet
 from hf_mlalign.data.arrow import is_text, named_column, release_mapped
 from hf_mlalign.data.languages import normalise
 from hf_mlalign.data.layouts import Pairs, check_conversations, open_pairs

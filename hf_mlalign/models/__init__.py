@@ -1,6 +1,6 @@
 """Models: text encoders, safe loading of weights, and clustering of embeddings."""
 
-from hf_mlalign.core.lazy import lazy_names
+from hf_mlalign import lazy_names
 
 _NAMES = {
     "load_encoder": "hf_mlalign.models.encoder",

@@ -1,6 +1,6 @@
 """One page with the pictures of a run: `write_report` makes it, `section` adds to it."""
 
-from hf_mlalign.core.lazy import lazy_names
+from hf_mlalign import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

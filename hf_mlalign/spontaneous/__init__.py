@@ -1,6 +1,6 @@
 """Spontaneous multilingual alignment (arXiv 2405.13816): question translation, classification, lenses."""
 
-from hf_mlalign.core.lazy import lazy_names
+from hf_mlalign import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,

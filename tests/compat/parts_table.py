@@ -77,7 +77,7 @@ TRANSFORMERS = (
          "report_to"),
     Part("transformers.trainer_callback.PrinterCallback", "cli.demo.tiny_dpo", "the demo prints its own lines"),
     Part("transformers.pytorch_utils.Conv1D", "launch.lora", "the linear modules of GPT-2"),
-    Part("transformers.utils.logging.set_verbosity_error", "core.quiet", "loading is quiet", ""),
+    Part("transformers.utils.logging.set_verbosity_error", "core.errors", "loading is quiet", ""),
 )  # fmt: skip
 
 DATASETS = (

@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 
 from hf_mlalign.core.errors import DataError, listed, printable
 from hf_mlalign.core.validation import clean_text, shown
-from hf_mlalign.data.answers.extract import KINDS, answer_spans, extract_answers, find_options
-from hf_mlalign.data.answers.numbers import last_number, parse_number
+from hf_mlalign.data.answers.extract import (
+    KINDS,
+    answer_spans,
+    extract_answers,
+    find_options,
+    last_number,
+    parse_number,
+)
 from hf_mlalign.data.languages import LanguageIdentifier, is_right_to_left, known_code, language_name, normalise
 from hf_mlalign.evaluation.judges.prompts import read_verdict
 from hf_mlalign.hub.card import markdown_table, metadata_block

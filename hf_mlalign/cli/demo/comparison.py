@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.cli.tables import print_winrates
-from hf_mlalign.core.quiet import quiet
+from hf_mlalign.core.errors import quiet
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hf_mlalign.core.errors import DataError
-from hf_mlalign.core.quiet import quiet
+from hf_mlalign.core.errors import DataError, quiet
 from hf_mlalign.data.languages import language_name
 from hf_mlalign.models.encoder import BUNDLED
 

@@ -11,7 +11,7 @@ import numpy as np
 from hf_mlalign.cli.demo.comparison import compare_models
 from hf_mlalign.cli.demo.tiny_dpo import check_dpo_folder
 from hf_mlalign.cli.tables import print_selection
-from hf_mlalign.core.quiet import quiet
+from hf_mlalign.core.errors import quiet
 from hf_mlalign.data.demo_pool import load_demo_pool
 from hf_mlalign.data.languages import language_name
 from hf_mlalign.hub.run_record import RunResult

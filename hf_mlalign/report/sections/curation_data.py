@@ -59,7 +59,7 @@ def read_selection(part: ReportedRun) -> SelectionResult:
 
 def read_texts(part: ReportedRun, result: SelectionResult) -> Texts:
     """Texts of the whole pool if it is found (see `write_report`), else those of the selected rows."""
-    from hf_mlalign.core.quiet import quiet
+    from hf_mlalign.core.errors import quiet
 
     with quiet():
         kept = _selected_texts(part, result)

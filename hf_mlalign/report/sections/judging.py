@@ -97,7 +97,7 @@ def judged_examples(part: ReportedRun) -> Iterator[Block]:
 
 def read_judged(part: ReportedRun) -> Dataset:
     """The judged rows of a folder; DataError if there are none."""
-    from hf_mlalign.core.quiet import quiet
+    from hf_mlalign.core.errors import quiet
     from hf_mlalign.data.sources import load_source
 
     files = part.files("data/*.parquet", "judgements*.parquet")

@@ -7,8 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.data.answers.extract import answer_codes, answer_spans, extract_answers, find_options, parse_number
-from hf_mlalign.data.answers.numbers import decimal_sign
+from hf_mlalign.data.answers.extract import (
+    answer_codes,
+    answer_spans,
+    decimal_sign,
+    extract_answers,
+    find_options,
+    parse_number,
+)
 
 MARKED = [
     ("en", "Explanation: because.\nAnswer: B. national park", "B"),

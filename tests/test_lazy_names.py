@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from hf_mlalign.core.lazy import lazy_names
+from hf_mlalign import lazy_names
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def package(tmp_path, monkeypatch):
     folder = tmp_path / "teapot"
     folder.mkdir()
     (folder / "__init__.py").write_text(
-        "from hf_mlalign.core.lazy import lazy_names\n"
+        "from hf_mlalign import lazy_names\n"
         "__getattr__, __dir__, __all__ = lazy_names(__name__, {'pour': 'teapot.spout', 'LID': 'teapot.top'})\n"
     )
     (folder / "spout.py").write_text("def pour(): return 'tea'\n")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf_mlalign.core.block_cache import cached_blocks
+from hf_mlalign.core.files import cached_blocks
 
 BLOCKS = [np.array([5, 0]), slice(1, 4), np.array([4])]
 

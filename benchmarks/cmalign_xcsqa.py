@@ -1,5 +1,5 @@
-"""Accuracy of references, chosen and rejected samples for every reward, on XCSQA samples with known answers (CALM), and
-the models that X-AlpacaEval's references, chosen and rejected responses come from. The gold answers only measure.
+"""How often references, chosen and rejected samples are right for every reward, on XCSQA samples with known answers
+(CALM), and which models X-AlpacaEval's references, chosen and rejected responses come from. Gold answers only measure.
 
     python benchmarks/cmalign_xcsqa.py DATA_FOLDER [--model ENCODER] [--output docs/appendix/cmalign-evidence.md]
 """
@@ -22,17 +22,24 @@ from hf_mlalign.models.encoder import load_encoder
 LANGUAGES = ("de", "fr", "it", "ja", "zh")
 INTRODUCTION = """# Evidence: consistency rewards on real samples
 
-Made by `benchmarks/cmalign_xcsqa.py`. Cells of a language are the accuracy of chosen / rejected samples; chosen,
-rejected and margin are means over the languages; gold answers measure only."""
+Does a reward choose right answers and reject wrong ones? To measure it again:
+
+```bash
+python benchmarks/cmalign_xcsqa.py DATA_FOLDER --output docs/appendix/cmalign-evidence.md
+```
+
+The gold answers are used to measure only; no reward sees them. How to use the rewards: [CM-Align](../cmalign.md)."""
+BY_HAND = "## What helped the reward `embedding`"
+"""From this heading on, the page is written by hand and kept."""
 FREE = {"max_length_ratio": None, "require_language": False, "drop_same_answer": False}
 RUNS = [
     ("random", {"reward": "random"}),
     ("length", {"reward": "length"}),
     ("first_english", {"reward": "first_english"}),
-    ("embedding, whole texts, as they are",
+    ("embedding, whole texts, not centred",
      {"reward": "embedding", "answer_spans": False, "reward_options": {"centre": False}}),
     ("embedding, whole texts, centred", {"reward": "embedding", "answer_spans": False}),
-    ("embedding, with answer spans, as they are", {"reward": "embedding", "reward_options": {"centre": False}}),
+    ("embedding, with answer spans, not centred", {"reward": "embedding", "reward_options": {"centre": False}}),
     ("embedding (default: spans, centred)", {"reward": "embedding"}),
     ("vote", {"reward": "vote"}),
     ("answer", {"reward": "answer"}),
@@ -53,7 +60,11 @@ def run(data: Path, encoder, output: Path | None) -> None:
     """Both tables, printed or written."""
     parts = [*xcsqa(data, encoder), *alpaca(data, encoder)]
     text = "\n\n".join([INTRODUCTION, *parts]) + "\n"
-    print(text) if output is None else output.write_text(text)
+    if output is None:
+        print(text)
+        return
+    found = output.read_text().partition(BY_HAND) if output.exists() else ("", "", "")
+    output.write_text(text + "".join(["\n", *found[1:]] if found[1] else []))
 
 
 class Remember:
@@ -97,12 +108,16 @@ def xcsqa(data: Path, encoder) -> list[str]:
     ]
     guarded = [_xcsqa_row(name, options, ds, right, encoder, {}) for name, options in kept]
     return [
-        f"## XCSQA: {rows.id.nunique()} questions, 6 samples a language\n\nAnswers found: "
+        f"## XCSQA: {rows.id.nunique()} questions, 6 samples per language\n\nSamples with a final answer: "
         + ", ".join(f"{code} {share:.1%}" for code, share in found.items())
-        + f". A random English sample is right in {right[rows.language == 'en'].mean():.1%}.",
-        "Every prompt makes a pair (a group whose scores tie is counted with its first and its last sample):",
+        + f". A random English sample is right in {right[rows.language == 'en'].mean():.1%} of cases.",
+        "The columns of a language show how often chosen / rejected samples are right; *chosen*, *rejected* and "
+        "*margin* (their difference) are means over the languages, and *reference* is how often the English reference "
+        "is right.",
+        "Without filters: every prompt makes a pair. Where all samples have the same score, the first and the last "
+        "one count as the pair.",
         _table(everything),
-        "Pairs that the guards keep:",
+        "With filters:",
         _table(guarded),
     ]
 
@@ -142,7 +157,7 @@ def _every_group(result) -> tuple[np.ndarray, np.ndarray]:
 
 
 def alpaca(data: Path, encoder) -> list[str]:
-    """Who becomes what on x_alpacaeval_responses (languages with several models)."""
+    """Which models the pairs come from, on x_alpacaeval_responses (languages with several models)."""
     rows = pd.read_parquet(data / "x_alpacaeval_responses.parquet")
     rows = rows[rows.language.isin(["en", "de", "es", "fr", "ru"])]
     ds = Dataset.from_dict(
@@ -173,8 +188,9 @@ def alpaca(data: Path, encoder) -> list[str]:
         ratio = result.per_language()["length_ratio_chosen"].drop("en").round(2).to_dict()
         shown = ", ".join(f"{language} {value}" for language, value in ratio.items())
         tables += [_table(frame.rename_axis("model").reset_index().to_dict("records")),
-                   f"Length ratio chosen to rejected with `{reward}`: {shown}. {result.summary()}"]  # fmt: skip
-    return ["## X-AlpacaEval: 644 prompts, 4 models, en de es fr ru", *tables]
+                   f"Length of chosen to rejected texts with `{reward}`: {shown}. {result.summary()}"]  # fmt: skip
+    question = "Whose responses become the reference, chosen and rejected? Shares of four models, by reward."
+    return ["## X-AlpacaEval: 644 prompts, 4 models, en de es fr ru", question, *tables]
 
 
 if __name__ == "__main__":

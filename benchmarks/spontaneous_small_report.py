@@ -127,7 +127,7 @@ LIKELIHOODS = {
     "right": "mean log-probability of the right label, nats",
     "share": "mean probability of the right label among the task's labels",
     "leaning": "share of rows for which the first label is predicted (right: 0.5 in kind, about 0.5 in emotion)",
-    "auc": "AUC: does the difference of the labels' scores tell their rows apart, whatever the leaning? (chance 0.5)",
+    "auc": "AUC: how well the difference of the labels' scores separates their rows (chance 0.5)",
 }
 
 
@@ -154,7 +154,7 @@ def _likelihoods(before: Measures, after: dict[str, list[Measures]], seen: tuple
 
 def _retrieval(before: Measures, after: dict[str, list[Measures]], seen: tuple[str, ...]) -> str:
     parts = []
-    for measure, title in (("to_english", "as they are"), ("to_english_centred", "mean of each language taken away")):
+    for measure, title in (("to_english", "unchanged"), ("to_english_centred", "mean of each language subtracted")):
         parts.append(f"#### {title}\n\n" + _by_layer(before, after, seen, _of_geometry(measure)))
     pairs = int(before.geometry.pairs.max())
     return (f"### Retrieval of the English sentence among {pairs}, top-1 by layer (chance {1 / pairs:.3f})\n\n"
@@ -202,7 +202,7 @@ def _translation(before: Measures, after: dict[str, list[Measures]]) -> str:
     columns = {"language": "source"} | {f"{name} own": f"{name}: nats" for name in ("before", *after)}
     columns |= {f"{name} gain": f"{name}: from the source" for name in ("before", *after)}
     return ("### Translation into English\n\nNats per token of the English question after the question in the source "
-            "language and the instruction; \"from the source\": how many nats more where another question stands.\n\n"
+            "language and the instruction; \"from the source\": how many more nats it costs after another question.\n\n"
             + markdown_table(rows, columns))  # fmt: skip
 
 
@@ -210,7 +210,7 @@ def _lens(before: Measures, after: dict[str, list[Measures]], seen: tuple[str, .
     titles = (("english", "P(an English label)"), ("own", "P(a label of the language)"))
     parts = [f"#### {title}\n\n{_by_layer(before, after, seen, _of_lens(value))}" for value, title in titles]
     left_out = sorted(set(before.lens.languages) - set(before.lens.per_language(without_overlap=True).language))
-    said = f"First tokens of both labels. Left out, since they share one with an English label: {', '.join(left_out)}."
+    said = f"First tokens of both labels. Left out, with a token shared with an English label: {', '.join(left_out)}."
     return "\n\n".join(["### Logit lens, emotion questions in each language's own words", said, *parts])
 
 

@@ -55,7 +55,11 @@ def allocate(
     else:
         modes = ", ".join(f'"{mode}"' for mode in MODES)
         raise DataError(f"budgets is {budgets!r}; use None, {modes} or a mapping from language to rows")
-    return shares, _too_small(sizes, shares)
+    return shares, tuple(
+        f"{language}: the budget is {sum(shares[language]):,} rows but the pool has {size:,}"
+        for language, size in sizes.items()
+        if size < sum(shares[language])
+    )
 
 
 def share(total: int, weights: Mapping[str, int], limits: Mapping[str, int]) -> dict[str, int]:
@@ -126,14 +130,6 @@ def _given(sizes: dict[str, int], nq: int, nd: int, budgets: Mapping[str, Any]) 
             quality = _round_half_up(rows * q, q + d)
             shares[language] = (quality, rows - quality)
     return shares
-
-
-def _too_small(sizes: dict[str, int], shares: dict[str, tuple[int, int]]) -> tuple[str, ...]:
-    return tuple(
-        f"{language}: the budget is {sum(shares[language]):,} rows but the pool has {size:,}"
-        for language, size in sizes.items()
-        if size < sum(shares[language])
-    )
 
 
 def _round_half_up(numerator: int, denominator: int) -> int:

@@ -107,16 +107,12 @@ class MDaQScorer:
             scores[scorable] = self.scorer.score_embedded(anchors, answers)
         columns: dict[str, Any] = {SCORE_COLUMN: NullableFloats.from_array(scores)}
         if self.embeddings:
-            columns[EMBEDDING_COLUMN] = self._embeddings(instructions, usable)
+            vectors = columns[EMBEDDING_COLUMN] = np.zeros((len(usable), self.embedding_dimension), dtype=np.float32)
+            if usable.any() and self.encoder is not None:
+                vectors[usable] = self._vectors("embeddings", instructions, usable)
+            elif usable.any():
+                vectors[usable] = self.scorer.embeddings_of(self._vectors("instructions", instructions, usable))
         return columns
-
-    def _embeddings(self, instructions: list[str | None], usable: np.ndarray) -> np.ndarray:
-        vectors = np.zeros((len(instructions), self.embedding_dimension), dtype=np.float32)
-        if usable.any() and self.encoder is not None:
-            vectors[usable] = self._vectors("embeddings", instructions, usable)
-        elif usable.any():
-            vectors[usable] = self.scorer.embeddings_of(self._vectors("instructions", instructions, usable))
-        return vectors
 
     @property
     def embedding_dimension(self) -> int:

@@ -202,7 +202,12 @@ def select(
     if missing:
         raise DataError(f"method {method!r} needs {listed(chosen.needs)}; the pool lacks {listed(missing)}")
     scorable = int(np.count_nonzero(~np.isnan(pool.scores)))
-    notes = _pool_notes(pool, scorable)
+    notes = []
+    if scorable < len(pool):
+        notes.append(f"{len(pool) - scorable:,} of {len(pool):,} rows have no score and were not selected")
+    if scorable > 1 and np.nanmin(pool.scores) == np.nanmax(pool.scores):
+        notes.append(f"all {scorable:,} scores are equal, so the score does not discriminate; ties were broken by row "
+                     "number")  # fmt: skip
     if scorable:
         try:
             found = chosen.run(pool, n_quality, n_diversity, seed, **options)
@@ -215,15 +220,6 @@ def select(
     selection = _checked(method, found, pool)
     notes += selection.notes
     return _complete(replace(selection, notes=tuple(notes)), pool, scorable, n_quality + n_diversity, fill)
-
-
-def _pool_notes(pool: Pool, n: int) -> list[str]:
-    notes = []
-    if n < len(pool):
-        notes.append(f"{len(pool) - n:,} of {len(pool):,} rows have no score and were not selected")
-    if n > 1 and np.nanmin(pool.scores) == np.nanmax(pool.scores):
-        notes.append(f"all {n:,} scores are equal, so the score does not discriminate; ties were broken by row number")
-    return notes
 
 
 def _checked(method: str, found: Any, pool: Pool) -> Selection:

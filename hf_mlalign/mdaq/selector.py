@@ -109,7 +109,9 @@ class MDaQSelector:
         check_dataset(ds)
         languages = self.read_languages(ds)
         scoring = self._needs_scoring(ds)
-        schema = self._schema(ds) if scoring or "lengths" in METHODS[self.method].needs else None
+        schema = None
+        if scoring or "lengths" in METHODS[self.method].needs:
+            schema = recognise_layout(ds.column_names, self.column_mapping)
         scored = self._with_scores(ds, schema) if scoring else ds
         has = scored.column_names
         vectors = chunked_column(scored, EMBEDDING_COLUMN) if EMBEDDING_COLUMN in has else None
@@ -307,10 +309,6 @@ class MDaQSelector:
         has, needs = set(ds.column_names), METHODS[self.method].needs
         vectors = EMBEDDING_COLUMN in has or ("embeddings" not in needs and CLUSTER_COLUMN in has)
         return SCORE_COLUMN not in has or not vectors
-
-    def _schema(self, ds: Dataset) -> Layout:
-        schema = recognise_layout(ds.column_names, self.column_mapping)
-        return schema
 
     def _with_scores(self, ds: Dataset, schema: Layout) -> Dataset:
         scorer = MDaQScorer(self.model, schema.mapping, embeddings=True, encoder=self.encoder)

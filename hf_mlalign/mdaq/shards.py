@@ -231,26 +231,43 @@ def in_process(
     batch_rows: int,
     progress: Callable[[int], None],
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """The engine of one process: (begin, scores, float16 vectors) of each missing shard.
+    """The engine of one process: (begin, scores, float16 vectors) of each missing shard."""
+    for begin, end in missing:
+        yield begin, *score_shard(scorer, lambda a, b: texts[a:b], begin, end, batch_rows, progress)
 
-    Every shard begins with nothing remembered, so that no bit of it depends on what was scored before.
 
+def score_shard(
+    scorer: MDaQScorer,
+    read: Callable[[int, int], Mapping[str, list]],
+    begin: int,
+    end: int,
+    batch_rows: int,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(m,) float32 scores and (m, d) float16 vectors of rows `begin` to `end`.
+
+    A shard begins with nothing remembered, so that no bit of it depends on what was scored before.
+
+    Args:
+        read: gives the texts of rows a to b, column by column.
+        batch_rows: rows scored at a time.
+        progress: called with the number of rows done since the last call.
     Raises:
         DataError: a value is not text, or a number of a vector does not fit float16 (the row is named).
     """
-    for begin, end in missing:
-        parts = []
-        for start in range(begin, end, batch_rows):
-            rows = range(start, min(start + batch_rows, end))
-            scores, vectors = score_batch(scorer, texts[rows.start : rows.stop], rows)
-            half = to_float16(vectors)
-            if len(bad := np.flatnonzero(~np.isfinite(half).all(axis=1))):
-                row = start + bad[0]
-                raise DataError(f"embedding, row {row}: a number does not fit float16. Use another encoder.")
-            parts.append((scores, half))
-            progress(len(rows))
-        scorer.forget()
-        yield begin, *(np.concatenate(columns) for columns in zip(*parts, strict=True))
+    parts = []
+    for first in range(begin, end, batch_rows):
+        rows = range(first, min(first + batch_rows, end))
+        scores, vectors = score_batch(scorer, read(rows.start, rows.stop), rows)
+        half = to_float16(vectors)
+        if len(bad := np.flatnonzero(~np.isfinite(half).all(axis=1))):
+            row = first + bad[0]
+            raise DataError(f"embedding, row {row}: a number does not fit float16. Use another encoder.")
+        parts.append((scores, half))
+        progress(len(rows))
+    scorer.forget()
+    scores, vectors = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return scores, vectors
 
 
 def has_scores(columns: Iterable[str]) -> bool:
@@ -355,7 +372,17 @@ class DiskMatrix:
     def __getitem__(self, key: Any) -> np.ndarray:
         if isinstance(key, slice):
             start, stop, step = key.indices(len(self))
-            return self._range(start, max(start, stop)) if step == 1 else self._rows(np.arange(start, stop, step))
+            if step != 1:
+                return self._rows(np.arange(start, stop, step))
+            out = np.empty((max(0, stop - start), self.shape[1]), dtype=self.dtype)
+            row = start
+            while row < stop:
+                shard, within = divmod(row, self._shard_rows)
+                batch_end = min(self._shard_rows, (within // self._batch_rows + 1) * self._batch_rows)
+                end = min(stop, shard * self._shard_rows + batch_end)
+                self._read(row, out[row - start : end - start])
+                row = end
+            return out
         index = np.asarray(key)
         if index.dtype == bool:
             if index.shape != (len(self),):
@@ -368,15 +395,6 @@ class DiskMatrix:
             raise IndexError(f"a row number is out of range for {len(self)} rows")
         rows = self._rows(np.where(index < 0, index + len(self), index).ravel())
         return rows.reshape(*index.shape, self.shape[1])
-
-    def _range(self, start: int, stop: int) -> np.ndarray:
-        out = np.empty((stop - start, self.shape[1]), dtype=self.dtype)
-        row = start
-        while row < stop:
-            end = min(stop, self._batch_end(row))
-            self._read(row, out[row - start : end - start])
-            row = end
-        return out
 
     def _rows(self, rows: np.ndarray) -> np.ndarray:
         if len(rows) and (rows[1:] < rows[:-1]).any():
@@ -396,10 +414,6 @@ class DiskMatrix:
             self._read(int(part[0]), scratch)
             out[bounds[i] : bounds[i + 1]] = scratch[part - part[0]]
         return out
-
-    def _batch_end(self, row: int) -> int:
-        shard, within = divmod(row, self._shard_rows)
-        return shard * self._shard_rows + min(self._shard_rows, (within // self._batch_rows + 1) * self._batch_rows)
 
     def _read(self, row: int, out: np.ndarray) -> None:
         """Fill `out` with consecutive rows of one record batch, the first of which is `row`."""

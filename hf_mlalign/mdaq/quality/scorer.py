@@ -244,7 +244,8 @@ class QualityScorer:
         from hf_mlalign.hub.repository import upload
 
         with tempfile.TemporaryDirectory() as folder:
-            self.save(folder, _card_of(self._folder))
+            card = self._folder / "README.md" if self._folder else None
+            self.save(folder, card.read_text(encoding="utf-8") if card and card.is_file() else None)
             return upload(folder, repo_id, "model", private=private, token=token)
 
     @property
@@ -283,7 +284,8 @@ class QualityScorer:
         head, name = self._load_head(), self._encoder_name()
         if name is not None and not isinstance(name, str):
             raise DataError(f"save: the encoder is a {type(name).__name__} in memory. Use a named encoder or a folder.")
-        encoder = None if _is_bundled(name) else name
+        bundled = name is None or Path(name).resolve() == (BUNDLED / "encoder").resolve()
+        encoder = None if bundled else name
         if encoder is not None and Path(name).is_dir():
             encoder = "./encoder"
             if Path(name).resolve() != (folder / "encoder").resolve():
@@ -314,15 +316,6 @@ def _encoder_hash(name: str | Encoder | None) -> str:
     if name is not None and not isinstance(name, str):
         return str(getattr(name, "content_hash", type(name).__qualname__))
     return model_hash(BUNDLED / "encoder" if name is None else name)
-
-
-def _is_bundled(name: str | None) -> bool:
-    return name is None or Path(name).resolve() == (BUNDLED / "encoder").resolve()
-
-
-def _card_of(folder: Path | None) -> str | None:
-    file = folder / "README.md" if folder else None
-    return file.read_text(encoding="utf-8") if file is not None and file.is_file() else None
 
 
 def _chunked(function: Callable, embeddings: np.ndarray, texts: Sequence[str], width: int) -> np.ndarray:

@@ -10,8 +10,7 @@ import numpy as np
 
 from hf_mlalign.core.ray import Held, cores, gpus, import_ray, session, submit
 from hf_mlalign.mdaq.scorer import MDaQScorer
-from hf_mlalign.mdaq.shards import score_batch
-from hf_mlalign.models.kmeans import to_float16
+from hf_mlalign.mdaq.shards import score_shard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,11 +75,6 @@ class RayEngine:
 
 
 def _score_shard(held: Held, table: pa.Table, begin: int, batch_rows: int) -> tuple[Any, Any]:
-    scorer, parts = held.get(), []
-    for first in range(0, len(table), batch_rows):
-        batch = table.slice(first, batch_rows)
-        rows = range(begin + first, begin + first + len(batch))
-        scores, vectors = score_batch(scorer, batch.to_pydict(), rows)
-        parts.append((scores, to_float16(vectors)))
-    scores, vectors = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return scores, vectors
+    return score_shard(
+        held.get(), lambda a, b: table.slice(a - begin, b - a).to_pydict(), begin, begin + len(table), batch_rows
+    )

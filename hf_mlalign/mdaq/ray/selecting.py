@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.ray import import_ray, plain_errors, submit
 from hf_mlalign.data.arrow import chunked_column, clean_clusters, matrix, numbers
+from hf_mlalign.data.layouts import recognise_layout
 from hf_mlalign.data.ray_tables import (
     ROW,
     arrow_dataset,
@@ -135,7 +136,8 @@ class _Groups:
             log.info(f"{dropped:,} rows in other or unknown languages were left out")
         given = [summary.clusters for summary in found if summary.clusters is not None]
         parts = [submit(_cut, table, names, parts=max(1, len(names))) for table, _ in light]
-        return cls(names, parts, {name: counts[name] for name in names}, _union(given) if given else None)
+        clusters = np.unique(np.concatenate(given)) if given else None
+        return cls(names, parts, {name: counts[name] for name in names}, clusters)
 
     def choose(self, selector: MDaQSelector) -> tuple[list[Any], list[int]]:
         """References to (row, cluster, reason) of each language, and the number that each one's clusters begin with."""
@@ -189,7 +191,9 @@ def _light(table: pa.Table, job: tuple[MDaQSelector, Method]) -> tuple[pa.Table,
         with np.errstate(over="ignore"):
             vectors = matrix(chunked_column(ds, EMBEDDING_COLUMN), EMBEDDING_COLUMN, 0, None, np.float16)
         columns[EMBEDDING_COLUMN] = vectors_column(vectors)
-    lengths = selector.read_lengths(ds, selector._schema(ds)) if "lengths" in METHODS[selector.method].needs else None
+    lengths = None
+    if "lengths" in METHODS[selector.method].needs:
+        lengths = selector.read_lengths(ds, recognise_layout(ds.column_names, selector.column_mapping))
     if lengths is not None:
         columns[LENGTH] = pa.array(lengths)
     known = ~np.isnan(scores)
@@ -253,7 +257,3 @@ def _codes(given: np.ndarray, distinct: np.ndarray) -> np.ndarray:
     """int32 place of each cluster id among the distinct ones of all rows, −1 for a row without one."""
     place = np.minimum(np.searchsorted(distinct, given), max(len(distinct) - 1, 0))
     return np.where(distinct[place] == given, place, -1).astype(np.int32)
-
-
-def _union(parts: Sequence[np.ndarray]) -> np.ndarray:
-    return np.unique(np.concatenate(parts))

@@ -45,7 +45,7 @@ def longest_select(scores: Any, lengths: Any, n: int) -> np.ndarray:
     """The `n` longest of the rows that have a score and a length. lengths: (n_rows,) numbers in any unit."""
     scores, lengths = as_scores(scores), as_scores(lengths, "lengths")
     if len(scores) != len(lengths):
-        raise DataError(f"lengths has {len(lengths)} entries for {len(scores)} scores; pass one a row")
+        raise DataError(f"lengths has {len(lengths)} entries for {len(scores)} scores; pass one per row")
     return quality_select(np.where(np.isnan(scores), np.nan, lengths), n)
 
 

@@ -147,5 +147,5 @@ def as_scores(values: Any, argument: str = "scores") -> np.ndarray:
     """`values` as a 1-D float array (None becomes NaN); DataError for anything else."""
     array = values if isinstance(values, np.ndarray) and values.dtype.kind == "f" else as_numbers(values, argument)
     if array.ndim != 1:
-        raise DataError(f"{argument} has shape {array.shape}; pass a 1-D array, one number a row")
+        raise DataError(f"{argument} has shape {array.shape}; pass a 1-D array, one number per row")
     return array

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 SIZES = (1000, 2000, 5000, 10_000, 20_000, 52_000)
-"""Rows a language (*ours*; 1K and 52K: *paper*)."""
+"""Rows per language (*ours*; 1K and 52K: *paper*)."""
 RATIO = 6
 """Rows by quality for one row by diversity (*paper*: 6,000 + 1,000)."""
 
@@ -58,7 +58,7 @@ class NestedSubsets:
         return pd.DataFrame(records)
 
     def save(self, folder: str | Path) -> Path:
-        """Write all subsets as one dataset of which each row is stored once a method.
+        """Write all subsets as one dataset of which each row is stored once per method.
 
         `load_dataset(folder, "das-1000")` gives a subset, `load_dataset(folder, "das-1000-de")` one language of it.
         """
@@ -105,7 +105,7 @@ def nested_subsets(
 
     Args:
         ds: the pool, see `MDaQSelector.fit`.
-        sizes: rows a language.
+        sizes: rows per language.
         methods: names of selection methods.
         **options: of `MDaQSelector`, e.g. `seed`, `model`, `column_mapping`, `languages`.
     Raises:
@@ -172,7 +172,7 @@ class ScaleCurve:
         return pd.DataFrame(records)
 
     def plot(self, method: str = "das") -> Figure:
-        """The paper's figure: win rate (per cent) against size (log axis), one line a language, macro average bold."""
+        """The paper's figure: win rate (%) against size (log axis), one line per language, macro average bold."""
         from matplotlib.figure import Figure
 
         figure = Figure(figsize=(8, 5), layout="constrained")
@@ -191,12 +191,12 @@ class ScaleCurve:
         ticks = sorted(part["size"].unique())
         axes.set_xticks(ticks, [f"{t // 1000}K" if t >= 1000 and t % 1000 == 0 else str(t) for t in ticks])
         axes.minorticks_off()
-        axes.set(xlabel="training pairs a language", ylabel="win rate, %", title=f"Selected by {method}")
+        axes.set(xlabel="training pairs per language", ylabel="win rate, %", title=f"Selected by {method}")
         axes.legend(ncols=2, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
         return figure
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write the table (`scale_curve.csv`) and one picture a method (`scale_curve_<method>.png`)."""
+        """Write the table (`scale_curve.csv`) and one picture per method (`scale_curve_<method>.png`)."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths = [folder / "scale_curve.csv"]
@@ -211,7 +211,7 @@ def scale_curve(results: pd.DataFrame | Iterable[Mapping[str, Any]]) -> ScaleCur
     """The paper's curve from the results of training runs on nested subsets.
 
     Args:
-        results: one record a run and language: method, language, size, win_rate in per cent [0, 100] (as
+        results: one record per run and language: method, language, size, win_rate in per cent [0, 100] (as
             `hf_mlalign/winrate` returns it) and optionally standard_error.
     Raises:
         DataError: a column is missing, a rate is outside [0, 100], or a run is given twice (the record is named).

@@ -20,7 +20,7 @@ STREAM_ROWS = 2**18
 def das_select(scores: Any, clusters: Any, n_quality: int = 6000, n_diversity: int = 1000) -> np.ndarray:
     """Diversity-aware selection (M-DaQ, algorithm DAS): rows that are good, then good rows of uncovered clusters.
 
-    Sort by score descending; take the first `n_quality`; walk on in score order, taking a row if no row taken so far
+    Sort by score descending; take the first `n_quality`; continue in score order, taking a row if no row taken so far
     is of its cluster, until `n_diversity` more are taken or the rows end. Ties in the score break by row number.
 
     Args:
@@ -117,7 +117,7 @@ class Pool:
             value = getattr(self, name)
             shape = () if value is None else getattr(value, "shape", None) or as_array(value, name).shape
             if value is not None and shape[:1] != (n,):
-                raise DataError(f"{name} has shape {shape} for {n} scores; pass one entry a row")
+                raise DataError(f"{name} has shape {shape} for {n} scores; pass one entry per row")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -190,7 +190,7 @@ def select(
         **options: of the method: "deita" threshold=0.9, "mmr" trade_off=0.5, "car" variance=0.95,
             n_clusters=⌊√(n/2)⌋.
 
-    What is not as asked is told in `notes`: rows without score, fewer rows or uncovered clusters than asked, scores
+    `notes` tell what was not done as asked: rows without score, fewer rows or uncovered clusters than asked, scores
     that are all equal. Raises DataError for an unknown method or option, or a pool without a field the method needs.
     """
     if method not in METHODS:
@@ -249,7 +249,7 @@ def _complete(selection: Selection, pool: Pool, scorable: int, asked: int, fill:
         note = f"{asked:,} rows were asked for but only {scorable:,} can be selected; all were"
         return replace(selection, notes=(*selection.notes, note))
     if not fill:
-        note = f"selected {len(selection):,} of {asked:,} rows asked for; fill=True tops up by score"
+        note = f"selected {len(selection):,} of {asked:,} rows asked for; --fill (fill=True) tops up by score"
         return replace(selection, notes=(*selection.notes, note))
     order = score_order(pool.scores)
     more = order[~np.isin(order, selection.indices)][:short]
@@ -338,7 +338,7 @@ def _mmr(pool: Pool, n_quality: int, n_diversity: int, seed: int, trade_off: flo
 def _as_clusters(clusters: Any, n: int) -> np.ndarray:
     array = as_array(clusters, "clusters")
     if array.shape != (n,):
-        raise DataError(f"clusters has shape {array.shape} for {n} scores; pass a 1-D array, one label a row")
+        raise DataError(f"clusters has shape {array.shape} for {n} scores; pass a 1-D array, one label per row")
     if array.dtype.kind not in "iu" and array.size:
         raise DataError(f"clusters has dtype {array.dtype}; pass integer labels")
     return array

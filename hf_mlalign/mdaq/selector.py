@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CLUSTER_COLUMN = "cluster"
 IDENTIFIED = "identified_language"
-"""Column of identified languages; `UNKNOWN` there means that no language could be told."""
+"""Column of identified languages; `UNKNOWN` there means that the language is unclear."""
 UNKNOWN = "und"
 LENGTH_ROWS = 65_536
 VECTOR_BYTES = 16
@@ -190,7 +190,7 @@ class MDaQSelector:
         for name, values in (("languages", languages), ("embeddings", embeddings), ("clusters", clusters),
                              ("lengths", lengths)):  # fmt: skip
             if values is not None and len(values) != len(scores):
-                raise DataError(f"{name} has {len(values)} entries for {len(scores)} scores. Give one a row.")
+                raise DataError(f"{name} has {len(values)} entries for {len(scores)} scores. Give one per row.")
         groups = group_rows(languages, languages != "")
         counts = {name: int(np.count_nonzero(~np.isnan(scores[rows]))) for name, rows in groups.items()}
         shares, notes = allocate(counts, self.n_quality, self.n_diversity, self.budgets)
@@ -212,7 +212,7 @@ class MDaQSelector:
             result.notes.append(f"no rows in {listed(absent)}")
         vectors = None if embeddings is None else rounded(embeddings)
         if vectors is not None and len(vectors) != len(scores):
-            raise DataError(f"embeddings has {len(vectors)} rows for {len(scores)} scores; pass one a score")
+            raise DataError(f"embeddings has {len(vectors)} rows for {len(scores)} scores; pass one per score")
         self._assign_clusters(result, groups, vectors, clusters)
         for name, (n_quality, n_diversity) in shares.items():
             self._select_group(result, name, groups[name], n_quality, n_diversity, vectors, clusters, lengths)
@@ -273,13 +273,13 @@ class MDaQSelector:
         needed = sizes.get(largest, 0) * dimension * VECTOR_BYTES
         if needed > available:
             raise DataError(
-                f"method {self.method!r} holds the vectors of a language in memory: {largest} with {sizes[largest]:,} "
-                f"rows needs about {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB are free. Use method 'das', which "
-                "needs none, or fewer rows."
+                f"method {self.method!r} holds the vectors of one language at a time in memory: {largest} with "
+                f"{sizes[largest]:,} rows needs about {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB are "
+                "free. Use method 'das', which needs none, or fewer rows."
             )
 
     def read_languages(self, ds: Dataset) -> np.ndarray:
-        """ISO 639-1 code of each row; "all" where languages are not told apart, "" where `languages` leaves a row out.
+        """ISO 639-1 code of each row; "all" if the pool is not split, "" for a row that `languages` leaves out.
 
         Raises:
             DataError: no language column although `languages` is given, or an unknown language.
@@ -345,7 +345,7 @@ class MDaQSelector:
         return self.result_
 
 ALL = "all"
-"""Name of the one group when languages are not told apart."""
+"""Name of the one group where the pool is not split by language."""
 
 
 @dataclass
@@ -376,7 +376,7 @@ class SelectionResult:
         return np.setdiff1d(np.arange(len(self.scores)), self.selected)
 
     def per_language(self) -> pd.DataFrame:
-        """One row a language and, of several, a last row "all".
+        """One row per language and, of several, a last row "all".
 
         Columns: pool, unscored, selected (by_quality, by_diversity), mean score of the pool and of the selection,
         clusters of the pool and how many of them the selection covers.

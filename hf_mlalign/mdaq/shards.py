@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 BATCH_ROWS = 8192
-"""Rows a record batch inside a shard (*ours*: 4 MiB of 256 dimensions)."""
+"""Rows per record batch inside a shard (*ours*: 4 MiB of 256 dimensions)."""
 DIGEST = b"digest"
 
 Engine = Callable[..., Iterator[tuple[int, np.ndarray, np.ndarray]]]
@@ -204,7 +204,7 @@ def score_in_shards(
         schema: which columns hold the texts.
         scorer: a `MDaQScorer(embeddings=True)`.
         folder: where the shards are kept.
-        shard_rows: rows a file.
+        shard_rows: rows per file.
         batch_rows: rows scored at a time.
         progress: called with the number of rows done since the last call.
         engine: computes the missing shards; default this process, one after the other.
@@ -345,9 +345,9 @@ class DiskMatrix:
 
     Args:
         paths: the files, each with `shard_rows` rows (the last has the rest).
-        offsets: (files, batches a file) int64, the byte at which the vectors of each record batch begin.
+        offsets: (files, batches per file) int64, the byte at which the vectors of each record batch begin.
         shape: (n, d).
-        batch_rows: rows a record batch (the last of a file has the rest).
+        batch_rows: rows per record batch (the last of a file has the rest).
     """
 
     dtype = np.dtype(np.float16)

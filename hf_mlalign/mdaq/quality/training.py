@@ -34,7 +34,7 @@ class HeadTraining:
     epsilon: float = 0.3
     """Margin ε of the triplet loss (*paper*)."""
     batch_size: int = 256
-    """Triplets a step (*ours*)."""
+    """Triplets per step (*ours*)."""
     weight_decay: float = 0.01
     """Of AdamW (*ours*)."""
     dropout: float = 0.1

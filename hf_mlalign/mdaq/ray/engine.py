@@ -31,7 +31,7 @@ class RayEngine:
     Args:
         address: of a running cluster, or "auto"; `None`: a Ray instance of this process's own, with all cores, that
             ends with it.
-        workers: cores to use; default all there are (one a GPU where there are GPUs).
+        workers: cores to use; default all there are (one per GPU where there are GPUs).
     Raises:
         DataError: Ray is not installed; later: nothing answers at the address.
     """
@@ -44,7 +44,7 @@ class RayEngine:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a run's record, which may be published, tells of the engine: whose cluster, not its address."""
+        """What a run's record, which may be published, says of the engine: whose cluster, not its address."""
         return {"name": "ray", "cluster": "own" if self.address is None else "given"}
 
     def __call__(

@@ -43,7 +43,7 @@ def score(
         scorer: default `MDaQScorer(column_mapping=column_mapping, embeddings=True)`.
         column_mapping: see `hf_mlalign.data.layouts.recognise_layout`; not together with `scorer`.
         concurrency: actors, or (least, most); default one a GPU, or one a core where there are none (*ours*).
-        batch_size: rows a batch (4,096, *ours*).
+        batch_size: rows per batch (4,096, *ours*).
         num_cpus: cores each actor reserves. 0 (*ours*) leaves them to the tasks that read the data: with 1, as many
             actors as cores would wait for ever for a reader that finds no core.
         num_gpus: GPUs each actor reserves; default 1 where the cluster has any.

@@ -23,6 +23,15 @@ def listed(names, limit: int = 20) -> str:
     return ", ".join(names[:limit]) + more if names else "none"
 
 
+def counted(n: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "row"), counted(1200, "row")
+    ('1 row', '1,200 rows')
+    """
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def printable(text: str) -> str:
     """`text` with what a terminal would obey (escape sequences, overrides of the direction) or cannot show written as
     escapes such as \\x1b; line breaks and tabs stay."""

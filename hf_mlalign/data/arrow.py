@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 def chunked_column(ds: Dataset, column: str) -> pa.ChunkedArray:
-    """The column as Arrow, rows in the dataset's order (a selection or shuffle is applied)."""
+    """The column as Arrow, with the rows in the dataset's order (after selections and shuffles)."""
     if ds._indices is None:
         return ds.data.column(column)
     return ds.select_columns([column]).with_format("arrow")[:].column(column)
 
 
 def arrow_column(ds: Dataset, column: str) -> pa.Array:
-    """`chunked_column` as one Arrow array; without a copy if it is one chunk."""
+    """`chunked_column` as one Arrow array; nothing is copied if it is one chunk."""
     values = chunked_column(ds, column)
     values = values.chunk(0) if values.num_chunks == 1 else values.combine_chunks()
     if isinstance(values, pa.ChunkedArray):
@@ -77,7 +77,7 @@ def codes_of(values: pa.Array, column: str) -> tuple[np.ndarray, pa.Array]:
 
 
 def last_contents(values: pa.Array, column: str) -> pa.Array:
-    """Content of the last message of each row; texts are returned as they are, a missing or empty list gives null."""
+    """Content of the last message of each row. Texts are returned unchanged; a missing or empty list gives null."""
     if is_text(values.type) or pa.types.is_null(values.type):
         return values.cast(pa.string()) if pa.types.is_null(values.type) else values
     if not is_messages(values.type):
@@ -95,7 +95,7 @@ def last_contents(values: pa.Array, column: str) -> pa.Array:
 
 
 def flatten_lists(values: pa.Array, column: str) -> tuple[pa.Array, np.ndarray]:
-    """The items of all lists, and how many each row has (0 for a missing list)."""
+    """The items of all lists, and the number of items in each row (0 for a missing list)."""
     if not (is_list(values.type) or pa.types.is_fixed_size_list(values.type)):
         raise DataError(f"Column {column!r} holds {values.type}; a list of responses per row was expected.")
     lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
@@ -109,12 +109,12 @@ def matrix(
     width: int | None = None,
     dtype: type[np.floating] = np.float32,
 ) -> np.ndarray:
-    """Equally long number lists as one (n, d) array, without a copy if they are one chunk of that type and length.
+    """Lists of d numbers each as one (n, d) array; nothing is copied if they are one chunk of that type and length.
 
     Args:
         first_row: number of the first row, for messages.
-        width: d, where it is known from earlier rows.
-        dtype: of the result.
+        width: d, if it is known from earlier rows.
+        dtype: type of the result.
     Raises:
         DataError: a row is missing or has another length, or a number is missing (the first such row is named).
     """
@@ -132,7 +132,7 @@ def matrix(
 
 
 def _block(chunk: pa.Array, column: str, offset: int, width: int | None) -> np.ndarray:
-    """The rows of one chunk, the first of which is row `offset`; `width` is that of the rows before."""
+    """The rows of one chunk, which starts at row `offset`; `width` is that of the rows before."""
     if pa.types.is_fixed_size_list(chunk.type):
         lengths = np.full(len(chunk), chunk.type.list_size)
         lengths[chunk.is_null().to_numpy(zero_copy_only=False)] = -1
@@ -165,7 +165,7 @@ def numbers(ds: Dataset, column: str) -> np.ndarray:
 
 
 def column_numbers(values: pa.ChunkedArray, column: str, first_row: int = 0) -> np.ndarray:
-    """`numbers` of a part of a column that begins at row `first_row`."""
+    """`numbers` of the part of a column that starts at row `first_row`."""
     if pa.types.is_null(values.type):
         return np.full(len(values), np.nan, dtype=np.float32)
     if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
@@ -177,7 +177,7 @@ def column_numbers(values: pa.ChunkedArray, column: str, first_row: int = 0) -> 
 
 
 def add_columns(ds: Dataset, columns: Mapping[str, Any]) -> Dataset:
-    """`ds` with `columns` (arrays or lists, one value per row), replacing equally named ones; NaN becomes null."""
+    """`ds` with `columns` (arrays or lists, one value per row) added or replaced; NaN becomes null."""
     for name, values in columns.items():
         if name in ds.column_names:
             ds = ds.remove_columns(name)
@@ -188,7 +188,7 @@ def add_columns(ds: Dataset, columns: Mapping[str, Any]) -> Dataset:
 
 
 def clean_clusters(clusters: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Given cluster ids as int32 numbered from 0; −1 where a row without score has none."""
+    """The given cluster ids, renumbered from 0 as int32; −1 for a row that has neither a score nor a cluster."""
     scores = checked_numbers(scores, "scores")
     if not isinstance(clusters, np.ndarray) or clusters.dtype.kind not in "iuf" or clusters.shape != scores.shape:
         clusters = checked_numbers(clusters, "cluster", len(scores), "scores")
@@ -211,8 +211,8 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes() -> int | None:
-    """Memory this process may still take, in bytes: what is free, and what its control group allows (files in the
-    cache count as free); `None` on other systems than Linux."""
+    """Memory in bytes that this process may still take: what is free (with files in the cache), and what its control
+    group allows. `None` on systems other than Linux."""
     found = [
         _left(CGROUP, "memory.max", "memory.current", "file"),
         _left(CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache"),
@@ -224,10 +224,10 @@ def available_bytes() -> int | None:
 
 
 def release_mapped(files: Iterable[str]) -> None:
-    """Drop the pages of these read-only mapped files from the process's memory; they are read again when needed.
+    """Release the pages of these read-only mapped files from the process's memory; they are read again when needed.
 
-    A memory-mapped dataset that is read from end to end otherwise counts in full as memory of the process, although
-    the system could take it back. Does nothing on other systems than Linux.
+    Without it, a memory-mapped dataset that is read from end to end counts in full as memory of the process, although
+    the system could take it back. Does nothing on systems other than Linux.
     """
     wanted = {str(Path(file).absolute()) for file in files}
     try:

@@ -23,23 +23,23 @@ def demo_languages() -> list[str]:
 
 
 def load_demo_pool(languages: Sequence[str] | None = None, seed: int = 0) -> Dataset:
-    """The pool as one row a candidate answer.
+    """The pool, with one row per candidate answer.
 
     Args:
         languages: only these (default: all of `demo_languages()`).
-        seed: of the order of each prompt's candidates, which must not give their quality away.
+        seed: for the order of each prompt's candidates, which must not reveal their quality.
     Returns:
         Columns prompt_id, topic, language, prompt, response, sample (0–3, the candidate's position) and grade (0–3,
         its author's judgement: 3 correct and complete, 2 correct but thin, 1 weak, 0 bad; for checking only).
     Raises:
-        DataError: a language the pool does not have.
+        DataError: a language that the pool does not have.
     """
     from datasets import Dataset
 
     languages = list(languages or demo_languages())
     missing = [code for code in languages if code not in demo_languages()]
     if missing:
-        raise DataError(f"languages: no demo prompts in {listed(missing)}. There are: {listed(demo_languages())}.")
+        raise DataError(f"languages: no demo prompts in {listed(missing)}. Available: {listed(demo_languages())}.")
     rows = []
     for code in languages:
         lines = (POOL / f"{code}.jsonl").read_text(encoding="utf-8").splitlines()

@@ -1,4 +1,4 @@
-"""Data files looked at before a library opens them: what would hang it, crash it or fill the memory is refused."""
+"""Checks data files before a library opens them, and refuses what would hang it, crash it or fill the memory."""
 
 from __future__ import annotations
 
@@ -22,41 +22,41 @@ import pyarrow as pa
 from hf_mlalign.core.errors import DataError
 
 MOST_COLUMNS = 10_000
-"""A table of texts has no more columns (*ours*)."""
+"""Tables with more columns are refused (*ours*)."""
 MOST_NESTING = 64
-"""Deeper nested values are refused (*ours*); readers of JSON crash at some ten thousand levels."""
+"""More deeply nested values are refused (*ours*); readers of JSON crash at some ten thousand levels."""
 SAMPLE_BYTES = 2**16
-"""How much of a CSV file is read to find its delimiter, and of any text file to guess its encoding (*ours*)."""
+"""Bytes that are read of a CSV file to find its delimiter, and of any text file to guess its encoding (*ours*)."""
 HEADER_BYTES = 2**24
-"""A CSV file whose first line is longer has no header (*ours*)."""
+"""A CSV file with a longer first line counts as one without a header (*ours*)."""
 KEY_LINES = 20_000
 """Lines of JSON whose keys are counted (*ours*)."""
 CARD_CHARS = 2**20
-"""How much of a card is looked at (*ours*)."""
+"""Bytes of a card that are checked (*ours*)."""
 RATIO, UNPACKED_BYTES = 100, 2**30
-"""A compressed file that is larger than both, times its size and in bytes, is refused (*ours*)."""
+"""A compressed file that unpacks to more than both, times its size and bytes, is refused (*ours*)."""
 BLOCK = 2**22
 STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 OPENERS = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-AGAIN = "Fetch or write it again, or name the format it has by its ending."
-FEWER_COLUMNS = "Keep the columns that are needed: prompts, responses, language, ids."
+AGAIN = "Download or write it again, or give it the ending of its format."
+FEWER_COLUMNS = "Keep only the columns you need: prompts, responses, language, ids."
 
 
 def check_file(path: Path, kind: str) -> None:
-    """DataError for a file that cannot be read safely.
+    """Raise a `DataError` if a file cannot be read safely.
 
     Args:
-        path: a local file, perhaps compressed (.gz, .bz2, .xz).
+        path: a local file; it may be compressed (.gz, .bz2, .xz).
         kind: "parquet", "arrow", "json" or "csv".
     Raises:
-        DataError: not a regular file, not readable, no rows, too many columns, too deeply nested, damaged, not UTF-8,
-            or a small compressed file that holds a huge one; file, line and remedy are named.
+        DataError: not a regular file, not readable, no rows, too many columns, nested too deeply, damaged, not UTF-8,
+            or a small compressed file that holds a huge one. The message names file, line and remedy.
     """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise DataError(f"source: {str(path)!r} is a pipe or a device, not a file. Save what it gives to a file.")
+            raise DataError(f"source: {str(path)!r} is a pipe or a device, not a file. Save its output to a file.")
         if status.st_size == 0:
             raise DataError(f"source: {str(path)!r} is empty (0 bytes).")
         with open(path, "rb"):
@@ -70,7 +70,7 @@ def check_file(path: Path, kind: str) -> None:
 
 
 def _check_table_file(path: Path, kind: str) -> None:
-    """The schema of a Parquet or Arrow file, and that it has rows; every batch of an Arrow file, which is mapped."""
+    """Check that a Parquet or Arrow file has rows and a usable schema; of an Arrow file, check every batch."""
     import pyarrow.parquet as pq
 
     rows = 0
@@ -93,7 +93,7 @@ def _check_table_file(path: Path, kind: str) -> None:
                     rows += batch.num_rows
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         name = kind.capitalize()
-        raise DataError(f"source: {str(path)!r} is not a whole {name} file: {shortened(error)}. {AGAIN}") from error
+        raise DataError(f"source: {str(path)!r} is not a complete {name} file: {shortened(error)}. {AGAIN}") from error
     if not rows:
         raise DataError(no_rows(path))
 
@@ -120,7 +120,7 @@ def _check_width(columns: int, path: Path) -> None:
 
 
 def _check_text_file(path: Path, kind: str) -> None:
-    """Encoding and size when unpacked; the header of a CSV file, nesting and keys of JSON."""
+    """Check encoding and unpacked size, the header of a CSV file, and nesting and keys of JSON."""
     opener = OPENERS.get(path.suffix.lower())
     try:
         with (opener or open)(path, "rb") as handle:
@@ -129,7 +129,7 @@ def _check_text_file(path: Path, kind: str) -> None:
                 raise DataError(no_rows(path))
             if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) or b"\0" in start:
                 raise DataError(
-                    f"source: {str(path)!r} is UTF-16 or not a text. Save it as UTF-8 (iconv -f utf-16 -t utf-8)."
+                    f"source: {str(path)!r} is UTF-16 or not text. Save it as UTF-8 (iconv -f utf-16 -t utf-8)."
                 )
             handle.seek(0)
             limit = max(path.stat().st_size * RATIO, UNPACKED_BYTES) if opener else None
@@ -138,15 +138,15 @@ def _check_text_file(path: Path, kind: str) -> None:
             else:
                 _check_csv(handle, path, limit)
     except (EOFError, zlib.error, lzma.LZMAError) as error:
-        raise DataError(f"source: {str(path)!r} is not whole: {shortened(error)}. {AGAIN}") from error
+        raise DataError(f"source: {str(path)!r} is incomplete: {shortened(error)}. {AGAIN}") from error
     except OSError as error:
         if opener is None or error.errno is not None:
             raise
-        raise DataError(f"source: {str(path)!r} is not compressed as its ending says: {shortened(error)}.") from error
+        raise DataError(f"source: {str(path)!r} is not a valid {path.suffix} file: {shortened(error)}.") from error
 
 
 def _read_within(handle: IO[bytes], path: Path, limit: int | None, lines: bool) -> Iterator[bytes]:
-    """Lines or blocks of a file; DataError where a compressed one unpacks to more than `limit` bytes."""
+    """Lines or blocks of a file; DataError if a compressed one unpacks to more than `limit` bytes."""
     seen = 0
     read, size = (handle.readline, -1 if limit is None else limit + 1) if lines else (handle.read, BLOCK)
     while part := read(size):
@@ -154,7 +154,7 @@ def _read_within(handle: IO[bytes], path: Path, limit: int | None, lines: bool) 
         if limit is not None and seen > limit:
             raise DataError(
                 f"source: {str(path)!r} unpacks to more than {RATIO} times its size and {UNPACKED_BYTES >> 30} GiB. If "
-                "that is meant, unpack it and name the unpacked file."
+                "this is intended, unpack it and name the unpacked file."
             )
         yield part
 
@@ -164,7 +164,7 @@ def _check_csv(handle: IO[bytes], path: Path, limit: int | None) -> None:
     if len(header) == HEADER_BYTES:
         raise DataError(
             f"source: {str(path)!r} has no header: its first line is longer than {HEADER_BYTES >> 20} MiB. A CSV file "
-            "begins with a line of column names."
+            "starts with a line of column names."
         )
     _check_width(1 + max(header.count(delimiter.encode()) for delimiter in DELIMITERS), path)
     handle.seek(0)
@@ -208,7 +208,7 @@ def _check_json(handle: IO[bytes], path: Path, limit: int | None) -> None:
 
 
 def _not_utf8(path: Path, place: str, error: UnicodeDecodeError) -> DataError:
-    """The error for a text file in another encoding, which is guessed from the bytes around the first bad one."""
+    """The error for a text file in another encoding, guessed from the bytes around the first bad one."""
     import charset_normalizer
 
     begin = max(0, error.start - SAMPLE_BYTES // 2)
@@ -221,7 +221,7 @@ def _not_utf8(path: Path, place: str, error: UnicodeDecodeError) -> DataError:
 
 
 def _json_depth(line: bytes) -> int:
-    """Deepest nesting of brackets outside of strings."""
+    """Deepest nesting of brackets outside strings."""
     bare = np.frombuffer(STRING.sub(b"", line), np.uint8)
     level = deepest = 0
     for begin in range(0, len(bare), BLOCK):
@@ -233,7 +233,7 @@ def _json_depth(line: bytes) -> int:
 
 
 def csv_delimiter(path: Path) -> str:
-    """The delimiter of a CSV or TSV file: comma or tab as its ending says, else what its first rows agree on.
+    """The delimiter of a CSV or TSV file: comma or tab by its ending, or else the one that its first rows agree on.
 
     Raises:
         DataError: rows have more fields than the header (first line named).
@@ -267,7 +267,7 @@ def csv_delimiter(path: Path) -> str:
 
 
 def check_inside(folder: Path) -> None:
-    """DataError where a folder's own description of its data names files outside of it."""
+    """Raise a `DataError` if a folder's description of its data names files outside it."""
     import yaml
 
     named: list[tuple[Path, Any]] = []
@@ -278,7 +278,7 @@ def check_inside(folder: Path) -> None:
         try:
             found = yaml.safe_load(text)
         except (yaml.YAMLError, RecursionError, ValueError):
-            continue  # the library that reads the card says what is wrong with it
+            continue  # the library that reads the card reports what is wrong with it
         configs = (found.get("configs") or ()) if isinstance(found, dict) else ()
         named += [(card, [one.get("data_files"), one.get("data_dir")]) for one in configs if isinstance(one, dict)]
     for record in filter(Path.is_file, [folder / "dataset_dict.json", *sorted(folder.glob("**/state.json"))]):
@@ -295,7 +295,7 @@ def check_inside(folder: Path) -> None:
             inside = "\0" not in file and (description.parent / path).resolve().is_relative_to(folder.resolve())
             if not inside or ".." in path.parts or "://" in file or "::" in file:
                 raise DataError(
-                    f"source: {str(description)!r} names {file[:200]!r}, which is outside of the folder. If you trust "
+                    f"source: {str(description)!r} names {file[:200]!r}, which is outside the folder. If you trust "
                     "it, name that file as the source."
                 )
 
@@ -314,7 +314,7 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def check_values(table: pa.Table, path: str | Path) -> None:
-    """DataError where a loaded table has damaged values, texts that are not UTF-8 among them (column and row)."""
+    """Raise a `DataError` for damaged values of a loaded table, such as texts that are not UTF-8 (column and row)."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         begin = 0
         for chunk in column.chunks:
@@ -335,5 +335,5 @@ def no_rows(path: str | Path) -> str:
 
 
 def shortened(error: BaseException) -> str:
-    """The words of an error of a library, in one line."""
+    """The message of a library's error, on one line."""
     return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__

@@ -19,28 +19,28 @@ SPONTANEOUS_LANGUAGES = ("bg", "bn", "de", "en", "es", "fr", "hi", "is", "it", "
 """The 20 evaluation languages of spontaneous multilingual alignment (arXiv 2405.13816) (*paper*)."""
 
 LONGEST = 100
-"""No code or name of a language has more characters."""
+"""Longest code or name of a language, in characters."""
 
 _OURS = {"fil": "tl", "nb": "no", "nn": "no", "hbs": "sh", "fat": "fat"}
-"""Codes that langcodes resolves otherwise (*ours*): Filipino is Tagalog, Bokmål and Nynorsk are Norwegian."""
+"""Codes that langcodes resolves differently (*ours*): Filipino is Tagalog, Bokmål and Nynorsk are Norwegian."""
 _NOT_ONE_LANGUAGE = ("und", "mul", "mis", "zxx")
 _RIGHT_TO_LEFT = ("Arab", "Hebr", "Thaa", "Syrc", "Nkoo", "Adlm", "Rohg", "Mand", "Samr", "Mend", "Yezi")
 _OWN_NAMES = {"id": "Indonesia", "ms": "Melayu"}
-"""Names in the language itself as CLDR has them; langcodes puts "bahasa" before them."""
+"""Names of languages in the language itself, from CLDR; langcodes puts "bahasa" before them."""
 _SCRIPTS = {"azb": "Arab"}
-"""Usual scripts that CLDR does not list."""
+"""Scripts of languages that CLDR does not list."""
 
 
 def normalise(code: str) -> str | None:
-    """The code of a language that is given as a code or a name; `None` when it is unknown.
+    """The code of a language, given as a code or a name; `None` if it is unknown.
 
     Takes ISO 639-1 ("de"), ISO 639-3 ("deu"), BCP 47 and locales ("pt-BR", "zh_Hans", "apc_Arab", "en_US.UTF-8"), and
     names in English or in the language itself ("Swahili", "Türkçe"), in any case. Codes are tried first: "ga" is Irish.
 
     Returns:
-        The ISO 639-1 code, else the ISO 639-3 code; script and region are left out. The main language of a group has
-        the code of the group: "arb" is "ar", "swh" is "sw". Bokmål and Nynorsk are "no", Filipino is "tl".
-        `normalise` of a result is that result.
+        The ISO 639-1 code, or the ISO 639-3 code if there is none, without script and region. The main language of a
+        group has the code of the group: "arb" is "ar", "swh" is "sw". Bokmål and Nynorsk are "no", Filipino is "tl".
+        Normalising a result again returns it unchanged.
     """
     return _normalised(code) if isinstance(code, str) and len(code) <= LONGEST else None
 
@@ -60,7 +60,7 @@ def _normalised(code: str) -> str | None:
 
 
 def _from_tag(tag: str) -> str | None:
-    """The code of a BCP 47 tag; `None` if it does not name one language."""
+    """The language code of a BCP 47 tag; `None` if it does not name one language."""
     from langcodes import Language, LanguageTagError
 
     try:
@@ -76,7 +76,7 @@ def _from_tag(tag: str) -> str | None:
     plain = Language.make(language=standard.language)
     if not (plain.is_valid() or plain.has_name_data()) or (parsed.variants and not parsed.is_valid()):
         return None
-    if standard.script or standard.territory:  # "prs" is not simply the Persian of Afghanistan
+    if standard.script or standard.territory:  # "prs" is more than the Persian of Afghanistan
         return base
     group = standard.prefer_macrolanguage().language
     found = group if len(standard.language) == 3 and len(group) == 2 else standard.language
@@ -84,12 +84,12 @@ def _from_tag(tag: str) -> str | None:
 
 
 def check_languages(codes: Iterable[str], where: str = "languages") -> list[str]:
-    """ISO 639-1 codes of `codes`, or a `DataError` that names the first unknown one, its row and its neighbours."""
+    """ISO 639-1 codes of `codes`; a `DataError` names the first unknown one, its row and similar names."""
     return [known_code(code, f"{where}, row {i}") for i, code in enumerate(as_list(codes, where))]
 
 
 def known_code(code: str, where: str) -> str:
-    """ISO 639-1 code of one language; a `DataError` that begins with `where` if it is unknown."""
+    """ISO 639-1 code of one language; a `DataError` that starts with `where` if it is unknown."""
     known = normalise(code)
     if known is None:
         raise DataError(
@@ -102,7 +102,7 @@ def known_code(code: str, where: str) -> str:
 def language_name(code: str, in_language: str = "en") -> str:
     """Name of a language, in English or in another language (`in_language=code`: in the language itself).
 
-    An unknown code is returned as it is; in a language that is unknown, the name is the English one.
+    An unknown code is returned unchanged. If `in_language` is unknown, the English name is returned.
     """
     from langcodes import Language
 
@@ -116,7 +116,7 @@ def language_name(code: str, in_language: str = "en") -> str:
 
 
 def usual_script(code: str) -> str:
-    """ISO 15924 code of the script a language is mostly written in, e.g. "Latn"; "" for an unknown language."""
+    """ISO 15924 code of the language's usual script, e.g. "Latn"; "" for an unknown language."""
     from langcodes import Language
 
     return _SCRIPTS.get(code, Language.get(code).maximize().script) if _from_tag(code) else ""
@@ -131,11 +131,11 @@ class LanguageIdentifier:
     """Identify the language of texts offline (py3langid, whose model is part of its wheel).
 
     Args:
-        languages: ISO 639-1 codes to choose among; the fewer, the surer. Default: the 18 languages of M-DaQ, English,
-            Chinese, Italian, Indonesian, Bengali and Czech (*ours*).
-        max_chars: how much of a text is read (500, *ours*).
+        languages: ISO 639-1 codes to choose among; fewer languages give surer results. Default: the 18 languages of
+            M-DaQ, English, Chinese, Italian, Indonesian, Bengali and Czech (*ours*).
+        max_chars: characters of a text that are read (500, *ours*).
     Raises:
-        DataError: a language py3langid does not know.
+        DataError: a language that py3langid does not know.
     """
 
     DEFAULT = (*MDAQ_LANGUAGES, "en", "zh", "it", "id", "bn", "cs")
@@ -148,7 +148,7 @@ class LanguageIdentifier:
         wanted = list(languages or self.DEFAULT)
         unknown = [c for c in wanted if c not in self._model.labels]
         if unknown:
-            raise DataError(f"languages: no language identification for {listed(unknown)}. Leave them out.")
+            raise DataError(f"languages: {listed(unknown)} cannot be identified. Leave them out.")
         self._model.set_languages(wanted)
         self.max_chars = max_chars
 

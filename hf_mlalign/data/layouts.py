@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TEXT_ROLES = ("instruction", "input", "response", "messages")
 LAYOUT_ROLES = (*TEXT_ROLES, "language", "id")
 
-# Complete layouts, by the roles they fill. The first name of a role is the one shown in messages.
+# Complete layouts: role → column name
 LAYOUTS: dict[str, dict[str, str]] = {
     "alpaca": {"instruction": "instruction", "input": "input", "response": "output"},
     "instruction/output": {"instruction": "instruction", "response": "output"},
@@ -37,7 +37,7 @@ _ASSISTANT_ROLES = ("assistant", "gpt", "model", "bot")
 
 @dataclass(frozen=True)
 class Layout:
-    """Which column plays which role. `layout` is a key of `LAYOUTS` or "column_mapping"."""
+    """Which column has which role. `layout` is a key of `LAYOUTS` or "column_mapping"."""
 
     layout: str
     instruction: str | None = None
@@ -64,9 +64,9 @@ class Layout:
 
         Args:
             batch: column name → sequence of n values.
-            indices: the n row numbers used in error messages (default 0 … n−1).
+            indices: n row numbers for error messages (default 0 … n−1).
         Returns:
-            Two lists of n texts; `None` where a row has no such text.
+            Two lists of n texts; `None` if a row has no such text.
         Raises:
             DataError: a value is neither text nor missing (column and row are named).
         """
@@ -94,18 +94,18 @@ class Layout:
 
 
 def recognise_layout(columns: Iterable[str], column_mapping: Mapping[str, str] | None = None) -> Layout:
-    """Find out which columns hold what.
+    """Find out which column has which role.
 
     Args:
         columns: the dataset's column names.
-        column_mapping: your column name → role, a role being one of "instruction", "input", "response", "messages",
-            "language", "id", e.g. `{"question": "instruction", "answer": "response"}`. Wins over recognition.
+        column_mapping: your column name → role ("instruction", "input", "response", "messages", "language" or "id"),
+            e.g. `{"question": "instruction", "answer": "response"}`. It overrides recognition.
     Returns:
         A `Layout`. Recognised without a mapping: Alpaca (instruction/input/output), instruction/output,
         instruction/response, prompt/completion and prompt/response (plain or conversational), Aya inputs/targets,
         messages (role/content) and conversations (from/value).
     Raises:
-        DataError: no layout fits, several do, or the mapping names an unknown role or a missing column; the message
+        DataError: no layout fits, several do, or the mapping names an unknown role or a missing column. The message
             lists the columns that were found.
     """
     columns = list(columns)
@@ -144,10 +144,10 @@ def _known_layout(columns: list[str]) -> str:
 
 
 def check_text_columns(columns: Iterable[str], features: Mapping[str, Any] | None, layout: Layout) -> None:
-    """Check before any work that the text columns of `layout` have a type that texts can be read from.
+    """Check before any work that texts can be read from the text columns of `layout`.
 
     Raises:
-        DataError: naming each column and its type.
+        DataError: names the column and its type.
     """
     from datasets import LargeList, List, Value
 
@@ -169,7 +169,7 @@ def check_text_columns(columns: Iterable[str], features: Mapping[str, Any] | Non
 
 
 def readable(ds: Dataset, layout: Layout) -> Dataset:
-    """`ds` with text columns that hold nothing but nulls (which CSV readers type as numbers) turned into text columns.
+    """`ds`, in which text columns that hold only nulls (CSV readers type them as numbers) become text columns.
 
     Raises:
         DataError: as `check_text_columns`.
@@ -186,7 +186,7 @@ def readable(ds: Dataset, layout: Layout) -> Dataset:
 
 
 def _read_text(value: Any, column: str, row: int, side: str) -> str | None:
-    """A text, or of a conversational prompt or completion the last turn of that side."""
+    """The text itself, or the last turn of that side in a conversational prompt or completion."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, (list, tuple)) and (not value or isinstance(value[0], Mapping)):
@@ -219,7 +219,7 @@ def message_turns(value: Iterable[Any], column: str, row: int) -> list[tuple[str
 
 
 def _split_turns(value: Any, column: str, row: int) -> tuple[str | None, str | None]:
-    """First user turn with all context before the last assistant turn as instruction; that turn as response."""
+    """(instruction, response): all turns before the last assistant turn, joined, and that turn."""
     if value is None:
         return None, None
     if not isinstance(value, (list, tuple)):
@@ -241,8 +241,8 @@ class Pairs:
 
     Attributes:
         dataset: n rows.
-        schema: which of its columns hold what.
-        pooled: whether raw and revised responses were put side by side, see `pool_revisions`.
+        schema: which column has which role.
+        pooled: whether raw and revised responses were pooled, see `pool_revisions`.
     """
 
     dataset: Dataset
@@ -251,10 +251,10 @@ class Pairs:
 
 
 def open_pairs(ds: Dataset, column_mapping: Mapping[str, str] | None = None) -> Pairs:
-    """Recognise the columns of `ds`; raw and revised responses are pooled unless there is a mapping.
+    """Recognise the columns of `ds`. Raw and revised responses are pooled unless there is a mapping.
 
     Raises:
-        DataError: no `Dataset`, no rows, no known layout, or a column that holds no text.
+        DataError: not a `Dataset`, no rows, no known layout, or a column without text.
     """
     check_dataset(ds)
     pooled = column_mapping is None and has_revisions(ds.column_names)
@@ -265,7 +265,7 @@ def open_pairs(ds: Dataset, column_mapping: Mapping[str, str] | None = None) -> 
 
 
 def check_conversations(pairs: Pairs) -> None:
-    """Read every row whose texts stand in lists of messages; the type of a plain text column says enough.
+    """Check every row whose texts are lists of messages. For plain text columns, checking the type is enough.
 
     Raises:
         DataError: a value is not text (column and first such row are named).
@@ -291,10 +291,10 @@ def has_revisions(columns: Iterable[str]) -> bool:
 
 
 def pool_revisions(ds: Dataset) -> Dataset:
-    """Two rows for each sample: the raw instruction (and `raw_input`) with the raw and with the revised response.
+    """Two rows per sample: the raw instruction (and `raw_input`) with the raw and with the revised response.
 
-    A revision that changed nothing gives no second row. Columns: instruction, input, response, `revision` ("raw" or
-    "revised"), and those of `ds` that are neither raw nor revised texts (id, language, …).
+    If a revision changed nothing, there is no second row. Columns: instruction, input, response, `revision` ("raw" or
+    "revised"), and those columns of `ds` that are neither raw nor revised texts (id, language, …).
     """
     from datasets import concatenate_datasets
 

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from ray.data import Dataset
 
 ROW = "row"
-"""Column with the number of a row; it gives the order in which the local engine would read the rows."""
+"""Column with the numbers of the rows: the order in which the local engine would read them."""
 
 
 def column_names(ds: Dataset) -> list[str]:
     """Names of the columns.
 
     Raises:
-        DataError: `ds` is not a Ray dataset, or is empty.
+        DataError: `ds` is empty or not a Ray dataset.
     """
     import_ray()
     from ray.data import Dataset
@@ -51,10 +51,10 @@ def from_references(references: Sequence[Any]) -> Dataset:
 
 
 def number_rows(ds: Dataset) -> Dataset:
-    """`ds` with a column `row` (int64): 0, 1, … in its order. A dataset that has the column keeps it.
+    """`ds` with a column `row` (int64): 0, 1, … in its order. An existing column is kept.
 
     Raises:
-        DataError: the column holds something else than different whole numbers.
+        DataError: the column does not hold distinct whole numbers.
     """
     if ROW in column_names(ds):
         row_numbers(table_references(ds))
@@ -63,7 +63,7 @@ def number_rows(ds: Dataset) -> Dataset:
 
 
 def numbered(references: Sequence[Any]) -> list[Any]:
-    """The tables with a column `row` numbered through all of them; an existing one is kept."""
+    """The tables with a column `row`, numbered across all of them; an existing column is kept."""
     ray = import_ray()
     heads = ray.get([submit(_head, reference)[0] for reference in references])
     if any(ROW in names for _, names in heads):
@@ -73,12 +73,12 @@ def numbered(references: Sequence[Any]) -> list[Any]:
 
 
 def row_numbers(references: Sequence[Any]) -> np.ndarray:
-    """(n,) int64 numbers of all rows, ascending; DataError unless they are different whole numbers."""
+    """(n,) int64 numbers of all rows, ascending; DataError unless they are distinct whole numbers."""
     found = import_ray().get([submit(_rows_of, reference)[0] for reference in references])
     rows = np.sort(np.concatenate(found)) if found else np.empty(0, np.int64)
     again = np.flatnonzero(rows[1:] == rows[:-1])
     if len(again):
-        raise DataError(f"Column {ROW!r}: {rows[again[0]]} is there twice. Rename the column to have rows numbered.")
+        raise DataError(f"Column {ROW!r}: {rows[again[0]]} occurs twice. Rename the column to have the rows numbered.")
     return rows
 
 
@@ -93,12 +93,12 @@ def _number(table: pa.Table, start: int) -> pa.Table:
 def _rows_of(table: pa.Table) -> np.ndarray:
     column = table.column(ROW)
     if not pa.types.is_integer(column.type) or column.null_count:
-        raise DataError(f"Column {ROW!r} holds {column.type}, not whole numbers. Rename it to have rows numbered.")
+        raise DataError(f"Column {ROW!r} holds {column.type}, not whole numbers. Rename it to have the rows numbered.")
     return column.to_numpy().astype(np.int64)
 
 
 def sorted_by_row(tables: Sequence[pa.Table]) -> pa.Table:
-    """The tables as one, rows in the order of `row`."""
+    """One table of all rows, in the order of `row`."""
     whole = pa.concat_tables(tables)
     order = np.argsort(whole.column(ROW).to_numpy(), kind="stable")
     return whole if (order[1:] > order[:-1]).all() else whole.take(pa.array(order))
@@ -113,7 +113,7 @@ def arrow_dataset(table: pa.Table) -> datasets.Dataset:
 
 
 def with_columns(table: pa.Table, columns: Mapping[str, Any]) -> pa.Table:
-    """The table with these columns, in the place of equally named ones."""
+    """The table with these columns, which replace columns of the same name."""
     kept = table.drop_columns([name for name in columns if name in table.column_names])
     for name, values in columns.items():
         kept = kept.append_column(name, values)
@@ -126,12 +126,12 @@ def vectors_column(vectors: np.ndarray) -> pa.FixedSizeListArray:
 
 
 def to_dataset(ds: Dataset, features: datasets.Features | None = None) -> datasets.Dataset:
-    """All rows as a `datasets.Dataset` in this process, in their order; vectors stay lists of fixed length.
+    """All rows as a `datasets.Dataset` in this process, in the same order. Vectors stay lists of fixed length.
 
     Args:
         ds: Ray dataset.
-        features: of the columns, where Arrow types do not tell all (class names, for instance); those of columns that
-            are not there are left out.
+        features: features of columns whose Arrow types do not say everything (class names, for instance). Those of
+            missing columns are ignored.
     Raises:
         DataError: the dataset has no rows, or its blocks do not have the same columns.
     """

@@ -1,4 +1,4 @@
-"""Which column plays which role: one table of names for all jobs, and the one reader of columns, ids and languages."""
+"""Which column has which role: the table of names for all jobs, and the readers of columns, ids and languages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "source_language": ("source_language",),
     "target_language": ("target_language",),
 }
-"""Role → column names that are recognised, in this order."""
+"""Role → column names that are recognised; the first one found is used."""
 SYNONYMS = {
     "prompt_id": "id", "question_id": "id", "question": "prompt", "lang": "language", "predictions": "prediction",
     "prompt_ids": "id", "languages": "language", "swapped_predictions": "swapped_prediction",
@@ -62,10 +62,10 @@ SYNONYMS = {
 def read_mapping(
     columns: Iterable[str], column_mapping: Mapping[str, str] | None, roles: Iterable[str], where: str = ""
 ) -> dict[str, str]:
-    """Your column → role, checked: each column is there, each role is one of `roles` and has one column.
+    """Check a mapping (your column → role): each column exists, and each role is one of `roles` and has one column.
 
     Raises:
-        DataError: a column that is not there, an unknown role, or a role with two columns.
+        DataError: a missing column, an unknown role, or a role with two columns.
     """
     columns, roles = list(columns), list(roles)
     mapping = {column: SYNONYMS[role] if role not in roles and SYNONYMS.get(role) in roles else role
@@ -74,7 +74,7 @@ def read_mapping(
         raise DataError(f"{where}column_mapping has unknown roles: {listed(unknown)}. Roles: {listed(roles, 40)}.")
     if missing := [column for column in mapping if column not in columns]:
         raise DataError(
-            f"{where}column_mapping names columns that are not there: {listed(missing)}. Found: {listed(columns)}."
+            f"{where}column_mapping names missing columns: {listed(missing)}. Columns found: {listed(columns)}."
         )
     if twice := [role for role in mapping.values() if list(mapping.values()).count(role) > 1]:
         both = [column for column, role in mapping.items() if role == twice[0]]
@@ -96,12 +96,12 @@ def find_roles(
 
     Args:
         columns: the column names of the dataset.
-        roles: roles the job reads, of `ROLES` or of `names`.
-        column_mapping: your column → role; wins over recognition.
+        roles: the roles that the job reads, from `ROLES` or `names`.
+        column_mapping: your column → role; overrides recognition.
         needed: roles that must have a column.
-        names: role → column names to recognise in place of those of `ROLES`, for roles that a task file names.
-        remedy: how to map a missing one, e.g. 'e.g. {"question_id": "id"}'.
-        where: begins every message, e.g. "baseline: ".
+        names: role → column names to recognise instead of those in `ROLES`, for roles that a task file defines.
+        remedy: how to map a missing column, e.g. 'e.g. {"question_id": "id"}'.
+        where: start of every message, e.g. "baseline: ".
     Raises:
         DataError: a needed role has no column, or see `read_mapping`.
     """
@@ -123,7 +123,7 @@ def find_roles(
 
 
 def check_dataset(ds: Any, where: str = "", *, empty: str | None = "Check the split and the filters.") -> None:
-    """DataError unless `ds` is one split that is held as a table; with `empty`, an empty one is refused, too."""
+    """Raise a `DataError` unless `ds` is one split, held as a table; with `empty`, also if it has no rows."""
     import datasets
 
     if isinstance(ds, datasets.DatasetDict):
@@ -138,10 +138,10 @@ def check_dataset(ds: Any, where: str = "", *, empty: str | None = "Check the sp
 
 
 def read_ids(ds: Dataset, column: str) -> list[str | int]:
-    """One id a row: texts or whole numbers.
+    """The ids of a column, one per row: texts or whole numbers.
 
     Raises:
-        DataError: an id is missing or of another kind (row named).
+        DataError: an id is missing or of another type (row named).
     """
     values = named_column(ds, column).to_pylist()
     for row, value in enumerate(values):
@@ -153,7 +153,7 @@ def read_ids(ds: Dataset, column: str) -> list[str | int]:
 
 
 def read_languages(ds: Dataset, column: str) -> list[str]:
-    """The ISO 639-1 code of every row; DataError for an unknown or missing language (row named)."""
+    """The ISO 639-1 code of each row; DataError for an unknown or missing language (row named)."""
     numbers, names = language_codes(named_column(ds, column), column)
     return np.asarray(names, dtype=object)[numbers].tolist() if len(numbers) else []
 
@@ -161,7 +161,7 @@ def read_languages(ds: Dataset, column: str) -> list[str]:
 def language_codes(values: pa.Array, column: str, unknown: str | None = None) -> tuple[np.ndarray, list[str]]:
     """(n,) int32 codes into the list of ISO 639-1 codes; DataError for an unknown language (row named).
 
-    Where a row holds the text `unknown`, its code in the list is "".
+    A row with the text `unknown` gets the code "" in the list.
     """
     numbers, distinct = codes_of(values, column)
     known: dict[str, int] = {}

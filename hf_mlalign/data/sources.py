@@ -1,4 +1,4 @@
-"""Open what a user names: a local file, a folder, or a dataset of the Hub."""
+"""Opens a source: a local file, a folder, or a dataset on the Hub."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ _EMPTY = (
     "StopIteration", "EmptyDataError", "SchemaInferenceError", "BatchSize must be greater than 0",
     "corresponds to no data", "EmptyDatasetError",
 )  # fmt: skip
-"""How the libraries say that there are no rows."""
+"""Messages with which the libraries report that there are no rows."""
 
 
 def load_source(source: str | Path | Dataset, split: str | None = None, config_name: str | None = None) -> Dataset:
     """One split of a dataset.
 
     Args:
-        source: a Parquet, JSON Lines, JSON, CSV, TSV or Arrow file (also compressed), a glob pattern of such files, a
+        source: a Parquet, JSON Lines, JSON, CSV, TSV or Arrow file (also compressed), a glob pattern for such files, a
             folder (of `save_to_disk`, or of data files as `load_dataset` opens them), or a Hub dataset "user/name". The
-            columns of a CSV file may be separated by commas, semicolons, tabs or vertical bars. A `Dataset` is
-            returned as it is.
-        split: which split (default: "train", or the only one there is; `train[:1000]` works too).
+            fields of a CSV file may be separated by commas, semicolons, tabs or vertical bars. A `Dataset` is returned
+            unchanged.
+        split: name of the split (default: "train", or the only split; `train[:1000]` works too).
         config_name: configuration of a Hub dataset or folder.
     Raises:
-        DataError: nothing is there, it cannot be read (the file is named), or the split must be chosen.
+        DataError: the source does not exist, cannot be read (the file is named), or has several splits to choose from.
     """
     if not isinstance(source, (str, Path)):
         return source
@@ -72,8 +72,10 @@ def load_source(source: str | Path | Dataset, split: str | None = None, config_n
 
 
 def load_splits(source: str | Path, config_name: str | None = None) -> Dataset | DatasetDict:
-    """All splits of a source: a `DatasetDict` where there are several, else a `Dataset`. Arguments and errors as
-    `load_source`."""
+    """All splits of a source: a `DatasetDict` if there are several, otherwise a `Dataset`.
+
+    Arguments and errors are those of `load_source`.
+    """
     loaded = _load(source, None, config_name)
     if not isinstance(loaded, dict):
         return _checked(loaded, source)
@@ -82,7 +84,7 @@ def load_splits(source: str | Path, config_name: str | None = None) -> Dataset |
 
 
 def _checked(ds: Dataset, source: str | Path) -> Dataset:
-    """`ds` with texts of one Arrow type; DataError for one without rows or with damaged values."""
+    """`ds` with one Arrow type for all texts; DataError if it has no rows or damaged values."""
     from datasets import Value
 
     if not len(ds):
@@ -109,7 +111,7 @@ def _load(source: str | Path, split: str | None, config_name: str | None) -> Dat
                 raise DataError(f"source: {name!r} has no known ending. Known: {listed(FILE_TYPES)}, also compressed.")
             return datasets.load_dataset(kind, data_files=name, split=split or "train", **_csv_options(files))
         if path.is_dir():
-            # the description keeps folders of one name apart in the cache, see hub.card
+            # the description separates folders of the same name in the cache, see hub.card
             described = f"content {content_digest(path)}"
             options = _csv_options(files) if all(file.suffix.lower() != ".tsv" for file in files) else {}
             return datasets.load_dataset(name, config_name, split=part, description=described, **options)
@@ -119,11 +121,13 @@ def _load(source: str | Path, split: str | None, config_name: str | None) -> Dat
         raise
     except Exception as error:
         raise DataError(_unreadable(source, error)) from error
-    raise DataError(f"source: {name!r} is not there: no file or folder has this name, and a Hub dataset is user/name.")
+    raise DataError(
+        f"source: {name!r} does not exist: no file or folder has this name, and a Hub dataset is called user/name."
+    )
 
 
 def _data_files(path: Path) -> list[Path]:
-    """The data files of a file, a pattern or a folder; DataError where one of them cannot be read safely."""
+    """The data files of a file, a pattern or a folder; DataError if one of them cannot be read safely."""
     if not os.path.lexists(path):
         found = glob.iglob(str(path), recursive=True) if glob.has_magic(str(path)) else ()
         files = [Path(file) for file in itertools.islice(found, MOST_FILES + 1)]
@@ -146,13 +150,13 @@ def _data_files(path: Path) -> list[Path]:
 
 
 def _kind(path: Path) -> str | None:
-    """What a file is by its ending, without that of a compression; `None` for others."""
+    """The file type by the ending, without that of a compression; `None` if it is unknown."""
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _COMPRESSED]
     return FILE_TYPES.get(suffixes[-1]) if suffixes else None
 
 
 def _csv_options(files: Sequence[Path]) -> dict[str, Any]:
-    """What the CSV reader must be told of files that are all CSV; DataError where their delimiters differ."""
+    """Options of the CSV reader, if all files are CSV; DataError if their delimiters differ."""
     if not files or any(_kind(file) != "csv" for file in files):
         return {}
     found = {file: csv_delimiter(file) for file in files}
@@ -160,7 +164,7 @@ def _csv_options(files: Sequence[Path]) -> dict[str, Any]:
     other = next((file for file, one in found.items() if one != delimiter), None)
     if other is not None:
         raise DataError(
-            f"source: {str(first)!r} has {DELIMITERS[delimiter]} between its columns, {str(other)!r} has "
+            f"source: {str(first)!r} has {DELIMITERS[delimiter]} between its columns, but {str(other)!r} has "
             f"{DELIMITERS[found[other]]}. Name one of them, or save both alike."
         )
     if delimiter == ",":
@@ -189,7 +193,9 @@ def _unreadable(source: str | Path, error: BaseException) -> str:
     text = f"{type(error).__name__}: {shortened(error)}"
     if any(words in text for words in _EMPTY):
         return f"{no_rows(source)[:-1]} that can be read (cannot read it: {text})."
-    remedy = " Is every file whole, in UTF-8, and what its ending says?" if Path(source).exists() else ""
+    remedy = ""
+    if Path(source).exists():
+        remedy = " Check that every file is complete, in UTF-8, and in the format of its ending."
     if "surrogate" in text:
         remedy = r" Half of a surrogate pair (\ud800 to \udfff) is not a character; replace it by \ufffd."
     return f"source: cannot read {str(source)!r}: {text.rstrip('.')}.{remedy}"

@@ -1,4 +1,4 @@
-"""K-means over embeddings: faiss searches the nearest centroids; the result depends only on the data and the seed.
+"""K-means over embeddings: faiss finds the nearest centroids, and the result depends only on the data and the seed.
 
 It differs from a bare `faiss.Kmeans` in three ways:
 
@@ -65,15 +65,15 @@ class Coverage:
 def default_n_clusters(n: int, n_quality: int = 6000, n_diversity: int = 1000) -> int:
     """Number of clusters for a pool of `n` rows from which `n_quality` + `n_diversity` are selected (*ours*).
 
-    Diversity-aware selection takes one row from each cluster the quality part left uncovered, so `n_diversity`
+    Diversity-aware selection takes one row from each cluster that the quality part left uncovered, so `n_diversity`
     such clusters must exist. If the quality rows fell at random into k clusters of equal size n/k, a cluster
     would stay uncovered with probability about (1 − n_quality/n)^(n/k). The result is the smallest k whose
-    expected number of uncovered clusters, k·(1 − n_quality/n)^(n/k), reaches `n_diversity`. Real quality rows
-    bunch together and real clusters differ in size, both of which leave more clusters uncovered than that.
+    expected number of uncovered clusters, k·(1 − n_quality/n)^(n/k), reaches `n_diversity`. In real data, quality
+    rows bunch together and clusters differ in size, both of which leave more clusters uncovered than that.
 
-    Bounds: at least ⌊√(n/2)⌋ (CaR, Ge et al. 2024), at most n/4, because with fewer than four rows a cluster
-    k-means returns mostly single rows and covering them no longer means covering a topic. With the paper's
-    budget (6,000 + 1,000 of 52,000) it gives about 4,300 clusters, about 12 rows each.
+    Bounds: at least ⌊√(n/2)⌋ (CaR, Ge et al. 2024), and at most n/4, because with fewer than four rows per cluster
+    k-means returns mostly single rows, and covering them no longer means covering a topic. With the paper's
+    budget (6,000 + 1,000 of 52,000) it gives about 4,300 clusters of about 12 rows each.
     """
     for name, value in (("n", n), ("n_quality", n_quality), ("n_diversity", n_diversity)):
         check_whole(value, name)
@@ -110,20 +110,21 @@ def cluster(
     """K-means over the rows of `embeddings`, reproducible for any number of threads.
 
     Args:
-        embeddings: (n, d) array of numbers; any float or integer dtype, any strides, `np.memmap` included. Read in
-            blocks, never copied whole, never changed.
-        n_clusters: clusters to make; None means `default_n_clusters(n, n_quality, n_diversity)` (*ours*). More
-            clusters than distinct rows are reduced to the number of distinct rows, with a note.
-        seed: of the initial centroids and of the training sample (0, *ours*).
-        n_iter: most Lloyd iterations (20, *ours*); stops early once no row changes its cluster.
+        embeddings: (n, d) array of numbers with any float or integer dtype and any strides, `np.memmap` included. It
+            is read in blocks, never copied whole, and never changed.
+        n_clusters: clusters to make; None means `default_n_clusters(n, n_quality, n_diversity)` (*ours*). If there are
+            fewer distinct rows, as many clusters are made as there are distinct rows, with a note.
+        seed: for the initial centroids and the training sample (0, *ours*).
+        n_iter: maximal number of Lloyd iterations (20, *ours*); stops early once no row changes its cluster.
         spherical: True (*ours*) clusters by cosine; rows need not be normalised. Zero vectors have no direction and
             form one cluster of their own (unless `n_clusters` is 1). False: squared Euclidean distance.
         max_points_per_centroid: with more than this many rows per cluster, the centroids are trained on a seeded
             sample of `n_clusters * max_points_per_centroid` rows and all rows assigned once (256, faiss's default).
         bad_rows: "raise" (*ours*) or "mask": rows with NaN or infinity get label −1 and a note.
-        n_threads: None takes what faiss would (`OMP_NUM_THREADS`, `faiss.omp_set_num_threads`, else every core).
+        n_threads: None takes what faiss would (`OMP_NUM_THREADS`, `faiss.omp_set_num_threads`, or else every core).
 
-    Raises DataError for another shape or dtype, no rows, or a row with NaN or infinity.
+    Raises:
+        DataError: another shape or dtype, no rows, or a row with NaN or infinity.
     """
     matrix = _as_matrix(embeddings)
     options = KMeansOptions(seed, n_iter, spherical, max_points_per_centroid, bad_rows, n_threads)
@@ -142,19 +143,19 @@ def cluster_by_language(
     n_diversity: int | Mapping[str, int] = 1000,
     **options: Any,
 ) -> LanguageClustering:
-    """Cluster the rows of each language apart, with cluster ids unique over all languages.
+    """Cluster the rows of each language separately, with cluster ids that are unique over all languages.
 
-    A language's partition depends only on its own rows and their order, the seed and its name: not on which other
-    languages are there or how they are interleaved. Ids are given in alphabetical order of the languages.
+    A language's partition depends only on its own rows and their order, the seed and its name, and not on which other
+    languages there are or how they are interleaved. Ids follow the alphabetical order of the languages.
 
     Args:
         embeddings, seed: see `cluster`.
         languages: (n,) strings, one per row.
-        n_clusters, n_quality, n_diversity: one number for every language or a mapping from language;
-            `n_clusters=None` chooses for each with `default_n_clusters`.
+        n_clusters, n_quality, n_diversity: one number for every language, or a mapping from language to number;
+            `n_clusters=None` uses `default_n_clusters` for each.
         **options: n_iter, spherical, max_points_per_centroid, bad_rows and n_threads, see `cluster`.
     Raises:
-        DataError: a missing language, a mapping without one of the languages, and all that `cluster` raises.
+        DataError: a missing language, a mapping that lacks one of the languages, or any error of `cluster`.
     """
     matrix = _as_matrix(embeddings)
     check_list(languages, "languages")
@@ -176,9 +177,9 @@ def cluster_groups(
     n_diversity: int | Mapping[str, int] = 1000,
     **options: Any,
 ) -> LanguageClustering:
-    """`cluster_by_language` of the rows that belong to a group; all others get the label −1.
+    """`cluster_by_language` for the rows that belong to a group; all others get the label −1.
 
-    groups: name → row numbers, ascending, int64 (see `group_rows`). Only these rows of the embeddings are read.
+    groups: name → row numbers, int64, ascending (see `group_rows`). Only these rows of the embeddings are read.
     """
     matrix = _as_matrix(embeddings)
     labels = np.full(len(matrix), -1, dtype=np.int32)
@@ -204,8 +205,8 @@ def cluster_groups(
 def coverage(labels_selected: Any, labels_pool: Any) -> Coverage:
     """Number and share of the pool's clusters that hold at least one selected row.
 
-    Both: 1-D integer cluster labels; negative ones (rows that were not clustered) do not count as a cluster.
-    Raises DataError when a selected label is not in the pool.
+    Both arguments are 1-D integer cluster labels; negative ones (rows that were not clustered) do not count.
+    Raises DataError if a selected label is not in the pool.
     """
     clusters = []
     for name, labels in (("labels_selected", labels_selected), ("labels_pool", labels_pool)):
@@ -225,7 +226,7 @@ def coverage(labels_selected: Any, labels_pool: Any) -> Coverage:
 def group_rows(languages: Sequence[str], wanted: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """Language → its row numbers, ascending, int64; languages in alphabetical order.
 
-    wanted: (n,) bool; rows that are not wanted belong to no group and need no language.
+    wanted: (n,) bool; rows that are not wanted are in no group and need no language.
     Raises DataError for a row without a language.
     """
     codes, names = text_codes(languages)
@@ -251,7 +252,7 @@ def _as_matrix(embeddings: Any) -> Matrix:
 
 
 def text_codes(languages: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """(n,) int32 codes and the distinct texts they point into; an array of texts makes no Python object a row."""
+    """(n,) int32 codes and the distinct texts; for an array of texts, no Python object per row is made."""
     if isinstance(languages, np.ndarray) and languages.dtype.kind == "U" and languages.size:
         return _text_codes(np.ascontiguousarray(languages))
     values = as_list(languages, "languages")

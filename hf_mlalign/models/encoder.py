@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).parent / "bundled"
 MAX_CHARS = 20_000
-"""Longer texts are cut before they are encoded (*ours*: about 5,000 tokens)."""
+"""Texts are cut after this many characters before they are encoded (*ours*: about 5,000 tokens)."""
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Anything with `encode(texts) -> (n, d) float32` and a `dimension` can serve as an encoder."""
+    """Any object with `encode(texts) -> (n, d) float32` and a `dimension` is an encoder."""
 
     dimension: int
 
@@ -38,7 +38,7 @@ def load_encoder(name: str | Path | Encoder | None = None, **options) -> Encoder
 
     Args:
         name: `None` for the bundled multilingual model (offline), a local folder, a Hub model
-            (e.g. "intfloat/multilingual-e5-large"), or an object that already is an `Encoder` (returned as it is).
+            (e.g. "intfloat/multilingual-e5-large"), or an `Encoder`, which is returned unchanged.
         **options: see `SentenceEncoder`.
     """
     if name is not None and not isinstance(name, (str, Path)):
@@ -49,15 +49,15 @@ def load_encoder(name: str | Path | Encoder | None = None, **options) -> Encoder
 
 
 class SentenceEncoder:
-    """A SentenceTransformer that loads on first use, pickles as its name and content hash, and is safe in forks.
+    """A SentenceTransformer that loads on first use, is pickled as its name and content hash, and is safe in forks.
 
     Args:
         name: model folder or Hub name; `None` for the bundled model.
         batch_size: texts per batch; default 4,096 for static models and 32 for transformers (*ours*).
-        device: "cpu", "cuda", …; default: the best there is.
-        prompt: text put before every input, e.g. "query: " for the E5 models.
+        device: "cpu", "cuda", …; default: a GPU if there is one.
+        prompt: text to put before every input, e.g. "query: " for the E5 models.
         revision: Hub revision.
-        max_chars: longer texts are cut, see `MAX_CHARS`.
+        max_chars: texts are cut after this many characters, see `MAX_CHARS`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class SentenceEncoder:
 
     @property
     def content_hash(self) -> str:
-        """Hash of the model's files; of name and revision for a Hub model."""
+        """Hash of the model's files, or of name and revision for a Hub model."""
         return model_hash(self.name, self.revision)
 
     @property
@@ -117,11 +117,11 @@ class SentenceEncoder:
 
 
 class EmbeddingCache:
-    """Vectors of texts already seen: no text is encoded twice while its vector is kept.
+    """Caches vectors of texts: a text is not encoded again while its vector is kept.
 
     Args:
         encode: function from a list of n texts to an (n, d) array.
-        max_bytes: beyond this size the oldest vectors are dropped (256 MiB, *ours*).
+        max_bytes: beyond this size, the oldest vectors are dropped (256 MiB, *ours*).
     """
 
     def __init__(self, encode: Callable[[list[str]], np.ndarray], max_bytes: int = 256 * 2**20):
@@ -130,7 +130,7 @@ class EmbeddingCache:
         self._batches: deque[tuple[list, int]] = deque()
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, d) array of the texts' vectors; each distinct text without a kept vector is encoded once."""
+        """(n, d) array of the texts' vectors; each distinct text that is not in the cache is encoded once."""
         texts = as_texts(texts, "texts")
         keys = [
             text if len(text) <= 64 else hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -140,7 +140,7 @@ class EmbeddingCache:
         if new:
             vectors = np.asarray(self._encode(list(new.values())))
             if len(vectors) != len(new):
-                raise DataError(f"model: the encoder gave {len(vectors)} vectors for {len(new)} texts.")
+                raise DataError(f"model: the encoder returned {len(vectors)} vectors for {len(new)} texts.")
             self._slots.update(zip(new, vectors, strict=True))
             self._batches.append((list(new), vectors.nbytes))
             self._bytes += vectors.nbytes
@@ -154,7 +154,7 @@ class EmbeddingCache:
 
 
 def limit_threads_in_child() -> None:
-    """One thread in a process forked by `datasets.map(num_proc=…)`: torch's thread pool does not survive a fork."""
+    """Use one thread in a process forked by `datasets.map(num_proc=…)`: torch's thread pool does not survive a fork."""
     import multiprocess
 
     if multiprocess.parent_process() is not None:

@@ -1,6 +1,6 @@
 """The k-means behind `hf_mlalign.models.clustering`: matrices read in blocks, threads, and Lloyd's iterations.
 
-Selection sees vectors rounded to float16 (*ours*), in memory or on disk: every engine then clusters the same numbers.
+Selection rounds vectors to float16 (*ours*), in memory and on disk, so that every engine clusters the same numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from hf_mlalign.core.errors import DataError
+from hf_mlalign.core.errors import DataError, counted
 from hf_mlalign.core.validation import as_array, check_whole
 
 SEARCH_BLOCK = 2048
@@ -29,7 +29,7 @@ DISK_COPY_BYTES = 2**30
 
 @runtime_checkable
 class Matrix(Protocol):
-    """An (n, d) matrix of numbers that is read in blocks: `matrix[a:b]` and `matrix[row numbers]` give arrays."""
+    """An (n, d) matrix of numbers that is read in blocks: `matrix[a:b]` and `matrix[row numbers]` return arrays."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -43,16 +43,16 @@ class Matrix(Protocol):
 
 
 def to_float16(vectors: Any) -> np.ndarray:
-    """The numbers as a contiguous float16 array; what is beyond ±65,504 becomes infinite."""
+    """The numbers as a contiguous float16 array; numbers beyond ±65,504 become infinite."""
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(vectors, dtype=np.float16)
 
 
 def as_matrix(embeddings: Any) -> Matrix:
-    """`embeddings` if it can be read in blocks, else as an array.
+    """`embeddings` itself if it can be read in blocks, otherwise as an array.
 
     Raises:
-        DataError: it does not have two dimensions, or holds no numbers.
+        DataError: it does not have two dimensions, or does not hold numbers.
     """
     known = isinstance(embeddings, Matrix) and isinstance(embeddings.dtype, np.dtype)
     matrix = embeddings if known else as_array(embeddings, "embeddings")
@@ -91,11 +91,11 @@ class Clustering:
     Attributes:
         labels: (n,) int32, 0 … n_clusters − 1 in order of first appearance; −1 for a masked row.
         centroids: (n_clusters, d) float32, of unit length when spherical (a cluster of zero vectors has a zero one).
-        objective: mean over the rows of the cosine to their centroid (spherical, range −1 … 1, higher is better) or
-            of the squared Euclidean distance (not spherical, ≥ 0, lower is better).
-        n_clusters: clusters that hold at least one row; can be fewer than asked (see `notes`).
-        n_iter: Lloyd iterations run (fewer than asked when the assignment stopped changing).
-        notes: everything that differs from what was asked, one sentence each.
+        objective: mean cosine of the rows to their centroid (spherical; −1 … 1, higher is better), or their mean
+            squared Euclidean distance (not spherical; ≥ 0, lower is better).
+        n_clusters: clusters that hold at least one row; may be fewer than requested (see `notes`).
+        n_iter: Lloyd iterations run (fewer than requested if the assignment stopped changing).
+        notes: everything that differs from the request, one sentence each.
     """
 
     labels: np.ndarray
@@ -130,7 +130,7 @@ class KMeansOptions:
 
 
 class Rows:
-    """Row numbers of the matrix, as a slice where they are consecutive so that reading them copies nothing."""
+    """Row numbers of the matrix; a slice if they are consecutive, so that reading them copies nothing."""
 
     def __init__(self, index: np.ndarray) -> None:
         self.index = index
@@ -148,7 +148,7 @@ class Rows:
 
 @dataclass
 class Reader:
-    """Blocks of float32 rows, normalised when `scale` (one factor a row of `rows`) is given."""
+    """Blocks of float32 rows, normalised if `scale` (one factor per row of `rows`) is given."""
 
     matrix: Matrix
     rows: Rows
@@ -169,8 +169,8 @@ class Reader:
         return self.block(0, len(self))
 
     def prepared(self) -> Reader:
-        """The same rows, copied once to contiguous float32 if they are few: at most a quarter of a matrix in memory (as
-        float32), or 1 GiB of one that is not (*ours*)."""
+        """The same rows, copied once to contiguous float32 if they are few: at most a quarter of a matrix that is in
+        memory (as float32), or 1 GiB of one that is not (*ours*)."""
         in_memory = isinstance(self.matrix, np.ndarray) and not isinstance(self.matrix, np.memmap)
         ready = in_memory and self.matrix.dtype == np.float32 and self.matrix.flags.c_contiguous
         if ready and self.scale is None and self.rows.start is not None:
@@ -188,7 +188,7 @@ class Reader:
 
 @dataclass
 class Workers:
-    """Threads that each run faiss and its BLAS single-threaded; the caller's own settings stay as they are."""
+    """Threads that each run faiss and its BLAS single-threaded; the caller's settings are not changed."""
 
     pool: ThreadPoolExecutor
     spherical: bool
@@ -229,19 +229,19 @@ def cluster_rows(matrix: Matrix, rows: Rows | None, n_clusters: int, options: KM
     rows = rows or Rows(np.arange(len(matrix)))
     n, notes = len(rows), []
     if n_clusters > n:
-        notes.append(f"{n_clusters} clusters were asked of {n} rows; made {n}")
+        notes.append(f"made {n} of {n_clusters} clusters (only {counted(n, 'row')})")
         n_clusters = n
     norms = _check_rows(matrix, rows, options.bad_rows)
     labels = np.full(n, -1, dtype=np.int64)
     good = np.isfinite(norms)
     if not good.all():
-        notes.append(f"{n - good.sum()} rows with NaN or infinity were masked (label -1)")
+        notes.append(f"masked {counted(n - good.sum(), 'row')} with NaN or infinity (label -1)")
     zero = good & (norms < ZERO_NORM) if options.spherical else np.zeros(n, dtype=bool)
     usable = np.flatnonzero(good & ~zero)
     apart = bool(zero.any()) and n_clusters > 1 and len(usable) > 0
     if zero.any():
-        own = "form one cluster of their own" if apart else "share the only cluster"
-        notes.append(f"{zero.sum()} zero vectors have no direction; they {own}")
+        place = "a cluster of their own" if apart else "the only cluster"
+        notes.append(f"put {counted(zero.sum(), 'zero vector')} without direction into {place}")
     rescale = options.spherical and bool((np.abs(norms[usable] - 1) > UNIT).any())
     reader = Reader(matrix, rows, _scale(norms) if rescale else None)
     reader = (reader if len(usable) == n else reader.take(usable)).prepared()
@@ -266,10 +266,11 @@ def _fit(
     if len(reader) > k * options.max_points_per_centroid:
         size = k * options.max_points_per_centroid
         sample = reader.take(np.sort(rng.choice(len(reader), size, replace=False))).prepared()
-        notes.append(f"centroids were trained on a sample of {size} of {len(reader)} rows")
+        notes.append(f"trained the centroids on a sample of {size} of {len(reader)} rows")
     centroids = _distinct_rows(sample, k, rng)
     if len(centroids) < k:
-        notes.append(f"{k} clusters were asked but only {len(centroids)} distinct rows found; made {len(centroids)}")
+        found = counted(len(centroids), "distinct row")
+        notes.append(f"made {len(centroids)} of {k} clusters (only {found})")
     threads = options.n_threads or min(faiss.omp_get_max_threads(), os.cpu_count() or 1)
     with ThreadPoolExecutor(threads, initializer=lambda: faiss.omp_set_num_threads(1)) as pool:
         workers = Workers(pool, options.spherical)
@@ -279,7 +280,7 @@ def _fit(
     labels[usable] = found[0]
     used = len(np.unique(found[0]))
     if used < len(centroids):
-        notes.append(f"{len(centroids) - used} of {len(centroids)} clusters ended empty and were dropped")
+        notes.append(f"dropped {len(centroids) - used} of {len(centroids)} clusters that were empty at the end")
     return centroids, found[1], n_iter
 
 
@@ -306,10 +307,10 @@ def _lloyd(
 
 
 def _split(centroids: np.ndarray, sizes: np.ndarray, loss: np.ndarray) -> None:
-    """Move each empty centroid beside the centroid with the largest total loss, halving that loss; in place.
+    """Move each empty centroid next to the centroid with the largest total loss, halving that loss; in place.
 
-    faiss splits clusters at random in proportion to their size; splitting by loss needs no random numbers and
-    does not waste splits on clusters of identical rows. Empty centroids stay when no cluster has any loss left.
+    faiss splits clusters at random, in proportion to their size. Splitting by loss needs no random numbers and does
+    not waste splits on clusters of identical rows. Empty centroids stay if no cluster has any loss left.
     """
     nudge = np.where(np.arange(centroids.shape[1]) % 2 == 0, 1 + SPLIT_EPS, 1 - SPLIT_EPS).astype(np.float32)
     heap = [(-x, i) for i, x in enumerate(loss) if x > 0 and sizes[i] > 1]
@@ -325,7 +326,7 @@ def _split(centroids: np.ndarray, sizes: np.ndarray, loss: np.ndarray) -> None:
 
 
 def _distinct_rows(reader: Reader, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Up to `k` rows with different contents, drawn at random; fewer only when no more exist."""
+    """Up to `k` rows with different contents, drawn at random; fewer only if there are no more."""
     order = rng.permutation(len(reader))
     weights = rng.integers(1, 2**63, reader.matrix.shape[1], dtype=np.uint64) | np.uint64(1)
     seen = np.empty(0, dtype=np.uint64)
@@ -377,7 +378,7 @@ def _check_rows(matrix: Matrix, rows: Rows, bad_rows: str) -> np.ndarray:
 
 
 def _scale(norms: np.ndarray) -> np.ndarray:
-    """float32 factor that brings each row to unit length; 0 for zero vectors."""
+    """float32 factor that scales each row to unit length; 0 for zero vectors."""
     known = np.isfinite(norms) & (norms >= ZERO_NORM)
     return np.divide(1.0, norms, out=np.zeros(len(norms)), where=known).astype(np.float32)
 

@@ -1,8 +1,8 @@
-"""Loading models: safetensors only and no code of whoever made them, unless the user says otherwise.
+"""Loads models: from safetensors only, and without running code that comes with them, unless the user allows it.
 
 A pickle (`pytorch_model.bin`, `*.pt`, …) can run any code when it is loaded. Every model, adapter, tokenizer and
 encoder of this package is loaded by the functions of this module, which refuse pickles unless the environment variable
-MLALIGN_ALLOW_PICKLE is 1, and code that a model's folder brings along unless a caller passes `trust_remote_code=True`.
+MLALIGN_ALLOW_PICKLE is 1, and code from a model's folder unless a caller passes `trust_remote_code=True`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 VARIABLE = "MLALIGN_ALLOW_PICKLE"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 STATES = ("training_args", "optimizer", "scheduler", "scaler", "rng_state", "pytorch_model_fsdp")
-"""Beginnings of names of files a training keeps beside the weights; no model is loaded from them."""
+"""How the names of files start that training saves beside the weights; models are not loaded from them."""
 HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.spm", "*.tiktoken", "*.vocab")
 HUB_NOT = ("onnx/*", "openvino/*", "checkpoint-*/*", "runs/*")
 OWN_CODE = "trust_remote_code"
@@ -33,12 +33,12 @@ REASON_CHARS = 300
 
 
 def pickles_allowed() -> bool:
-    """Whether the user said that weights may be pickles: MLALIGN_ALLOW_PICKLE is set, and not to 0."""
+    """Whether the user allows pickled weights: MLALIGN_ALLOW_PICKLE is set, and not to 0."""
     return os.environ.get(VARIABLE, "") not in ("", "0")
 
 
 def safe_options() -> dict[str, Any]:
-    """Options of a `from_pretrained` that loads weights: safetensors alone, or whatever there is where allowed."""
+    """Options of a `from_pretrained` that loads weights: only safetensors, unless pickles are allowed."""
     return {} if pickles_allowed() else {"use_safetensors": True}
 
 
@@ -51,9 +51,9 @@ def from_pretrained(
         loader: e.g. `AutoModelForCausalLM` or `AutoTokenizer`.
         name: folder or Hub name.
         what: what it is loaded as, for the message, e.g. "a causal LM".
-        role: the argument that is named in the message.
-        trust_remote_code: run code that comes with the model (*ours*: no, and nobody is asked).
-        **options: further ones of `from_pretrained`.
+        role: the argument that the message names.
+        trust_remote_code: run code that comes with the model (*ours*: False, without a prompt).
+        **options: other options of `from_pretrained`.
     Raises:
         DataError: it cannot be loaded, its weights are pickles, or it needs code of its own.
     """
@@ -69,7 +69,7 @@ def sentence_transformer(name: str | Path, *, revision: str | None = None, **opt
     """The SentenceTransformer in a folder or on the Hub; of a Hub model only safetensors and texts are fetched.
 
     Raises:
-        DataError: it cannot be loaded, its weights are pickles, or its modules are classes of somebody else.
+        DataError: it cannot be loaded, its weights are pickles, or its modules are classes of another library.
     """
     from sentence_transformers import SentenceTransformer
 
@@ -83,7 +83,7 @@ def sentence_transformer(name: str | Path, *, revision: str | None = None, **opt
 
 
 def peft_adapter(model: Any, adapter: str | Path, *, role: str = "adapter") -> PeftModel:
-    """The model with a PEFT adapter from a folder or the Hub on it.
+    """The model with a PEFT adapter from a folder or the Hub.
 
     Raises:
         DataError: it cannot be loaded, or its weights are a pickle.
@@ -97,7 +97,7 @@ def peft_adapter(model: Any, adapter: str | Path, *, role: str = "adapter") -> P
 
 
 def to_device(model: Any, device: str | None) -> Any:
-    """The model on a device, by default a GPU if there is one; DataError for a device that is not there."""
+    """The model on a device, by default a GPU if there is one; DataError for a missing device."""
     import torch
 
     try:
@@ -108,7 +108,7 @@ def to_device(model: Any, device: str | None) -> Any:
 
 @contextmanager
 def load_errors(name: str | Path, what: str, role: str = "model") -> Iterator[None]:
-    """Context in which everything that goes wrong with the files of a model is a `DataError` that names it."""
+    """Context in which every problem with the files of a model becomes a `DataError` that names it."""
     try:
         yield
     except DataError:
@@ -132,17 +132,18 @@ def _reason(error: Exception) -> str:
 
 def _remedy() -> str:
     return (
-        "Loading a pickle would run code of whoever made it. Convert the weights to safetensors "
+        "Loading a pickle would run its author's code. Convert the weights to safetensors "
         f"(model.save_pretrained writes them), or, if you trust the author, set {VARIABLE}=1."
     )
 
 
 def refuse_pickles(folder: str | Path, role: str = "model", shown: str | Path | None = None) -> None:
-    """DataError if the weights in a local folder are pickles alone, or if an index of shards names other files.
+    """Raise a `DataError` if a local folder has only pickled weights, or if an index of shards names other files.
 
     Args:
-        folder: where weights are looked for, not below; a Hub name is let pass, its loader takes safetensors only.
-        role: the argument that is named in the message.
+        folder: folder with the weights (subfolders are not checked). A Hub name passes: its loader takes safetensors
+            only.
+        role: the argument that the message names.
         shown: the name for the message.
     """
     folder = Path(folder)
@@ -157,7 +158,7 @@ def refuse_pickles(folder: str | Path, role: str = "model", shown: str | Path | 
 
 
 def _check_index(index: Path, role: str) -> None:
-    """DataError if an index of shards names anything but safetensors files beside it."""
+    """Raise a `DataError` if an index of shards names anything but safetensors files beside it."""
     try:
         shards = set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -165,27 +166,28 @@ def _check_index(index: Path, role: str) -> None:
         raise DataError(f"{role}: {str(index)!r} is not an index of weights ({reason}).") from error
     for shard in sorted(shards):
         if Path(shard).name != shard or not shard.endswith(".safetensors"):
-            raise DataError(f"{role}: {str(index)!r} names {shard!r}, no safetensors file beside it. {_remedy()}")
+            problem = f"names {shard!r}, which is not a safetensors file beside it"
+            raise DataError(f"{role}: {str(index)!r} {problem}. {_remedy()}")
 
 
 def _check_modules(folder: Path, shown: str | Path) -> None:
-    """DataError if a sentence encoder is made of foreign classes, or of parts with pickled weights."""
+    """Raise a `DataError` if a sentence encoder has classes of other libraries, or parts with pickled weights."""
     path = folder / "modules.json"
     for module in json.loads(path.read_text(encoding="utf-8")) if path.is_file() else ():
         if not str(module.get("type")).startswith("sentence_transformers."):
             raise DataError(
-                f"model: {str(shown)!r} is made of the class {module.get('type')!r} (modules.json), which is not one "
-                "of sentence-transformers. Loading it would run code of whoever made it; use another encoder."
+                f"model: {str(shown)!r} uses the class {module.get('type')!r} (modules.json), which is not part of "
+                "sentence-transformers. Loading it would run its author's code; use another encoder."
             )
         part = folder / str(module.get("path", ""))
         if not part.resolve().is_relative_to(folder.resolve()):
-            raise DataError(f"model: {str(shown)!r} names a part outside of itself, {module['path']!r} (modules.json).")
+            raise DataError(f"model: {str(shown)!r} names a part outside itself, {module['path']!r} (modules.json).")
         for inside in [part, *part.glob("**/")] if part != folder else ():
             refuse_pickles(inside, "model", shown)
 
 
 def _hub_folder(name: str | Path, revision: str | None) -> str | Path:
-    """A folder as it is; of a Hub model a local copy without pickles and code."""
+    """The folder itself, or a local copy of a Hub model without pickles and code."""
     if pickles_allowed() or Path(name).exists():
         return name
     from huggingface_hub import snapshot_download
@@ -200,7 +202,7 @@ KINDS = {
     "seq2seq": ("AutoModelForSeq2SeqLM", "a seq2seq model"),
     "reward": ("AutoModelForSequenceClassification", "a reward model"),
 }
-"""Kind of model → class of transformers that loads it, and what messages call it."""
+"""Kind of model → the class of transformers that loads it, and its name in messages."""
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -217,14 +219,14 @@ def load_model(
     """A model in eval mode, and its tokenizer.
 
     Args:
-        model: folder or Hub name; or a (model, tokenizer) pair that is loaded already and stays where it is.
-        kind: "causal", "seq2seq" or "reward" (sequence classification): what a name is loaded as.
-        device: where a named model goes: "cpu", "cuda", …; "auto" shards it over all devices; default: a GPU if there
+        model: folder or Hub name; or a loaded (model, tokenizer) pair, which stays on its device.
+        kind: "causal", "seq2seq" or "reward" (sequence classification), if `model` is a name.
+        device: device of a named model: "cpu", "cuda", …; "auto" shards it over all devices; default: a GPU if there
             is one.
-        adapter: folder or Hub name of a PEFT adapter to put on the model.
+        adapter: folder or Hub name of a PEFT adapter to load onto the model.
         tokenizer: used instead of the model's own.
-        dtype: of the weights; "auto" (default): as saved.
-        trust_remote_code: run code that comes with the model (*ours*: no, and nobody is asked).
+        dtype: type of the weights; "auto" (default): as saved.
+        trust_remote_code: run code that comes with the model (*ours*: False, without a prompt).
     Raises:
         DataError: model or adapter cannot be loaded, another kind of object, or an unknown dtype or device.
     """
@@ -250,5 +252,5 @@ def load_model(
 def load_causal_lm(
     model: str | Path, adapter: str | Path | None = None, dtype: str = "auto", device: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A causal LM in eval mode, with an adapter on it where one is named, and its tokenizer; see `load_model`."""
+    """A causal LM in eval mode, with its adapter if one is named, and its tokenizer; see `load_model`."""
     return load_model(model, "causal", device, adapter=adapter, dtype=dtype)

@@ -101,7 +101,7 @@ def test_identification():
     ]
     assert [code for code, _ in identifier.identify(texts)] == ["de", "ja", None, None, None, "sw"]
     assert all(0 <= p <= 1 for _, p in identifier.identify(texts))
-    with pytest.raises(DataError, match="no language identification for tlh"):
+    with pytest.raises(DataError, match="tlh cannot be identified"):
         LanguageIdentifier(["de", "tlh"])
 
 

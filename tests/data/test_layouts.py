@@ -73,7 +73,7 @@ def test_mapping_wins_and_may_name_only_the_language():
     [
         (["text", "label"], None, r"columns found: text, label\..*column_mapping"),
         (["prompt", "response", "completion"], None, "fit several layouts: prompt/completion, prompt/response"),
-        (["a"], {"b": "instruction"}, "not there: b. Found: a"),
+        (["a"], {"b": "instruction"}, "missing columns: b. Columns found: a"),
         (["a", "b"], {"a": "question", "b": "response"}, "unknown roles: question. Roles: instruction"),
         (["a", "b"], {"a": "response", "b": "response"}, "maps a, b to the role 'response'. Keep one"),
     ],

@@ -39,7 +39,7 @@ def test_a_card_cannot_name_data_elsewhere(secret, escape, form):
     file = escape.replace("{absolute}", str(secret.parent / "secret.csv"))
     card = f"---\nconfigs:\n- config_name: default\n  data_files: {form.format(file)}\n---\n"
     (secret / "README.md").write_text(card)
-    with pytest.raises(DataError, match="outside of the folder"):
+    with pytest.raises(DataError, match="outside the folder"):
         load_source(secret)
     (secret / "README.md").write_text(card.replace(file, "rows.csv"))
     assert load_source(secret)["response"][:][0] == "b"
@@ -52,11 +52,11 @@ def test_a_saved_dataset_cannot_name_files_elsewhere(tmp_path):
     found = json.loads(state.read_text())
     for file in ("../2/data-00000-of-00001.arrow", str(tmp_path / "2" / "data-00000-of-00001.arrow")):
         state.write_text(json.dumps({**found, "_data_files": [{"filename": file}]}))
-        with pytest.raises(DataError, match="outside of the folder"):
+        with pytest.raises(DataError, match="outside the folder"):
             load_source(tmp_path / "1")
     DatasetDict({"train": Dataset.from_dict({"prompt": ["a"]})}).save_to_disk(tmp_path / "3")
     (tmp_path / "3" / "dataset_dict.json").write_text('{"splits": ["../2"]}')
-    with pytest.raises(DataError, match="outside of the folder"):
+    with pytest.raises(DataError, match="outside the folder"):
         load_splits(tmp_path / "3")
     (tmp_path / "3" / "dataset_dict.json").write_text("[" * 100_000)
     with pytest.raises(DataError, match=r"dataset_dict.json' cannot be read"):

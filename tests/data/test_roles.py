@@ -62,7 +62,7 @@ def test_other_names_of_a_role_may_be_mapped():
     [
         ({"a": "answr"}, "here: column_mapping has unknown roles: answr. Roles: id, answer."),
         ({"a": "question"}, "unknown roles: question"),
-        ({"c": "id"}, "names columns that are not there: c. Found: a, b."),
+        ({"c": "id"}, "names missing columns: c. Columns found: a, b."),
         ({"a": "id", "b": "prompt_id"}, "maps a, b to the role 'id'. Keep one of them."),
     ],
 )

@@ -57,7 +57,7 @@ def test_unreadable_sources(tmp_path):
     (tmp_path / "empty").mkdir()
     for source, message in [
         (tmp_path / "none.jsonl", "no file or folder"),
-        (tmp_path / "bad.parquet", "bad.parquet' is not a whole Parquet file"),
+        (tmp_path / "bad.parquet", "bad.parquet' is not a complete Parquet file"),
         (tmp_path / "x.docx", "no known ending"),
         (tmp_path / "empty", "cannot read"),
         ("not a/repo/id", "no file or folder"),
@@ -101,7 +101,8 @@ def test_delimiters_of_several_files(tmp_path):
     assert load_source(tmp_path)[:] == load_source(tmp_path / "*.csv")[:] == ROWS
     (tmp_path / "b.csv").write_text("prompt,response\np2,r2\n")
     for source in (tmp_path, tmp_path / "*.csv"):
-        with pytest.raises(DataError, match="has (semicolons|commas) between its columns, .* has (semicolons|commas)"):
+        named = "has (semicolons|commas) between its columns, but .* has (semicolons|commas)"
+        with pytest.raises(DataError, match=named):
             load_source(source)
 
 

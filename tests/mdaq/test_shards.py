@@ -233,7 +233,7 @@ def test_selection_sees_vectors_rounded_to_float16():
     for x in (vectors, vectors.astype(np.float64), to_float16(vectors)):
         found = MDaQSelector(1, 1, n_clusters=2).select_from(np.zeros(6, np.float32), np.full(6, "de"), x)
         assert found.clusters.tolist() == [0] * 6
-        assert "de: 2 clusters were asked but only 1 distinct rows found; made 1" in found.notes
+        assert "de: made 1 of 2 clusters (only 1 distinct row)" in found.notes
 
 
 def test_vectors_beyond_float16_and_another_number_of_rows():

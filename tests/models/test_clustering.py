@@ -178,7 +178,7 @@ def test_reading_in_place_and_from_a_copy_agree(monkeypatch, spherical):
     got = cluster(x, 5, spherical=spherical, max_points_per_centroid=100)
     assert got.labels.tolist() == expected.labels.tolist()
     assert got.centroids.tobytes() == expected.centroids.tobytes()
-    assert expected.notes == ("centroids were trained on a sample of 500 of 3000 rows",)
+    assert expected.notes == ("trained the centroids on a sample of 500 of 3000 rows",)
 
 
 def test_input_is_not_changed():
@@ -193,14 +193,14 @@ def test_one_row():
     got = cluster([[3.0, 4.0]], 7)
     assert got.labels.tolist() == [0]
     np.testing.assert_allclose(got.centroids, [[0.6, 0.8]], rtol=1e-6)
-    assert got.notes == ("7 clusters were asked of 1 rows; made 1",)
+    assert got.notes == ("made 1 of 7 clusters (only 1 row)",)
 
 
 def test_all_rows_the_same():
     got = cluster(np.full((50, 4), 2.0), 5)
     assert got.labels.tolist() == [0] * 50
     assert got.n_clusters == 1
-    assert got.notes == ("5 clusters were asked but only 1 distinct rows found; made 1",)
+    assert got.notes == ("made 1 of 5 clusters (only 1 distinct row)",)
     assert got.objective == pytest.approx(1.0)
 
 
@@ -232,7 +232,7 @@ def test_zero_vectors_form_their_own_cluster():
     truth[[0, 5, 12]] = 9
     assert got.labels.tolist() == first_appearance(truth).tolist()
     assert got.centroids[0].tolist() == [0.0] * 8
-    assert got.notes == ("3 zero vectors have no direction; they form one cluster of their own",)
+    assert got.notes == ("put 3 zero vectors without direction into a cluster of their own",)
     assert cluster(x, 1).labels.tolist() == [0] * 20
     only = cluster(np.zeros((4, 3)), 2)
     assert only.labels.tolist() == [0] * 4
@@ -249,7 +249,7 @@ def test_bad_rows_raise_or_are_masked():
     expected = truth.copy()
     expected[[3, 15]] = -1
     assert got.labels.tolist() == expected.tolist()
-    assert got.notes == ("2 rows with NaN or infinity were masked (label -1)",)
+    assert got.notes == ("masked 2 rows with NaN or infinity (label -1)",)
     nothing = cluster(np.full((3, 2), np.nan), 2, bad_rows="mask")
     assert nothing.labels.tolist() == [-1, -1, -1]
     assert nothing.n_clusters == 0
@@ -355,7 +355,7 @@ def test_language_settings_and_errors():
     languages = ["de"] * 40 + ["sw"] * 20
     got = cluster_by_language(x, languages, {"de": 4, "sw": 50})
     assert got.by_language["de"].n_clusters == 4
-    assert got.notes == ("sw: 50 clusters were asked of 20 rows; made 20",)
+    assert got.notes == ("sw: made 20 of 50 clusters (only 20 rows)",)
     by_default = cluster_by_language(x, languages, n_quality={"de": 4, "sw": 2}, n_diversity=3)
     assert by_default.by_language["de"].n_clusters == default_n_clusters(40, 4, 3)
     with pytest.raises(DataError, match="n_clusters has no entry for language 'sw'; it has de"):

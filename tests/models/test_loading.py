@@ -143,7 +143,7 @@ def test_an_index_of_shards_cannot_name_pickles_or_other_folders(good, evil, tmp
         index = {"metadata": {}, "weight_map": {"model.norm.weight": shard}}
         (evil / "model.safetensors.index.json").write_text(json.dumps(index))
         (evil / "other.safetensors").write_bytes(b"")
-        with pytest.raises(DataError, match="no safetensors file beside it"):
+        with pytest.raises(DataError, match="not a safetensors file beside it"):
             _causal(evil)
     (evil / "model.safetensors.index.json").write_text("[" * 100_000)
     with pytest.raises(DataError, match="is not an index of weights"):
@@ -187,7 +187,7 @@ def test_parts_of_sentence_encoders(tmp_path):
     next(part.glob("*.bin")).unlink()
     (folder / "own.py").write_text(f"open({str(tmp_path / 'touched')!r}, 'w')\nclass Own: pass\n")
     for module, message in (({"type": "own.Own", "path": ""}, "class 'own.Own'"),
-                            ({"type": "sentence_transformers.models.Normalize", "path": "../.."}, "outside of itself")):
+                            ({"type": "sentence_transformers.models.Normalize", "path": "../.."}, "outside itself")):
         (folder / "modules.json").write_text(json.dumps([{"idx": 0, "name": "0", **module}]))
         with pytest.raises(DataError, match=message):
             _encoder(folder)

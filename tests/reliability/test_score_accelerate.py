@@ -131,7 +131,7 @@ def test_killed_at_random_moments_and_gone_on_with_another_number_of_processes(f
 
 def test_errors_end_every_process(folder):
     wrong = finished(folder, *LAUNCH, *SCORE, "-o", "wrong", "--column-mapping", "nothing=instruction", code=1)
-    assert wrong.stderr.count("column_mapping names columns that are not there") == 1
+    assert wrong.stderr.count("column_mapping names missing columns") == 1
     assert "Scoring" not in wrong.stdout
     alone = finished(folder, *SCORE, "-o", "wrong", "--world-size", "2", code=2)
     assert "2 processes were asked for, 1 are running" in alone.stderr

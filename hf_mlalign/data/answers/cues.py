@@ -33,7 +33,7 @@ ANSWER_WORDS: dict[str, tuple[str, ...]] = {
     "bg": ("отговор",),
     "is": ("svar",),
 }
-"""ISO 639-1 code → words; all of them are looked for in every text, because models mix languages."""
+"""ISO 639-1 code → words. Every text is searched for all of them, because models mix languages."""
 
 LETTER_SERIES = ("ABCDEFGHIJ", "АБВГДЕЖЗИК", "ΑΒΓΔΕΖΗΘΙΚ", "أبجدهوزحطي", "कखगघङ", "কখগঘঙ", "กขคงจ",
                  "가나다라마", "甲乙丙丁戊",
@@ -49,4 +49,4 @@ EQUALS_WORDS = (r"\bis\b", r"\bwas\b", r"\bist\b", r"\best\b", r"\bes\b", r"\bé
                 r"\bni\b", r"\bay\b", r"\badalah\b", r"\bialah\b", r"\blà\b", r"\bείναι\b",
                 "は", "是", "为", "為", "는", "은",
                 "คือ", "هي", "هو", "है", "হল", "হলো")  # fmt: skip
-"""What may stand between an answer word and the answer besides a colon."""
+"""Words that may stand between an answer word and the answer, besides a colon."""

@@ -61,20 +61,20 @@ def extract_answers(
     prompts: Sequence[str | None] | None = None,
     kind: str = "auto",
 ) -> list[str | None]:
-    """The final answer of each text in a canonical form that can be compared across languages.
+    """The final answer of each text, in a canonical form that can be compared across languages.
 
     Args:
         texts: n responses.
         languages: ISO 639-1 codes, one or n; they decide what "1.234" means (CLDR's decimal sign).
-        prompts: the n questions. Where a question lists options ("A. …", one a line), the answer is one of their
+        prompts: the n questions. If a question lists options ("A. …", one per line), the answer is one of their
             letters, and an option's text counts as its letter.
-        kind: "auto": a letter where the question lists options, else a letter or number that the text itself marks as
-            its answer ("Answer: 42", "答案是 B", `\\boxed{…}`, "#### 7", or only the answer); "choice": a letter;
-            "number": a number, and without a mark the last one in the text (as MGSM is scored).
+        kind: "auto": a letter if the question lists options, otherwise a letter or number that the text itself marks
+            as its answer ("Answer: 42", "答案是 B", `\\boxed{…}`, "#### 7", or the answer alone); "choice": a letter;
+            "number": a number; if none is marked, the last one in the text (as MGSM is scored).
     Returns:
         n strings: "A" … "J"; a number as an exact fraction ("540", "-7/2"); or `None`.
     Raises:
-        DataError: unknown kind, or lengths that differ.
+        DataError: an unknown kind, or different lengths.
     """
     check_kind(kind)
     texts = as_texts(texts, "texts", missing=True)
@@ -94,21 +94,23 @@ def check_kind(kind: str, name: str = "kind") -> None:
 
 
 def find_options(prompt: str | None) -> dict[str, str]:
-    """Latin letter → casefolded text of the options that a question lists, one a line; empty unless there are two or
-    more in order. Of several lists the last counts."""
+    """Latin letter → casefolded text of the options that a question lists, one per line.
+
+    Empty unless there are two or more in order. If there are several lists, the last one counts.
+    """
     return dict(_options(prompt).items) if prompt else {}
 
 
 def answer_codes(answers: Sequence[str | None]) -> np.ndarray:
-    """(n,) int32: equal answers get equal codes, a missing answer −1."""
+    """(n,) int32 codes: equal answers get equal codes, a missing answer gets −1."""
     known: dict[str, int] = {}
     answers = as_texts(answers, "answers", missing=True)
     return np.fromiter((-1 if a is None else known.setdefault(a, len(known)) for a in answers), np.int32, len(answers))
 
 
 def answer_spans(texts: Sequence[str | None]) -> list[str]:
-    """What follows the last answer word that starts a line and has a colon ("Answer: …", "正确答案：…"), up to
-    the end of its line; "" where there is no such word."""
+    """The rest of the line after the last answer word that starts a line and has a colon ("Answer: …", "正确答案：…");
+    "" if there is no such word."""
     texts = [text or "" for text in as_texts(texts, "texts", missing=True)]
     spans = ([_first_line(text[match.end() :]) for match in _MARKED_LINE.finditer(_lower(text))] for text in texts)
     return [next(filter(None, reversed(lines)), "") for lines in spans]
@@ -175,12 +177,12 @@ def _marked(text: str, language: str | None) -> str | None:
 
 
 def _number_in(line: str, language: str | None) -> str | None:
-    """The number of an answer line: the first one after the last equals sign, else the first one."""
+    """The number of an answer line: the first one after the last equals sign, or else the first one."""
     return parse_number(re.split(r"[=＝≈]", line)[-1], language) or parse_number(line, language)
 
 
 def _marks(text: str) -> list[int]:
-    """Where answer words end, last first."""
+    """Positions at which answer words end, the last one first."""
     return [match.end() for match in _MARKER.finditer(_lower(text))][::-1]
 
 
@@ -202,7 +204,7 @@ def _letter_in(line: str, options: AnswerOptions) -> str | None:
     for match in _LETTER.finditer(line):
         letter = _allowed(match.group(1), options)
         after = line[match.end() : match.end() + 2]
-        # an "A", "E" or "I" before a space and a lower-case letter is rather a word
+        # an "A", "E" or "I" before a space and a lower-case letter is probably a word
         is_word = match.start() and len(after) == 2 and after[0] == " " and after[1].islower()
         if letter and not (is_word and letter in "AEI"):
             return letter
@@ -210,7 +212,7 @@ def _letter_in(line: str, options: AnswerOptions) -> str | None:
 
 
 def _lower_letter(line: str, options: AnswerOptions) -> str | None:
-    """The lower-case label that a line is or begins with ("b", "is (c)."), if the options are Latin letters."""
+    """The lower-case label that a line is or starts with ("b", "is (c)."), if the options are Latin letters."""
     if not options.items or options.series != LETTERS:
         return None
     explicit = _EXPLICIT.match(line)
@@ -231,7 +233,7 @@ def _allowed(label: str, options: AnswerOptions) -> str | None:
 
 
 def _option_text(line: str, options: AnswerOptions) -> str | None:
-    """The letter of the only option whose text stands in the line (of nested ones the longest)."""
+    """The letter of the only option whose text occurs in the line (the longest, if one contains another)."""
     line = line.casefold()
     hits = [(letter, text) for letter, text in options.items if len(text) > 1 and text in line]
     hits = [h for h in hits if not any(h[1] != other[1] and h[1] in other[1] for other in hits)]

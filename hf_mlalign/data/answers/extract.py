@@ -287,10 +287,10 @@ _OTHER_SIGNS = {"．": ".", "，": ",", "٫": ".", "٬": "'", "－": "-", "／":
 def parse_number(text: str, language: str | None = None) -> str | None:
     """The first number in `text` as an exact fraction in a string ("1234", "-7/2"); `None` if there is none.
 
-    Digits of any script are read. Of two kinds of separators the last is the decimal sign; a repeated one groups
-    thousands. A single one before exactly three digits groups thousands, too, unless a lone zero stands before it or it
-    is a point in a language whose decimal sign is the point (CLDR; default: English). So "5,600" is 5600 in German as
-    well: models and MGSM's gold answers write numbers the English way in every language.
+    Digits of any script are read. If there are two kinds of separators, the last one is the decimal sign. A repeated
+    separator groups thousands. So does a single one before exactly three digits, unless a lone zero stands before it or
+    it is a point in a language whose decimal sign is the point (CLDR; default: English). "5,600" is therefore 5600 in
+    German too: models and MGSM's gold answers write numbers the English way in every language.
     """
     match = _NUMBER.search(ascii_digits(text))
     return _canonical(match.group(), language) if match else None
@@ -305,13 +305,13 @@ def last_number(text: str, language: str | None = None) -> str | None:
 
 
 def is_only_number(text: str) -> bool:
-    """Whether `text` is one number, perhaps with a sign of currency or a short unit."""
+    """Whether `text` is one number, with or without a currency sign or a short unit."""
     return _ONLY_NUMBER.match(ascii_digits(text)) is not None
 
 
 
 def ascii_digits(text: str) -> str:
-    """`text` with the decimal digits and number signs of every script replaced by ASCII ones."""
+    """`text` with the decimal digits and number signs of every script replaced by those of ASCII."""
     return text if text.isascii() else text.translate(_digit_table())
 
 

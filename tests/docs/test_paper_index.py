@@ -12,7 +12,7 @@ from tests.test_docs import DOCS
 PAGE = (DOCS / "paper-index.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\|.*\|$", re.MULTILINE)
 NAME = re.compile(r"([\w.]+)(\[(\".*?\")\]|\((\".*?\")\))?")
-ORIGINS = {"paper", "script", "library", "ours", ""}
+ORIGINS = {"paper", "script", "document", "library", "ours", ""}
 MAIN_PAPERS = ("2509.15549", "2509.08541", "2405.13816")
 
 

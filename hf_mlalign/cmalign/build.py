@@ -48,7 +48,8 @@ def build_pairs(source: str | Path | Dataset, output: str | Path = "pairs", *, o
         check_trackers(options.report_to)
     builder = CMAlignPreferenceBuilder(options=PairOptions.part_of(options))
     which = describe_source(source, split=options.split, config=options.config_name)
-    run = Run(output, options.job, builder.parameters, which, overwrite=options.overwrite, own=[WORK])
+    run = Run(output, options.job, builder.parameters, which, overwrite=options.overwrite, own=[WORK],
+              defaults=BuildPairsOptions.defaults())  # fmt: skip
     if run.is_finished:
         run.drop(WORK)
         pairs = datasets.load_dataset(str(run.folder), "default")

@@ -123,6 +123,7 @@ class Run:
         grows: parameters that may change from run to run, because that only adds to what is there; "source" may be
             one of them.
         own: names of files that the folder may hold before the first record is written (partial work of this command).
+        defaults: name → default of the options; an older record that lacks a parameter had its default.
     Raises:
         DataError: the folder is a file, cannot be written to, holds something else, or a run with other parameters.
     """
@@ -137,10 +138,12 @@ class Run:
         overwrite: bool = False,
         grows: Sequence[str] = (),
         own: Sequence[str] = (),
+        defaults: Mapping[str, Any] | None = None,
     ):
         self.folder = Path(folder)
         self.record = RunRecord(command=command, parameters=to_json(parameters), source=to_json(source or {}))
         self._stays, self._overwrite = {LOCK, PREVIOUS, f".{RECORD}.partial", *own}, overwrite
+        self._defaults = to_json(defaults or {})
         self.found = self._found(grows)
         if self.found is not None and self.found.state == "running":
             self.record.started, self.record.seconds = self.found.started, dict(self.found.seconds)
@@ -256,6 +259,8 @@ class Run:
                 )
             return None
         old, new = read_record(self.folder), self.record
+        known = {name: value for name, value in self._defaults.items() if name in new.parameters}
+        old.parameters = {**known, **old.parameters}
         if old.command != new.command:
             raise DataError(f"output: {shown} holds a run of {old.command!r}. Name another folder.")
         if self._overwrite:

@@ -120,8 +120,9 @@ def curate(
     names = {"scorer": model_name(options.scorer), "model": model_name(options.model)}
     origin = describe_source(source, split=options.split, config=options.config_name)
     run = Run(
-        output, "curate", options.parameters() | names, origin, overwrite=options.overwrite, own=[WORK]
-    )
+        output, "curate", options.parameters() | names, origin, overwrite=options.overwrite, own=[WORK],
+        defaults=CurateOptions.defaults(),
+    )  # fmt: skip
     if run.is_finished:
         on_step(f"Nothing to do: {str(output)!r} holds this curation already. --overwrite (overwrite=True) repeats it.")
         run.drop(WORK)

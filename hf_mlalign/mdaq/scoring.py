@@ -95,7 +95,8 @@ def score(
             "model": model_name(options.model), "encoder": model_name(options.encoder),
             "model_hash": getattr(model, "content_hash", None), "encoder_hash": getattr(encoder, "content_hash", None),
         }  # fmt: skip
-        run = Run(output, "score", parameters, described, overwrite=options.overwrite, own=[WORK])
+        run = Run(output, "score", parameters, described, overwrite=options.overwrite, own=[WORK],
+                  defaults=ScoreOptions.defaults())  # fmt: skip
         if run.is_finished:
             processes.broadcast(None)
             on_step(f"Nothing to do: {str(output)!r} holds these scores. --overwrite (overwrite=True) repeats it.")

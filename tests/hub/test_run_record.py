@@ -202,3 +202,13 @@ def test_plain_values_survive_json_twice(mapping):
 def test_plain_by_hand(tmp_path):
     given = {1: np.float32(0.5), "a": np.arange(2), "p": tmp_path, "n": [float("nan"), float("-inf")]}
     assert to_json(given) == {"1": 0.5, "a": [0, 1], "p": str(tmp_path), "n": [None, None]}
+
+
+def test_a_record_without_a_newer_option_had_its_default(tmp_path):
+    with Run(tmp_path, "curate", {"n": 5}).open() as run:
+        run.finish({})
+    assert Run(tmp_path, "curate", {"n": 5, "points": 64}, defaults={"points": 64, "other": 1}).is_finished
+    with pytest.raises(DataError, match=r"other parameters \(points was 64, now 8\)"):
+        Run(tmp_path, "curate", {"n": 5, "points": 8}, defaults={"points": 64})
+    with pytest.raises(DataError, match=r"other parameters \(points was None, now 64\)"):
+        Run(tmp_path, "curate", {"n": 5, "points": 64})

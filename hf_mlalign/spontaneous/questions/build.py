@@ -49,7 +49,8 @@ def build_questions(
     translator = _translator(options)
     builder = QuestionTranslationBuilder(options=replace(BuilderOptions.part_of(options), translator=translator))
     which = describe_source(source, split=options.split, config=options.config_name)
-    run = Run(output, "questions", builder.parameters(), which, overwrite=options.overwrite, own=(TRANSLATIONS,))
+    run = Run(output, "questions", builder.parameters(), which, overwrite=options.overwrite, own=(TRANSLATIONS,),
+              defaults=QuestionsOptions.defaults())  # fmt: skip
     if run.is_finished:
         return RunResult(datasets.load_dataset(str(run.folder)), run.folder, run.found, fresh=False)
     ds = load_source(source, options.split, options.config_name)

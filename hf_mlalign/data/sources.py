@@ -121,9 +121,7 @@ def _load(source: str | Path, split: str | None, config_name: str | None) -> Dat
         raise
     except Exception as error:
         raise DataError(_unreadable(source, error)) from error
-    raise DataError(
-        f"source: {name!r} does not exist: no file or folder has this name, and a Hub dataset is called user/name."
-    )
+    raise DataError(f"source: no file or folder {name!r}, and not the name of a Hub dataset (user/name) either.")
 
 
 def _data_files(path: Path) -> list[Path]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from string import ascii_lowercase
+from typing import Any
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import as_list, shown
@@ -25,6 +27,10 @@ _OURS = {"fil": "tl", "nb": "no", "nn": "no", "hbs": "sh", "fat": "fat"}
 """Codes that langcodes resolves differently (*ours*): Filipino is Tagalog, Bokmål and Nynorsk are Norwegian."""
 _NOT_ONE_LANGUAGE = ("und", "mul", "mis", "zxx")
 _RIGHT_TO_LEFT = ("Arab", "Hebr", "Thaa", "Syrc", "Nkoo", "Adlm", "Rohg", "Mand", "Samr", "Mend", "Yezi")
+_MORE_NAMES = {"bahasa melayu": "ms", "yorùbá": "yo"}
+"""Names that CLDR does not list."""
+_QUALIFIER = re.compile(r"\s*\(.*\)\s*$|,?\s+(?:language|simplified|traditional|brasileiro)\s*$", re.IGNORECASE)
+"""What may follow a name: "Chinese (Simplified)", "português brasileiro"."""
 _OWN_NAMES = {"id": "Indonesia", "ms": "Melayu"}
 """Names of languages in the language itself, from CLDR; langcodes puts "bahasa" before them."""
 _SCRIPTS = {"azb": "Arab"}
@@ -47,16 +53,35 @@ def normalise(code: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _normalised(code: str) -> str | None:
-    text = re.sub(r"[.@].*", "", code.strip().lower().replace("_", "-"))  # en_US.UTF-8
-    name = code.strip()
-    if (found := _from_tag(text)) or len(name) < (3 if name.isascii() else 2):
-        return found
-    from langcodes import find
+    tag = re.sub(r"[.@].*", "", code.strip().lower().replace("_", "-"))  # en_US.UTF-8
+    return _from_tag(tag) or _from_name(unicodedata.normalize("NFC", code.encode("utf-8", "replace").decode()))
 
-    try:
-        return _from_tag(find(name).language)
-    except (LookupError, UnicodeError):
-        return None
+
+def _from_name(name: str) -> str | None:
+    """The code of a language's name in any language, English first; script, region and the like may follow it.
+
+    `langcodes.find` would also take a longer text that merely begins with a name, e.g. "French cooking".
+    """
+    from language_data.names import normalize_name
+
+    for part in (name, _QUALIFIER.sub("", name)):
+        key = normalize_name(part)
+        if len(key) < (3 if key.isascii() else 2) or "\0" in key:
+            continue
+        tags = (names[key][0].decode() for names in _names() if key in names)
+        if tag := _MORE_NAMES.get(key) or next(tags, None):
+            return _from_tag(tag)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _names() -> tuple[Any, Any]:
+    """Name → tag, of English names and of names in all languages."""
+    from language_data.names import load_trie
+    from language_data.util import data_filename
+
+    english, any_language = (load_trie(data_filename(f"trie/{code}/name_to_language.marisa")) for code in ("en", "und"))
+    return english, any_language
 
 
 def _from_tag(tag: str) -> str | None:

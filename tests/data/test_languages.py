@@ -50,7 +50,11 @@ def test_codes_come_before_names(given, code):
     [("Türkçe", "tr"), ("Deutsch", "de"), ("中文", "zh"), ("日本語", "ja"), ("العربية", "ar"), ("हिन्दी", "hi"),
      ("Kiswahili", "sw"), ("ไทย", "th"), ("Chinese (Simplified)", "zh"), ("Brazilian Portuguese", "pt"),
      ("Bangla", "bn"), ("Farsi", "fa"), ("Central Kanuri", "kr"), ("Irish", "ga"), ("Old-English", "ang"),
-     ("Norsk bokmål", "no"), ("Filipino", "tl"), ("Toki Pona", "tok"), ("README", None), ("a", None), ("null", None),
+     ("Norsk bokmål", "no"), ("Filipino", "tl"), ("Toki Pona", "tok"), ("Yorùbá", "yo"), ("Yoru\u0300ba\u0301", "yo"),
+     ("English (US)", "en"), ("Nepali (individual language)", "ne"), ("HINDI", "hi"),
+     ("português brasileiro", "pt"), ("Chinese, Simplified", "zh"), ("Bahasa Melayu", "ms"), ("Ojibwa", "oj"),
+     ("Frenchy", None), ("French cooking", None), ("Germany", None), ("klingonish", None), ("README", None),
+     ("a", None), ("null", None),
      ("de\0", None), ("\ud800", None)],
 )  # fmt: skip
 def test_names_in_english_and_in_the_language_itself(given, code):
@@ -77,6 +81,8 @@ def test_unknown_codes_are_named_with_row_and_neighbour():
 
 def test_names_and_directions():
     assert language_name("sw") == "Swahili"
+    two_letters = {normalise(a + b) for a in ascii_lowercase for b in ascii_lowercase} - {None}
+    assert {code: normalise(language_name(code)) for code in two_letters} == {code: code for code in two_letters}
     assert language_name("de", "de") == "Deutsch"
     assert language_name("ja", "ja") == "日本語"
     assert [language_name(code, code) for code in ("id", "ms", "tl")] == ["Indonesia", "Melayu", "Filipino"]

@@ -121,7 +121,7 @@ def _load(source: str | Path, split: str | None, config_name: str | None) -> Dat
         raise
     except Exception as error:
         raise DataError(_unreadable(source, error)) from error
-    raise DataError(f"source: no file or folder {name!r}, and not the name of a Hub dataset (user/name) either.")
+    raise DataError(f"source: no file or folder {name!r}, and a Hub dataset is called user/name.")
 
 
 def _data_files(path: Path) -> list[Path]:

@@ -45,7 +45,7 @@ def test_wheel_in_an_empty_folder(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
     code = """
 import hf_mlalign; print(hf_mlalign.__file__)
-from hf_mlalign.cli.demo import load_demo_pool
+from hf_mlalign import load_demo_pool
 from hf_mlalign.launch.configs import config_path
 assert config_path("multi_gpu").is_file()
 load_demo_pool(["en", "de"]).to_json("pool.jsonl")

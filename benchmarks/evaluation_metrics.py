@@ -41,7 +41,7 @@ def with_preferences(_, n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def columns(answers: np.ndarray) -> tuple[list[str], list[str], list[int]]:
-    """Answers, languages and prompt ids of (L, n) answers, one a row."""
+    """Answers, languages and prompt ids of (L, n) answers, one per row."""
     n = answers.shape[1]
     codes = [code for code in LANGUAGES[: len(answers)] for _ in range(n)]
     return list(map(str, answers.ravel().tolist())), codes, [*range(n)] * len(answers)

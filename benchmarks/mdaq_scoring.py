@@ -2,8 +2,8 @@
 
     python benchmarks/mdaq_scoring.py
 
-Both sides get the same distinct texts: an instruction and a response a row, no repeats. For the bundled model, and for
-a 12-layer transformer built from a config (random weights, bundled tokenizer).
+Both sides get the same distinct texts: an instruction and a response per row, no repeats. For the bundled model, and
+for a 12-layer transformer built from a config (random weights, bundled tokenizer).
 """
 
 import argparse

@@ -3,8 +3,8 @@ English, tuned by LoRA on question translation from two languages; measured in 2
 
     python benchmarks/spontaneous_small.py DATA_FOLDER --folder small [--docs docs] [--smoke]
 
-Every stage is kept in --folder and not done again: a killed run goes on where it was. With --seeds 1 it took an hour
-and a quarter on two cores that other work shared. --smoke runs all of it in some minutes with a model that has learned
+Every stage is kept in --folder and is not repeated: a killed run continues where it stopped. With --seeds 1 it took
+75 minutes on two cores that other work shared. --smoke runs all of it in some minutes with a model that has learned
 next to nothing.
 """
 
@@ -101,7 +101,7 @@ def train_adapter(data: Path, folder: Path, variant: str, seed: int, questions: 
 
 
 def training_rows(data: Path, variant: str, seed: int, questions: int) -> Dataset:
-    """Question-translation rows of `questions` questions a language, or a control made from the same rows."""
+    """Question-translation rows of `questions` questions per language, or a control made from the same rows."""
     from datasets import Dataset
 
     from hf_mlalign.spontaneous.questions.builder import QuestionTranslationBuilder

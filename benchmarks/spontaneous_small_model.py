@@ -1,4 +1,4 @@
-"""The tiny multilingual causal LM of the small-scale experiment: tokenizer, pretraining that goes on after a kill,
+"""The tiny multilingual causal LM of the small-scale experiment: tokenizer, pretraining that continues after a kill,
 perplexity against a unigram model of each language."""
 
 from __future__ import annotations
@@ -113,8 +113,8 @@ def blocks(corpus: Corpus, tokenizer, size: Size) -> tuple[np.ndarray, dict[str,
 
 
 def pretrain(corpus: Corpus, folder: Path, size: Size, say=print):
-    """The trained model and its tokenizer, from `folder` if they are there. A killed run goes on at its last hundredth
-    step; the result is the same up to the order of floating-point sums.
+    """The trained model and its tokenizer, from `folder` if they are there. A killed run continues from its last
+    hundredth step; the result is the same up to the order of floating-point sums.
 
     Matrices of the layers are trained by Muon, embeddings and norms by AdamW, in bfloat16 autocast.
     """

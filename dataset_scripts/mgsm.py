@@ -3,7 +3,7 @@
     git clone https://github.com/google-research/url-nlp
     python dataset_scripts/mgsm.py --source url-nlp --output mgsm
 
-Layout: `mgsm/mgsm_<language>.tsv`, no header, no quoting, one question a line: question, tab, answer. The TSV files
+Layout: `mgsm/mgsm_<language>.tsv`, no header, no quoting, one question per line: question, tab, answer. The TSV files
 themselves could not be looked at when this was written; the layout is that of the programs that read them.
 """
 
@@ -29,7 +29,7 @@ def row(record: Record) -> dict:
     """A line of the TSV file as a row."""
     answer = record.text("answer").strip()
     if not NUMBER.fullmatch(answer):
-        raise DataError(f"{record.place}: the answer {answer!r} is no number. {AGAIN}")
+        raise DataError(f"{record.place}: the answer {answer!r} is not a number. {AGAIN}")
     return {"id": record.number, "query": record.text("question"), "response": answer}
 
 

@@ -35,7 +35,7 @@ scaled to unit length. It runs on a CPU, offline, in a few microseconds a token.
 
 Made for: finding the texts that say the same thing in English and in ja ko ru pt el fr de es ar tl ms nl pl tr vi th hi sw
 (id, it and zh were trained along). Word order does not matter to it, and negation hardly does; rare names and words outside
-its training text are weak. It is no match for a transformer encoder where one can be used.
+its training text are weak. Where you can use a transformer encoder, that is better.
 
 ## Held-out figures
 Top-1 of finding a text's English translation among up to 1,000 English texts of the same source, training texts as distractors.

@@ -84,11 +84,11 @@ def read_catalogues(folder: str | Path, log: Callable[[str], None] = print) -> d
         source ("interface", "browser", "help", "story", "dictionary", "pivot") → list of {language: text}.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: the folder is missing.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise DataError(f"catalogues: {root} is no folder. Unpack packages with dataset_scripts/fetch_catalogues.sh.")
+        raise DataError(f"catalogues: {root} is not a folder. Unpack packages by dataset_scripts/fetch_catalogues.sh.")
     packages = sorted(p for p in root.iterdir() if p.is_dir())
     sources = {
         "story": _mo_groups(p for p in packages if p.name.startswith(("wesnoth", "widelands"))),

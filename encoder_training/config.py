@@ -22,7 +22,7 @@ class EncoderConfig:
         vocabulary: pieces of the tokenizer.
         dimension: length of the vectors.
         steps: optimiser steps.
-        batch: pairs a step; the other pairs of the batch are the negatives.
+        batch: pairs per step; the other pairs of the batch are the negatives.
         learning_rate: of Adam, falling linearly to a fiftieth.
         scale: factor on the cosines in the softmax (inverse temperature).
         target_tokens: short texts of one source and language are joined until about so many tokens.

@@ -103,7 +103,7 @@ def held_out_figures(
 
 
 def figures_table(figures: dict[str, dict[str, float]]) -> str:
-    """The figures as a Markdown table: one row a language, one column a source, means in the last row."""
+    """The figures as a Markdown table: one row per language, one column per source, means in the last row."""
     names = list(figures)
     languages = sorted({language for by_language in figures.values() for language in by_language})
     lines = ["| language | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]

@@ -30,7 +30,7 @@ LANGUAGE_WEIGHTS = {"id": 0.5, "it": 0.5, "zh": 0.5}
 
 @dataclass
 class Cell:
-    """Pairs of one source between one language and English (or any other): text numbers (n, 2) and tokens a text."""
+    """Pairs of one source between one language and English (or any other): text numbers (n, 2) and tokens per text."""
 
     source: str
     language: str

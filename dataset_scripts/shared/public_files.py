@@ -109,7 +109,7 @@ class Record:
 
 
 def read_json(file: PublicFile) -> Iterator[Record]:
-    """The objects of a JSON array; DataError names the line where the JSON breaks, or the row that is no object."""
+    """The objects of a JSON array; DataError names the line where the JSON breaks, or the row that is not an object."""
     text = file.read()
     try:
         rows = json.loads(text)
@@ -121,7 +121,7 @@ def read_json(file: PublicFile) -> Iterator[Record]:
 
 
 def read_json_lines(file: PublicFile) -> Iterator[Record]:
-    """The objects of a JSON Lines file, one a line; DataError names the line that is none."""
+    """The objects of a JSON Lines file, one per line; DataError names the line that is not an object."""
     for number, line in enumerate(_lines(file)):
         try:
             row = json.loads(line)

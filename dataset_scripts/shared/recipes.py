@@ -34,7 +34,7 @@ class BuildArguments:
     cache_dir: str | None = field(default=None, metadata={"help": "Where downloads and prepared rows are kept."})
     push_to_hub: str | None = field(default=None, metadata={"help": "Upload to this repository: user/name."})
     private: bool = field(default=True, metadata={"help": "Make a new repository private."})
-    overwrite: bool = field(default=False, metadata={"help": "Begin anew where the folder holds another set."})
+    overwrite: bool = field(default=False, metadata={"help": "Replace another set in the output folder."})
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ def compute(rows: list[list[str]], pivot: str) -> dict:
 demo = gr.Interface(
     compute,
     [
-        gr.Dataframe(EXAMPLE, headers=COLUMNS, type="array", label="One response a row"),
+        gr.Dataframe(EXAMPLE, headers=COLUMNS, type="array", label="One response per row"),
         gr.Textbox("en", label="Language the others are compared with"),
     ],
     gr.JSON(label="Agreement"),

@@ -24,7 +24,7 @@ def compute(rows: list[list]) -> dict:
 
 demo = gr.Interface(
     compute,
-    gr.Dataframe(EXAMPLE, headers=COLUMNS, type="array", label="One comparison a row: 1 a win, 0.5 a tie, 0 a loss"),
+    gr.Dataframe(EXAMPLE, headers=COLUMNS, type="array", label="One comparison per row: 1 a win, 0.5 a tie, 0 a loss"),
     gr.JSON(label="Win rates, per cent"),
     title="Win rate",
     description="How often is a model preferred to a baseline, in every language, and how sure is that? "

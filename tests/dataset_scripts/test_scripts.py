@@ -288,7 +288,7 @@ DAMAGE = [
     ("question_translation", edit_text(lambda b: b + b"noch eine\n"), r"train.de has 5 lines, .*train.en 4: line n"),
     ("mgsm", edit_text(lambda b: b""), "mgsm_de.tsv: is empty"),
     ("mgsm", edit_text(lambda b: b.replace(b"\t2,", b"\t\t2,")), "line 3: 3 tab-separated columns, not 2"),
-    ("mgsm", edit_text(lambda b: b.replace(b"2,000", b"zwei")), "line 3: the answer 'zwei' is no number"),
+    ("mgsm", edit_text(lambda b: b.replace(b"2,000", b"zwei")), "line 3: the answer 'zwei' is not a number"),
     ("mgsm", edit_text(lambda b: b.replace(b"ge 1", b"ge \xe9")), "line 2: is not UTF-8"),
     ("mgsm", edit_text(lambda b: b.split(b"\n", 1)[1]), r"mgsm_de.tsv has 3 rows, .*mgsm_zh.tsv 4"),
     ("mgsm", edit_text(lambda b: b"version https://git-lfs.github.com/spec/v1\n"), "Git LFS pointer.*git lfs pull"),

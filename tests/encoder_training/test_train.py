@@ -112,7 +112,7 @@ def test_catalogue_folder(tmp_path):
     assert found["interface"] == [{"en": "Open the file", "el": "Άνοιγμα αρχείου"}]
     assert found["help"] == [{"en": "Hello world", "el": "Γεια σου κόσμε"}]
     assert found["browser"] == [{"en": "Open the file", "tl": "Buksan ang file"}]
-    with pytest.raises(DataError, match="no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         catalogues.read_catalogues(tmp_path / "nowhere")
 
 

@@ -124,21 +124,21 @@ def _types(sums: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     """Sum, size and number of clusters of each type, in an order that does not depend on that of the clusters."""
     few = len(sums) // CLUSTERS_PER_TYPE
     equal = sizes.min() == sizes.max()
-    if few and not _many(sums):
+    many = len(sums) > 20 * SAMPLE and len(np.unique(sums[:: len(sums) // SAMPLE])) > SAMPLE // 2  # a sample shows it
+    if few and not many:
         codes, distinct = _distinct(sums)
         if len(distinct) <= few and equal:
             return distinct, np.full(len(distinct), sizes[0]), np.bincount(codes)
         if len(distinct) <= few and (types := _grouped(sums, sizes, codes, len(distinct))):
             return types
-    if few and (types := _grouped(sums, sizes, _bins(sums if equal else sums / sizes), BINS)):
-        return types
+    if few:
+        means = sums if equal else sums / sizes
+        low, high = means.min(), means.max()
+        bins = np.minimum((means - low) * (BINS / (high - low or 1)), BINS - 1).astype(np.int64)
+        if types := _grouped(sums, sizes, bins, BINS):
+            return types
     order = np.lexsort((sums, sizes))
     return sums[order], sizes[order], np.ones(len(sums), np.int64)
-
-
-def _many(values: np.ndarray) -> bool:
-    """Whether a sample already shows that there are too many distinct values."""
-    return len(values) > 20 * SAMPLE and len(np.unique(values[:: len(values) // SAMPLE])) > SAMPLE // 2
 
 
 def _grouped(
@@ -154,12 +154,6 @@ def _grouped(
     if np.sum((sums - means[types]) ** 2) > LOST_VARIANCE * np.sum(residuals**2):
         return None
     return means, np.bincount(types, weights=sizes) / counts, counts
-
-
-def _bins(means: np.ndarray) -> np.ndarray:
-    """(c,) codes of equal parts of the range."""
-    low, high = means.min(), means.max()
-    return np.minimum((means - low) * (BINS / (high - low or 1)), BINS - 1).astype(np.int64)
 
 
 def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -235,4 +229,4 @@ def check_bootstrap(n_resamples: int, confidence: float, seed: int = 0) -> None:
     check_whole(n_resamples, "n_resamples", "; 0 leaves the intervals out")
     check_whole(seed, "seed")
     if not isinstance(confidence, Real) or not 0 < confidence < 1:
-        raise DataError(f"confidence: {confidence!r} is no number in (0, 1). Give e.g. 0.95.")
+        raise DataError(f"confidence: {confidence!r} is not a number between 0 and 1. Give e.g. 0.95.")

@@ -1,4 +1,4 @@
-"""crosslingual_consistency: whether a model says the same in every language."""
+"""Whether a model says the same in every language."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ def crosslingual_consistency(
     """Whether a model says the same in every language: agreement of answers and of embeddings.
 
     Args:
-        responses: n texts, or `None` if only `answers` are to be compared. A missing one (`None` or blank) has no
-            readable answer and no part in the similarities.
+        responses: n texts, or `None` to compare `answers` only. A missing one (`None` or blank) counts as unread and
+            is left out of the similarities.
         languages: n languages (ISO codes or English names).
-        prompt_ids: n identifiers, equal for one prompt in all languages; several samples of a cell are averaged.
+        prompt_ids: n ids; a prompt has the same id in all languages. Several samples of a prompt in one language are
+            averaged.
         answers: n final answers, compared as texts; `None`, NaN or "" where there is none. Default: read from the
             responses by `hf_mlalign.data.answers.extract_answers`.
         prompts: n questions; where they list options, only those are read as answers.
@@ -89,26 +90,19 @@ def crosslingual_consistency(
     said = answer_agreement(answers, codes, prompt_ids, unread=unread, bootstrap=bootstrap)
     meant = None
     if embeddings and responses is not None:
-        meant = embedding_agreement(_encoded(responses, missing, model), codes, prompt_ids, bootstrap=bootstrap)
+        vectors = np.zeros((len(codes), 1), np.float32)
+        if len(there := np.flatnonzero(~missing)):
+            encode = EmbeddingCache(load_encoder(model).encode)
+            found = finite_vectors(encode([responses[i] for i in there]), "model", len(there))
+            vectors = np.zeros((len(codes), found.shape[1]), np.float32)
+            vectors[there] = found
+        meant = embedding_agreement(vectors, codes, prompt_ids, bootstrap=bootstrap)
     read = np.asarray([a is not None for a in answers], bool)
     counts = {"n_responses": len(codes), "n_missing": int(missing.sum()), "n_read": int(read.sum()),
               "n_prompts": int(prompt_codes(prompt_ids).max()) + 1, "n_languages": len(set(codes)),
               "pivot": pivot}  # fmt: skip
     tables = _tables(said, meant, pivot, bootstrap, np.asarray(codes), read, missing)
     return {**_overall(said, meant, pivot, bootstrap), **counts, **tables}
-
-
-def _encoded(responses: Sequence[str | None], missing: np.ndarray, model: str | Encoder | None) -> np.ndarray:
-    """(n, d) float32; zeros for a missing response."""
-    there = np.flatnonzero(~missing)
-    if not len(there):
-        return np.zeros((len(missing), 1), np.float32)
-    found = finite_vectors(
-        EmbeddingCache(load_encoder(model).encode)([responses[i] for i in there]), "model", len(there)
-    )
-    vectors = np.zeros((len(missing), found.shape[1]), np.float32)
-    vectors[there] = found
-    return vectors
 
 
 def _figures(said: Agreement, meant: Agreement | None) -> Iterator[tuple[str, Agreement, bool, np.ndarray]]:

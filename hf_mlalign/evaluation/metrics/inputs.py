@@ -1,4 +1,4 @@
-"""Checked input of the win rate: preferences in [0, 1], languages, prompts and lengths, one entry a comparison."""
+"""Checked input of the win rate: preferences in [0, 1], languages, prompts and lengths, one entry per comparison."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Comparisons:
     """n comparisons of a candidate with a baseline.
 
     preferences: (n,) float64 in [0, 1], 1 where the candidate is better; NaN where there is no judgement.
-    languages: (n,) int64 codes into `names`, sorted ISO 639-1 codes; all 0 and `[]` if no languages were given.
-    prompts: (n,) int64 codes; all different if no prompt ids were given.
+    languages: (n,) int64 codes into `names`, sorted ISO 639-1 codes; all 0 and `[]` without languages.
+    prompts: (n,) int64 codes; all different without prompt ids.
     swapped: (n,) as preferences, from the other order, or `None`.
     length_differences: (n,) float64 candidate minus baseline, NaN where unknown, or `None`.
     """
@@ -69,8 +69,14 @@ def read_comparisons(
     differences = None
     if candidate_lengths is not None:
         sides = ("candidate_lengths", candidate_lengths), ("baseline_lengths", baseline_lengths)
-        candidate, baseline = (_lengths(_column(values, n, name), name) for name, values in sides)
-        differences = candidate - baseline
+        lengths = []
+        for name, values in sides:
+            numbers = as_numbers(_column(values, n, name), name)
+            bad = np.flatnonzero((numbers < 0) | np.isinf(numbers))
+            if len(bad):
+                raise DataError(f"{name}, row {bad[0]}: {numbers[bad[0]]:g} is not a length in characters or tokens.")
+            lengths.append(numbers)
+        differences = lengths[0] - lengths[1]
     return Comparisons(preferences, codes, names, prompts, swapped, differences)
 
 
@@ -83,14 +89,6 @@ def preferences_of(values: Any, name: str) -> np.ndarray:
             f"{name}, row {bad[0]}: {numbers[bad[0]]:g} is not in [0, 1]. Give 1 for a win of the candidate, 0.5 for a "
             "tie, 0 for a loss and NaN for not judged; of AlpacaEval's preferences (1 to 2) subtract 1."
         )
-    return numbers
-
-
-def _lengths(values: Any, name: str) -> np.ndarray:
-    numbers = as_numbers(values, name)
-    bad = np.flatnonzero((numbers < 0) | np.isinf(numbers))
-    if len(bad):
-        raise DataError(f"{name}, row {bad[0]}: {numbers[bad[0]]:g} is no length. Give characters or tokens.")
     return numbers
 
 
@@ -116,15 +114,12 @@ def _languages(values: Any) -> tuple[np.ndarray, list[str]]:
 
 
 def prompt_codes(values: Any) -> np.ndarray:
-    """(n,) int64 codes of prompt ids in order of first appearance; what Arrow has no type for is compared as text.
+    """(n,) int64 codes of prompt ids in order of first appearance; values without an Arrow type are compared as text.
 
     Raises:
         DataError: a text instead of a list, or a missing id (`None` or NaN; first row named).
     """
-    return codes_of(_arrow(values, "prompt_ids"), "prompt_ids")[0].astype(np.int64)
-
-
-def _arrow(values: Any, name: str) -> pa.Array:
+    name = "prompt_ids"
     check_list(values, name)
     try:
         column = values if isinstance(values, ARROW) else pa.array(values, from_pandas=True)
@@ -135,7 +130,7 @@ def _arrow(values: Any, name: str) -> pa.Array:
         column = pa.array([text and text.encode("utf-8", "surrogatepass") for text in texts], pa.binary())
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    return _one_chunk(column)
+    return codes_of(_one_chunk(column), name)[0].astype(np.int64)
 
 
 def _one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -212,8 +212,10 @@ def fit_logistic(design: sparse.csr_matrix, y: np.ndarray, weights: np.ndarray, 
     y may be any probabilities in [0, 1]. All penalties must be above 0. Each Newton step is solved by conjugate
     gradients with the diagonal as preconditioner and halved until the objective falls.
     """
+    from scipy.sparse.linalg import LinearOperator, cg
+
     transposed, squared = design.T.tocsr(), design.multiply(design).T.tocsr()
-    fitted = np.zeros(design.shape[1])
+    fitted, shape = np.zeros(design.shape[1]), (design.shape[1], design.shape[1])
 
     def objective(b: np.ndarray) -> float:
         return float(weights @ _log_loss(design @ b, y) + penalty @ b**2 / 2)
@@ -223,20 +225,13 @@ def fit_logistic(design: sparse.csr_matrix, y: np.ndarray, weights: np.ndarray, 
         p = expit(design @ fitted)
         curvature = weights * p * (1 - p)
         gradient = transposed @ (weights * (y - p)) - penalty * fitted
-        step = _solve(design, transposed, squared, curvature, penalty, gradient)
+        diagonal = squared @ curvature + penalty
+        hessian = LinearOperator(shape, matvec=lambda v, c=curvature: transposed @ (c * (design @ v)) + penalty * v)
+        inverse = LinearOperator(shape, matvec=lambda v, d=diagonal: v / d)
+        step = cg(hessian, gradient, rtol=1e-6, M=inverse, maxiter=500)[0]
         while (tried := objective(fitted + step)) > value and np.abs(step).max() > 1e-10:
             step = step / 2
         fitted, value = fitted + step, min(tried, value)
         if np.abs(step).max() < 1e-7:
             break
     return fitted
-
-
-def _solve(design, transposed, squared, curvature, penalty, gradient) -> np.ndarray:
-    from scipy.sparse.linalg import LinearOperator, cg
-
-    k = len(penalty)
-    diagonal = squared @ curvature + penalty
-    hessian = LinearOperator((k, k), matvec=lambda v: transposed @ (curvature * (design @ v)) + penalty * v)
-    inverse = LinearOperator((k, k), matvec=lambda v: v / diagonal)
-    return cg(hessian, gradient, rtol=1e-6, M=inverse, maxiter=500)[0]

@@ -94,7 +94,7 @@ def install_metrics(names: Iterable[str] | None = None, *, namespace: str = NAME
         DataError: an unknown metric, a namespace that cannot be one, or a cache that cannot be written or stays locked.
     """
     if not re.fullmatch(r"\w[\w.-]*", namespace):
-        raise DataError(f"namespace: {namespace!r} is no name on the Hub. Use letters, digits, '-', '_' and '.'.")
+        raise DataError(f"namespace: {namespace!r} is not a name of the Hub. Use letters, digits, '-', '_' and '.'.")
     scripts = [metric_script(name) for name in (metric_names() if names is None else names)]
     copies = _install_all(scripts, f"{namespace}--")
     return [Installed(f"{namespace}/{s.stem}", s, path, changed) for s, (path, changed) in zip(scripts, copies)]

@@ -10,11 +10,11 @@ from hf_mlalign.core.validation import is_missing
 
 
 class OptionalColumns:
-    """Mix-in before `evaluate.Metric` or `evaluate.Measurement`: columns that are not given are filled in.
+    """Mix-in before `evaluate.Metric` or `evaluate.Measurement`: fills in the columns that are not given.
 
-    `OPTIONAL` maps each optional feature to the value that stands for "not given"; `None` and NaN within such a column
-    become that value, too. Columns named in `IDS` may hold anything that has a text, e.g. numbers. It is no subclass of
-    `EvaluationModule`, for `evaluate` takes the first such class it finds in a module's script.
+    `OPTIONAL` maps each optional column to the value for "not given"; `None` and NaN inside such a column become that
+    value, too. Columns in `IDS` may hold anything that can be written as text, e.g. numbers. This is not a subclass of
+    `EvaluationModule`, because `evaluate` loads the first such class that it finds in a script.
     """
 
     OPTIONAL: ClassVar[Mapping[str, Any]] = {}
@@ -39,7 +39,10 @@ class OptionalColumns:
         super().add(**{key: value for key, value in given.items() if value is not None})
 
     def _feature_names(self) -> list[str]:
-        """All columns; to `evaluate.combine`, which looks each of them up among those given, only those it has."""
+        """All columns. `evaluate.combine` looks up each of them among those given: it gets only those that are there.
+
+        A list of two feature sets would not do: any subset of the optional columns may be given.
+        """
         names, caller = super()._feature_names(), sys._getframe(1)
         if caller.f_globals.get("__name__") != "evaluate.module" or caller.f_locals.get("self") is self:
             return names

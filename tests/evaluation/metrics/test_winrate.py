@@ -172,7 +172,7 @@ def test_order_of_rows_and_exchange_of_sides(rows, seed):
         ({"predictions": [1, 0], "candidate_lengths": [1, 2], "baseline_lengths": [1, -2]}, "baseline_lengths, row 1"),
         ({"predictions": [1, 0], "n_resamples": -1}, "n_resamples"),
         ({"predictions": [1, 0], "confidence": 95}, "confidence"),
-        ({"predictions": [1, 0], "confidence": "0.95"}, "confidence: '0.95' is no number"),
+        ({"predictions": [1, 0], "confidence": "0.95"}, "confidence: '0.95' is not a number"),
         ({"predictions": [1, 0], "seed": -1}, "seed: -1"),
         ({"predictions": [1, 0], "prompt_ids": [2**70, None]}, "'prompt_ids', row 1: missing"),
         ({"predictions": [1, 0], "prompt_ids": [uuid.UUID(int=1), float("nan")]}, "'prompt_ids', row 1: missing"),

@@ -15,7 +15,7 @@ from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import check_whole
 from hf_mlalign.data.arrow import arrow_column, is_list, is_messages, is_text, last_contents
 from hf_mlalign.data.languages import LanguageIdentifier, normalise
-from hf_mlalign.data.roles import find_roles
+from hf_mlalign.data.columns import find_roles
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

@@ -25,13 +25,13 @@ from hf_mlalign.data.arrow import (
     matrix,
     named_column,
 )
-from hf_mlalign.data.roles import check_dataset, find_roles, language_codes
+from hf_mlalign.data.columns import check_dataset, find_roles, language_codes
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 ROLES = ("id", "language", "prompt", "response", "responses", "sample", "model", "finish_reason", "embedding")
-"""Roles that are read; `hf_mlalign.data.roles.ROLES` has the column names that are recognised."""
+"""Roles that are read; `hf_mlalign.data.columns.ROLES` has the column names that are recognised."""
 
 
 class Samples:

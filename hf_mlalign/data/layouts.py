@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.data.roles import check_dataset, find_roles, read_mapping
+from hf_mlalign.data.columns import check_dataset, find_roles, read_mapping
 
 if TYPE_CHECKING:
     from datasets import Dataset

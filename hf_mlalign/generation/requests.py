@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.validation import clean_text
 from hf_mlalign.data.languages import language_name
-from hf_mlalign.data.roles import check_dataset, find_roles, read_ids, read_languages
+from hf_mlalign.data.columns import check_dataset, find_roles, read_ids, read_languages
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -127,7 +127,7 @@ class PromptTable:
 
 
 def read_prompts(ds: Dataset, column_mapping: Mapping[str, str] | None = None) -> PromptTable:
-    """Read id, language and prompt; `hf_mlalign.data.roles.ROLES` lists the column names that are recognised.
+    """Read id, language and prompt; `hf_mlalign.data.columns.ROLES` lists the column names that are recognised.
 
     Raises:
         DataError: missing columns or values, unknown languages, or a prompt id that occurs twice in one language.

@@ -16,7 +16,7 @@ from hf_mlalign.core.options import takes
 from hf_mlalign.core.validation import shown
 from hf_mlalign.data.arrow import arrow_column
 from hf_mlalign.data.layouts import message_turns
-from hf_mlalign.data.roles import ROLES, check_dataset, find_roles, read_ids, read_languages
+from hf_mlalign.data.columns import ROLES, check_dataset, find_roles, read_ids, read_languages
 from hf_mlalign.evaluation.judges.base import (
     Judge,
     Judgements,
@@ -74,7 +74,7 @@ def read_answer_pairs(ds: Dataset, column_mapping: Mapping[str, str] | None = No
 
     Args:
         ds: one row per comparison: prompt (a text or messages), candidate and baseline answers (texts, or messages of
-            which the last counts), optionally language, id and reference; `hf_mlalign.data.roles.ROLES` lists the names
+            which the last counts), optionally language, id and reference; `hf_mlalign.data.columns.ROLES` lists the names
             that are recognised.
         column_mapping: your column → role.
     Raises:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.data.roles import check_dataset, find_roles
+from hf_mlalign.data.columns import check_dataset, find_roles
 from hf_mlalign.evaluation.metrics.inputs import Comparisons, read_comparisons
 from hf_mlalign.evaluation.metrics.length_control import SHARED_WEIGHT, length_control
 from hf_mlalign.evaluation.metrics.winrate import winrate
@@ -22,7 +22,7 @@ ARGUMENTS = {
     "swapped_prediction": "swapped_predictions", "candidate_length": "candidate_lengths",
     "baseline_length": "baseline_lengths",
 }  # fmt: skip
-"""Role of a column (`hf_mlalign.data.roles`) → the argument of `winrate` it is; model, prediction and id are needed."""
+"""Role of a column (`hf_mlalign.data.columns`) → the argument of `winrate` it is; model, prediction and id are needed."""
 SHOWN = ("win_rate", "standard_error", "ci_low", "ci_high", "n", "n_wins", "n_losses", "n_draws", "n_unjudged",
          "discrete_win_rate", "macro_win_rate", "position_consistency", "swap_averaged_win_rate")  # fmt: skip
 

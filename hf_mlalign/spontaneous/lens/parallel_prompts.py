@@ -12,7 +12,7 @@ from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import check_whole
 from hf_mlalign.data.arrow import is_text, named_column
 from hf_mlalign.data.languages import check_languages, known_code
-from hf_mlalign.data.roles import check_dataset, find_roles, read_ids, read_languages
+from hf_mlalign.data.columns import check_dataset, find_roles, read_ids, read_languages
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -12,7 +12,7 @@ from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import clean_text
 from hf_mlalign.data.arrow import is_text, named_column
 from hf_mlalign.data.languages import known_code, normalise
-from hf_mlalign.data.roles import ROLES, SYNONYMS, check_dataset, find_roles, read_ids, read_languages
+from hf_mlalign.data.columns import ROLES, SYNONYMS, check_dataset, find_roles, read_ids, read_languages
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset
 from hf_mlalign.cmalign.samples import read_samples
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.data.layouts import recognise_layout
-from hf_mlalign.data.roles import (
+from hf_mlalign.data.columns import (
     LANGUAGE_COLUMNS,
     ROLES,
     check_dataset,

@@ -87,7 +87,7 @@ def in_memory(source: str, output: str, seed: int, clusters: int | None = None) 
     from datasets import load_dataset
 
     from hf_mlalign import MDaQSelector
-    from hf_mlalign.data.arrow import chunked_column, matrix, numbers
+    from hf_mlalign.data.columns import chunked_column, matrix, numbers
 
     ds = load_dataset("parquet", data_files=f"{source}/*.parquet", split="train")
     vectors = matrix(chunked_column(ds, "embedding"), "embedding")

@@ -27,7 +27,7 @@ from hf_mlalign.cmalign.rewards import central_references, load_reward, name_of,
 from hf_mlalign.cmalign.samples import Samples, read_samples
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.options import takes
-from hf_mlalign.data.arrow import is_messages, last_contents
+from hf_mlalign.data.columns import is_messages, last_contents
 from hf_mlalign.models.encoder import load_encoder, model_hash
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from hf_mlalign.cmalign.options import LintOptions
 from hf_mlalign.cmalign.pairs import identifiable, identifier
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import check_whole
-from hf_mlalign.data.arrow import arrow_column, is_list, is_messages, is_text, last_contents
+from hf_mlalign.data.columns import arrow_column, find_roles, is_list, is_messages, is_text, last_contents
 from hf_mlalign.data.languages import LanguageIdentifier, normalise
-from hf_mlalign.data.columns import find_roles
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

@@ -14,18 +14,20 @@ from hf_mlalign.cmalign.consistency import language_means
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import as_table, finite_vectors
 from hf_mlalign.data.answers.extract import answer_codes, extract_answers
-from hf_mlalign.data.arrow import (
+from hf_mlalign.data.columns import (
     arrow_column,
+    check_dataset,
     codes_of,
+    find_roles,
     flatten_lists,
     is_list,
     is_messages,
     is_text,
+    language_codes,
     last_contents,
     matrix,
     named_column,
 )
-from hf_mlalign.data.columns import check_dataset, find_roles, language_codes
 
 if TYPE_CHECKING:
     from datasets import Dataset

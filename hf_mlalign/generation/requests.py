@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.validation import clean_text
-from hf_mlalign.data.languages import language_name
 from hf_mlalign.data.columns import check_dataset, find_roles, read_ids, read_languages
+from hf_mlalign.data.languages import language_name
 
 if TYPE_CHECKING:
     from datasets import Dataset

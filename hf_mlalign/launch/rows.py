@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.data.arrow import is_messages, is_text
+from hf_mlalign.data.columns import check_dataset, is_messages, is_text
 from hf_mlalign.data.layouts import Layout, message_turns, readable, recognise_layout
-from hf_mlalign.data.columns import check_dataset
 from hf_mlalign.launch.common import PROMPT_IDS
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import numpy as np
 from hf_mlalign.core.errors import DataError, listed, quiet
 from hf_mlalign.core.files import commit
 from hf_mlalign.core.options import takes
-from hf_mlalign.data.arrow import arrow_column, available_bytes, codes_of, release_mapped
+from hf_mlalign.data.columns import arrow_column, available_bytes, codes_of, release_mapped
 from hf_mlalign.data.languages import LanguageIdentifier, language_name
 from hf_mlalign.data.layouts import REVISION, Layout, open_pairs
 from hf_mlalign.data.sources import load_source

@@ -18,7 +18,7 @@ from hf_mlalign.core.errors import DataError, listed, quiet
 from hf_mlalign.core.files import commit
 from hf_mlalign.core.options import takes
 from hf_mlalign.core.processes import Processes, check_world_size, join_processes
-from hf_mlalign.data.arrow import is_text, named_column, release_mapped
+from hf_mlalign.data.columns import is_text, named_column, release_mapped
 from hf_mlalign.data.languages import normalise
 from hf_mlalign.data.layouts import Pairs, check_conversations, open_pairs
 from hf_mlalign.data.sources import load_source

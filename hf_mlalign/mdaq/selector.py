@@ -13,10 +13,19 @@ from hf_mlalign._version import __version__
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.options import takes
 from hf_mlalign.core.validation import as_list
-from hf_mlalign.data.arrow import add_columns, chunked_column, clean_clusters, matrix, named_column, numbers
+from hf_mlalign.data.columns import (
+    LANGUAGE_COLUMNS,
+    add_columns,
+    check_dataset,
+    chunked_column,
+    clean_clusters,
+    language_codes,
+    matrix,
+    named_column,
+    numbers,
+)
 from hf_mlalign.data.languages import check_languages
 from hf_mlalign.data.layouts import Layout, readable, recognise_layout
-from hf_mlalign.data.columns import LANGUAGE_COLUMNS, check_dataset, language_codes
 from hf_mlalign.mdaq.budgets import allocate, as_scores
 from hf_mlalign.mdaq.options import SelectionOptions
 from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer, NullableFloats

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.files import atomic_path
-from hf_mlalign.data.arrow import column_numbers, matrix, release_mapped
+from hf_mlalign.data.columns import column_numbers, matrix, release_mapped
 from hf_mlalign.data.layouts import Layout
 from hf_mlalign.mdaq.options import SHARD_ROWS
 from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer

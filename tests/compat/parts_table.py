@@ -82,7 +82,7 @@ TRANSFORMERS = (
 
 DATASETS = (
     Part("datasets.Dataset._fingerprint", "mdaq.selector", "tells datasets apart"),
-    Part("datasets.Dataset._indices", "data.arrow",
+    Part("datasets.Dataset._indices", "data.columns",
          "whether rows were selected or shuffled: columns are read directly"),
     Part("datasets.Dataset", "cmalign.builder", "a dataset is made of a table without a copy",
          "arrow_table, fingerprint="),

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, load_from_disk
 
-from hf_mlalign.data import arrow as memory
-from hf_mlalign.data.arrow import available_bytes, release_mapped
+from hf_mlalign.data import columns as memory
+from hf_mlalign.data.columns import available_bytes, release_mapped
 
 
 def resident(path) -> int:

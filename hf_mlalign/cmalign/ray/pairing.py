@@ -29,7 +29,7 @@ from hf_mlalign.cmalign.ray.tasks import (
 from hf_mlalign.cmalign.samples import Samples, read_samples, sample_roles
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.ray import Held, cores, import_ray, plain_errors, submit
-from hf_mlalign.data.arrow import codes_of
+from hf_mlalign.data.columns import codes_of
 from hf_mlalign.data.ray_tables import (
     ROW,
     arrow_dataset,

@@ -14,7 +14,7 @@ from hf_mlalign.cmalign.consistency import encode_responses, language_means
 from hf_mlalign.cmalign.samples import check_prompts, given_vectors, read_responses, read_samples
 from hf_mlalign.core.ray import Held
 from hf_mlalign.data.answers.extract import answer_spans
-from hf_mlalign.data.arrow import codes_of
+from hf_mlalign.data.columns import codes_of
 from hf_mlalign.data.ray_tables import ROW, arrow_dataset, sorted_by_row, with_columns
 from hf_mlalign.models.encoder import load_encoder
 

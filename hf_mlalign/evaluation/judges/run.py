@@ -14,9 +14,8 @@ from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.files import atomic_path, list_names, write_atomic
 from hf_mlalign.core.options import takes
 from hf_mlalign.core.validation import shown
-from hf_mlalign.data.arrow import arrow_column
+from hf_mlalign.data.columns import ROLES, arrow_column, check_dataset, find_roles, read_ids, read_languages
 from hf_mlalign.data.layouts import message_turns
-from hf_mlalign.data.columns import ROLES, check_dataset, find_roles, read_ids, read_languages
 from hf_mlalign.evaluation.judges.base import (
     Judge,
     Judgements,
@@ -74,8 +73,8 @@ def read_answer_pairs(ds: Dataset, column_mapping: Mapping[str, str] | None = No
 
     Args:
         ds: one row per comparison: prompt (a text or messages), candidate and baseline answers (texts, or messages of
-            which the last counts), optionally language, id and reference; `hf_mlalign.data.columns.ROLES` lists the names
-            that are recognised.
+            which the last counts), optionally language, id and reference; `hf_mlalign.data.columns.ROLES` lists the
+            names that are recognised.
         column_mapping: your column → role.
     Raises:
         DataError: no rows, a needed column is missing, or a value cannot be read (column and row named).

@@ -12,9 +12,8 @@ import pyarrow.compute as pc
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.validation import as_list, as_numbers, check_list, is_missing
-from hf_mlalign.data.arrow import codes_of
+from hf_mlalign.data.columns import codes_of, language_codes
 from hf_mlalign.data.languages import check_languages
-from hf_mlalign.data.columns import language_codes
 
 ARROW = (pa.Array, pa.ChunkedArray)
 

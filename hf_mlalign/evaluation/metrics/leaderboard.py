@@ -22,7 +22,7 @@ ARGUMENTS = {
     "swapped_prediction": "swapped_predictions", "candidate_length": "candidate_lengths",
     "baseline_length": "baseline_lengths",
 }  # fmt: skip
-"""Role of a column (`hf_mlalign.data.columns`) → the argument of `winrate` it is; model, prediction and id are needed."""
+"""Role of a column (`hf_mlalign.data.columns`) → argument of `winrate`; model, prediction and id are needed."""
 SHOWN = ("win_rate", "standard_error", "ci_low", "ci_high", "n", "n_wins", "n_losses", "n_draws", "n_unjudged",
          "discrete_win_rate", "macro_win_rate", "position_consistency", "swap_averaged_win_rate")  # fmt: skip
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.ray import import_ray, plain_errors, submit
-from hf_mlalign.data.arrow import chunked_column, clean_clusters, matrix, numbers
+from hf_mlalign.data.columns import chunked_column, clean_clusters, matrix, numbers
 from hf_mlalign.data.layouts import recognise_layout
 from hf_mlalign.data.ray_tables import (
     ROW,

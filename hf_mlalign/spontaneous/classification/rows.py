@@ -8,9 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from hf_mlalign.core.errors import DataError, listed
-from hf_mlalign.data.arrow import arrow_column
+from hf_mlalign.data.columns import arrow_column, check_dataset, find_roles, read_ids, read_languages
 from hf_mlalign.data.languages import check_languages
-from hf_mlalign.data.columns import check_dataset, find_roles, read_ids, read_languages
 from hf_mlalign.spontaneous.classification.tasks import Task
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import check_whole
-from hf_mlalign.data.arrow import is_text, named_column
+from hf_mlalign.data.columns import check_dataset, find_roles, is_text, named_column, read_ids, read_languages
 from hf_mlalign.data.languages import check_languages, known_code
-from hf_mlalign.data.columns import check_dataset, find_roles, read_ids, read_languages
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import clean_text
-from hf_mlalign.data.arrow import is_text, named_column
+from hf_mlalign.data.columns import (
+    ROLES,
+    SYNONYMS,
+    check_dataset,
+    find_roles,
+    is_text,
+    named_column,
+    read_ids,
+    read_languages,
+)
 from hf_mlalign.data.languages import known_code, normalise
-from hf_mlalign.data.columns import ROLES, SYNONYMS, check_dataset, find_roles, read_ids, read_languages
 
 if TYPE_CHECKING:
     import numpy as np

@@ -42,33 +42,33 @@ class PairOptions(Options):
         10.0, "Drop pairs with one text more than this many times as long as the other.", panel="Pairs", low=1
     )
     require_language: bool = option(
-        True, "Drop answers that are surely in another language than their row says.", panel="Pairs"
+        True, "Drop answers that are clearly in another language than their row says.", panel="Pairs"
     )
     include_english: bool = option(
-        False, "Make pairs for English, too: the reference against the sample farthest from it.", panel="Pairs"
+        False, "Also make pairs for English: the reference and the sample farthest from it.", panel="Pairs"
     )
     min_reference_consistency: float | None = option(
-        None, "Drop prompts whose English reference is less consistent than this.", panel="Pairs", low=-1, high=1
+        None, "Drop prompts with an English reference less consistent than this.", panel="Pairs", low=-1, high=1
     )
     min_chars: int = option(1, "Drop answers with fewer characters.", panel="Pairs", low=0)
     drop_truncated: bool = option(
-        True, "Drop answers that max_tokens cut.", panel="Pairs", flag="--drop-truncated/--keep-truncated"
+        True, "Drop answers that were cut at max_tokens.", panel="Pairs", flag="--drop-truncated/--keep-truncated"
     )
     drop_same_answer: bool = option(
         True,
-        "Drop pairs whose texts give the same final answer.",
+        "Drop pairs with the same final answer.",
         panel="Pairs",
         flag="--drop-same-answer/--keep-same-answer",
     )
     answer_kind: str = option("auto", "How final answers are read.", panel="Pairs", choices=KINDS)
     answer_spans: bool = option(
         True,
-        'Encode the marked final answer ("Answer: …") beside the whole text.',
+        'Encode the marked final answer ("Answer: …") as well as the whole text.',
         panel="Pairs",
         flag="--answer-spans/--whole-texts",
     )
     test_size: float = option(
-        0.0, "Share of the prompts that goes to a test split, with all their languages.", panel="Output", low=0
+        0.0, "Share of the prompts that go to a test split, with all their languages.", panel="Output", low=0
     )
     seed: int = option(0, "Seed of the test split, the random policies and the reward random.", panel="Pairs", low=0)
     output_format: str = option(
@@ -99,7 +99,7 @@ class BuildPairsOptions(TrackerOptions, PairOptions, SourceOptions):
         None, "Model before DPO, of the reward implicit.", panel="Model", in_record=False
     )
     overwrite: bool = option(
-        False, "Replace the pairs that are in the folder already.", panel="Output", in_record=False
+        False, "Replace the pairs in the folder.", panel="Output", in_record=False
     )
 
     def check(self) -> None:
@@ -116,5 +116,5 @@ class LintOptions(Options):
 
     split: str | None = option(None, "Check only this split. Default: all splits.", panel="Data", shown="all")
     config_name: str | None = option(None, "Configuration of the source.", panel="Data")
-    sample: int = option(2_000, "Rows whose language is identified, drawn evenly.", panel="Run", low=0)
-    seed: int = option(0, "Seed of that draw.", panel="Run", low=0)
+    sample: int = option(2_000, "Number of rows whose language is identified.", panel="Run", low=0)
+    seed: int = option(0, "Seed for drawing these rows.", panel="Run", low=0)

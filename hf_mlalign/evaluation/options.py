@@ -25,24 +25,24 @@ class JudgeOptions(TrackerOptions, SourceOptions):
         "similarity", "llm, reward_model, similarity, length, language, human, or module:name.", panel="Judge"
     )
     judgements: str | None = option(
-        None, "What people judged (human): a folder or an export of annotate.", panel="Judge", in_record=False
+        None, "Human judgements (human): a folder or an export of annotate.", panel="Judge", in_record=False
     )
     template: str | None = option(
         None, "Prompt of the judge (llm): general, multilingual, culture, or a file.", panel="Judge",
         shown="general", in_record=False,
     )  # fmt: skip
     both_orders: bool = option(
-        True, "Show each pair in both orders, or the candidate first only (llm).", panel="Judge",
+        True, "Show each pair in both orders, or only with the candidate first (llm).", panel="Judge",
         flag="--both-orders/--one-order", in_record=False,
     )  # fmt: skip
     attempts: int = option(
-        2, "How often to ask while no verdict can be read (llm).", panel="Judge", low=1, in_record=False
+        2, "Ask at most this often until a verdict can be read (llm).", panel="Judge", low=1, in_record=False
     )
     structured: bool = option(
         True, "Ask for JSON by schema where the server supports it (llm).", panel="Judge", in_record=False
     )
     hard: bool = option(
-        False, "Give 1, 0.5 or 0, no grades between (judges that score).", panel="Judge", flag="--hard",
+        False, "Give only 1, 0.5 or 0, no grades in between (judges that score).", panel="Judge", flag="--hard",
         in_record=False,
     )  # fmt: skip
     self_test: bool = option(
@@ -50,7 +50,7 @@ class JudgeOptions(TrackerOptions, SourceOptions):
         flag="--self-test", in_record=False,
     )  # fmt: skip
     model: str | None = option(
-        None, "Model of llm (with --base-url, its name there), reward_model or similarity.", panel="Model",
+        None, "Model of llm (with --base-url, its name on the server), reward_model or similarity.", panel="Model",
         in_record=False,
     )  # fmt: skip
     base_url: str | None = option(
@@ -80,11 +80,11 @@ class AnnotateOptions(SourceOptions):
     column_mapping: dict[str, str] | None = option(
         None, "Your columns and their roles, e.g. question=prompt,tuned=candidate,untuned=baseline.", panel="Data"
     )
-    language: str | None = option(None, "Language of all rows, where there is no language column.", panel="Data")
+    language: str | None = option(None, "Language of all rows, if there is no language column.", panel="Data")
     languages: list[str] | None = option(None, "Keep only these languages, e.g. de,ja,sw.", panel="Data")
     limit: int | None = option(None, "Show at most this many pairs per language.", panel="Data", low=1)
-    per_item: int = option(1, "Readers wanted for an item outside the overlap.", panel="Judge", low=1)
-    overlap: float = option(0.2, "Share of items shown to every reader.", panel="Judge", low=0, high=1)
+    per_item: int = option(1, "Number of readers for an item outside the overlap.", panel="Judge", low=1)
+    overlap: float = option(0.2, "Share of the items that every reader sees.", panel="Judge", low=0, high=1)
     points: bool = option(True, "Ask for quality and culture points.", panel="Judge")
     seed: int = option(0, "Seed of the order of items and answers.", panel="Judge")
     host: str = option("127.0.0.1", "Address to listen on. There are no passwords.", panel="Run", in_record=False)
@@ -92,7 +92,9 @@ class AnnotateOptions(SourceOptions):
         None, "Port of the page.", panel="Run", low=1, high=65535, shown="the first free one from 7860",
         in_record=False,
     )  # fmt: skip
-    open_browser: bool = option(False, "Open the page in a browser here.", panel="Run", flag="--open", in_record=False)
+    open_browser: bool = option(
+        False, "Open the page in a browser on this machine.", panel="Run", flag="--open", in_record=False
+    )
 
 
 @dataclass(kw_only=True)

@@ -15,16 +15,16 @@ class SamplerOptions(Options):
                     panel="Sampling", low=1)  # fmt: skip
     temperature: float = option(0.9, "Sampling temperature; 0 takes the likeliest token (MAPO takes 0.8).",
                                 origin="authors' script", panel="Sampling", low=0)  # fmt: skip
-    top_p: float = option(1.0, "Draw from the likeliest tokens with this total probability, in (0, 1].",
+    top_p: float = option(1.0, "Draw only from the likeliest tokens with this total probability, in (0, 1].",
                           panel="Sampling", high=1)  # fmt: skip
     max_tokens: int = option(1024, "Longest answer in tokens.", panel="Sampling", low=1)
-    seed: int = option(0, "Every answer has its own seed, made from this one.", panel="Sampling")
+    seed: int = option(0, "Every answer gets its own seed, made from this one.", panel="Sampling")
     system_prompt: str | None = option(None, "First message of every chat.", panel="Sampling")
     answer_in_language: bool = option(
         True, 'End each prompt with "Answer in <language>", in that language.', panel="Sampling"
     )
     allow_missing: bool = option(
-        False, "Leave out answers that failed for good, instead of an error at the end.", panel="Sampling",
+        False, "Leave out answers that failed, instead of stopping with an error at the end.", panel="Sampling",
         in_record=False,
     )  # fmt: skip
 
@@ -48,7 +48,7 @@ class BackendOptions(Options):
         None, "Device of a local model.", panel="Model", shown="a GPU if there is one", in_record=False
     )
     continuous_batching: bool = option(
-        False, "Let transformers schedule the answers of a local model; faster on a GPU only.", panel="Model"
+        False, "Let transformers schedule the answers of a local model; faster only on a GPU.", panel="Model"
     )
 
 

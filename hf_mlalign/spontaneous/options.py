@@ -16,7 +16,7 @@ from hf_mlalign.data.languages import known_code
 AUTHORS_LINE = r"\n?[ \t]*Translate the input from [^\n:]+ to [^\n:]+:\s*\Z"
 """The instruction that the authors' data carries at the end of each question."""
 Detector = Callable[[Sequence[str]], Sequence[bool]]
-"""Tells of n texts which hold an answer."""
+"""Says for n texts which hold an answer."""
 
 
 @runtime_checkable
@@ -24,7 +24,7 @@ class Translator(Protocol):
     """Whatever can translate questions, e.g. `hf_mlalign.spontaneous.QuestionTranslator`."""
 
     def translate(self, ids: Sequence[str], texts: Sequence[str], source: str, target: str) -> list[str | None]:
-        """The n texts in `target` (ISO 639-1); `None` where there is no usable translation."""
+        """The n texts in `target` (ISO 639-1); `None` for one without a usable translation."""
 
     def describe(self) -> Mapping[str, Any]:
         """What identifies its translations."""
@@ -45,14 +45,14 @@ class BuilderOptions(Options):
         choices=("x-en", "en-x", "both"),
     )  # fmt: skip
     mix: str | dict[str, float] = option(
-        "even", "even: as many questions per language; all; or weights such as de=2,zh=1.", panel="Selection"
+        "even", "even (the same number per language), all, or weights such as de=2,zh=1.", panel="Selection"
     )
     n_per_language: int | None = option(
-        10_000, "Most questions per language (authors: 10000; 0: all).", origin="authors' script", panel="Selection",
-        low=0,
+        10_000, "At most this many questions per language (authors: 10000; 0: all).", origin="authors' script",
+        panel="Selection", low=0,
     )  # fmt: skip
     answers: str = option(
-        "drop", "drop questions that hold an answer, or stop with an error.", panel="Selection",
+        "drop", "Questions that hold an answer: drop them, or stop with an error.", panel="Selection",
         choices=("drop", "error"),
     )  # fmt: skip
     deduplicate: bool = option(True, "Drop questions that occur twice in a language.", panel="Selection")
@@ -75,16 +75,16 @@ class BuilderOptions(Options):
     )  # fmt: skip
     test_size: float = option(0.0, "Share of the questions for a test split, in [0, 1).", panel="Rows", low=0)
     form: str = option(
-        "auto", "long, wide or pairs, where it cannot be told.", panel="Data",
+        "auto", "Form of the source; give it if it could be read in two ways.", panel="Data",
         choices=("auto", "long", "wide", "pairs"),
     )  # fmt: skip
-    source_language: str | None = option(None, "Language of the column source, for pairs.", panel="Data")
-    target_language: str | None = option(None, "Language of the column target, for pairs.", panel="Data")
+    source_language: str | None = option(None, "Language of the column source, in the form pairs.", panel="Data")
+    target_language: str | None = option(None, "Language of the column target, in the form pairs.", panel="Data")
     column_mapping: dict[str, str] | None = option(
         None, "Your columns and their roles, e.g. frage=de,question=en or text=question.", panel="Data"
     )
     translator: str | Translator | None = option(
-        None, "Model that translates what is missing; with --base-url the server's name for it.",
+        None, "Model that translates what is missing; with --base-url, the name the server knows it by.",
         panel="Model",
     )  # fmt: skip
     strip_pattern: str | None = option(
@@ -92,7 +92,7 @@ class BuilderOptions(Options):
         panel="Rows", shown="the authors' instruction line", on_command_line=False,
     )  # fmt: skip
     detector: Detector | None = option(
-        None, "Tells of n texts which hold an answer; default: marked answers.", panel="Selection",
+        None, "Function that says which of n texts hold an answer.", panel="Selection",
         shown="marked answers", on_command_line=False,
     )  # fmt: skip
 
@@ -136,7 +136,7 @@ class QuestionsOptions(BuilderOptions, SourceOptions):
     max_tokens: int = option(512, "Longest translation in tokens.", panel="Model", low=1, in_record=False)
     batch_size: int = option(16, "Questions per batch of a local translator.", panel="Model", low=1, in_record=False)
     device: str | None = option(None, "Device of a local translator.", panel="Model", in_record=False)
-    overwrite: bool = option(False, "Replace rows that are in the folder already.", panel="Output", in_record=False)
+    overwrite: bool = option(False, "Replace the rows in the folder.", panel="Output", in_record=False)
 
 
 @dataclass(kw_only=True)
@@ -147,41 +147,41 @@ class ScoringOptions(Options):
 
     languages: list[str] | None = option(None, "Score only these, e.g. en,de,sw.", panel="Data")
     seen: list[str] | None = option(
-        None, "Languages trained on, e.g. de,sw; the others are unseen.", panel="Data", in_record=False
+        None, "Languages that were trained on, e.g. de,sw; the others count as unseen.", panel="Data", in_record=False
     )
     limit: int | None = option(
-        None, "Only this many questions, of those that are there in every language.", panel="Data", low=1,
+        None, "Score only this many questions, of those that exist in every language.", panel="Data", low=1,
         in_record=False,
     )  # fmt: skip
     column_mapping: dict[str, str] | None = option(
         None, "Your columns and their roles, e.g. review=input,label=answer.", panel="Data", in_record=False
     )
     n_shots: int | None = option(
-        None, "Examples per prompt (default: the task's; 2, 6 and 4 for emotion, snli and paws).", origin="paper",
-        panel="Prompt", low=0, shown="the task's",
+        None, "Examples per prompt (default: the task's; 2, 6 and 4 for emotion, snli and paws).",
+        origin="authors' script", panel="Prompt", low=0, shown="the task's",
     )  # fmt: skip
     same_shots: bool = option(True, "The same examples in every language.", origin="authors' script", panel="Prompt")
     seed: int = option(0, "Seed of the few-shot draw.", origin="authors' script", panel="Prompt", low=0)
     max_length: int | None = option(
-        None, "Tokens of a prompt and its label (default: the context); from longer ones examples are cut.",
+        None, "Longest prompt and label in tokens (default: the context); longer ones lose examples.",
         panel="Prompt", low=1, shown="the context",
     )  # fmt: skip
     drop_long: bool = option(
         False, "Leave out questions that are too long even without examples.", panel="Prompt", in_record=False
     )
     labels_in: str = option(
-        "question", "Labels in the question's language or in english; both are in the paper.",
+        "question", "Labels in the question's language, or in english as in the authors' main scripts.",
         panel="Scoring", choices=("question", "english"),
     )  # fmt: skip
     normalise: bool = option(False, "Divide a label's log-probability by its number of tokens.", panel="Scoring")
-    calibrate: bool = option(False, "Subtract the score of the label in a content-free prompt.", panel="Scoring")
+    calibrate: bool = option(False, "Subtract the label's score in a content-free prompt.", panel="Scoring")
     content_free: list[str] = option(
         ["N/A"], "Content-free texts; their scores are averaged as probabilities.", panel="Scoring",
         on_command_line=False,
     )  # fmt: skip
     batch_tokens: int = option(512, "Tokens per batch.", panel="Model", low=1, in_record=False)
     method: str = option(
-        "auto", "auto, trie (shared prefixes are read once) or full (one pass per label); the results are the same.",
+        "auto", "auto, trie (reads shared prefixes once) or full (one pass per label); the results are the same.",
         panel="Model", choices=("auto", "trie", "full"), in_record=False, on_command_line=False,
     )  # fmt: skip
     overwrite: bool = option(False, "Start over where the folder holds another run.", panel="Output", in_record=False)
@@ -204,8 +204,10 @@ class ClassifyOptions(ScoringOptions, SourceOptions):
     model: str | Path | None = option(
         None, "Causal LM: a folder or Hub name.", panel="Model", shown="required", in_record=False
     )
-    adapter: str | Path | None = option(None, "LoRA adapter put on the model.", panel="Model", in_record=False)
-    dtype: str = option("auto", "Of the weights: auto, float32, bfloat16, float16.", panel="Model", in_record=False)
+    adapter: str | Path | None = option(None, "LoRA adapter to put on the model.", panel="Model", in_record=False)
+    dtype: str = option(
+        "auto", "Type of the weights: auto, float32, bfloat16 or float16.", panel="Model", in_record=False
+    )
     device: str | None = option(None, "cpu, cuda, or auto to shard the model.", panel="Model", in_record=False)
     task: str | Path | None = option(
         None, "emotion, snli, paws, or a YAML file.", panel="Prompt", shown="required", in_record=False
@@ -225,23 +227,25 @@ class LensOptions(SourceOptions):
         None, "Your columns and their roles, e.g. question=prompt,label=answer.", panel="Data"
     )
     languages: list[str] | None = option(None, "Keep only these, e.g. de,ja,sw.", panel="Data")
-    limit: int | None = option(None, "Only this many ids, in the order of the source.", panel="Data", low=1)
-    english: str = option("en", "Language to compare with.", origin="paper", panel="Lens")
+    limit: int | None = option(None, "Use only this many ids, in the order of the source.", panel="Data", low=1)
+    english: str = option("en", "Language to compare with.", origin="authors' script", panel="Lens")
     span: str = option(
-        "first", "first (first tokens of the answer, paper) or word (all of it).", origin="paper", panel="Lens",
-        choices=("first", "word"),
+        "first", "first (first tokens of the answer) or word (the whole answer).",
+        origin="authors' script", panel="Lens", choices=("first", "word"),
     )  # fmt: skip
     pooling: str = option(
         "mean", "Hidden states: mean over the tokens, or last token.", panel="Lens", choices=("mean", "last")
     )
     max_length: int | None = option(
-        None, "Hidden states: cut prompts to this many tokens (default: too long is an error).", panel="Lens", low=1
+        None, "Hidden states: cut prompts to this many tokens (default: longer ones are an error).", panel="Lens", low=1
     )
     model: str | Path | None = option(
         None, "Causal LM: a local folder or a Hub model (user/name).", panel="Model", shown="required"
     )
-    adapter: str | Path | None = option(None, "PEFT adapter: its effect is shown.", panel="Model")
-    dtype: str = option("auto", "Of the weights, e.g. bfloat16; auto: as saved.", panel="Model")
-    device: str | None = option(None, "cpu, cuda, …; default: the best there is.", panel="Model", in_record=False)
+    adapter: str | Path | None = option(None, "PEFT adapter whose effect is shown.", panel="Model")
+    dtype: str = option("auto", "Type of the weights, e.g. bfloat16; auto: as saved.", panel="Model")
+    device: str | None = option(
+        None, "Device, e.g. cpu or cuda; default: the best one available.", panel="Model", in_record=False
+    )
     batch_size: int = option(8, "Prompts per batch.", panel="Model", low=1, in_record=False)
     overwrite: bool = option(False, "Start over where the folder holds another run.", panel="Output", in_record=False)

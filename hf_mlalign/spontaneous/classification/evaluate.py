@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,9 +115,9 @@ def evaluate_classification(
     if missing := [code for code in seen if code not in codes]:
         raise DataError(f"seen: {missing[0]!r} is not evaluated. Languages evaluated: {listed(codes)}.")
     notes = _label_notes(task, tokenizer, codes, options.labels_in)
-    n_shots = task.shots if options.n_shots is None else options.n_shots
+    options = replace(options, n_shots=task.shots if options.n_shots is None else options.n_shots)
     source = questions if shots_from is None else read_questions(shots_from, task, None, options.column_mapping)
-    shots = draw_shots(source, codes, n_shots, len(task.classes), options.seed, options.same_shots)
+    shots = draw_shots(source, codes, options.n_shots, len(task.classes), options.seed, options.same_shots)
     rows = _rows_to_score(questions, shots, shots_from is not None, options.limit)
     scorer = LabelScorer(model, options.batch_tokens, options.method)
     room = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
@@ -133,17 +133,9 @@ def evaluate_classification(
         if n := sum(row in questions.disagreeing for row in rows[code]):
             notes.append(f"{code}: the labels of {n:,} of {len(rows[code]):,} scored rows differ from those of the "
                          f"same ids in {task.gold_language!r}, which were taken")  # fmt: skip
-    described = _describe(model, tokenizer)
-    if described["weights"] is None:
+    settings = _settings(model, tokenizer, task, questions, shots, rows, groups, options)
+    if settings["model"]["weights"] is None:
         notes.append("weights on disk are not compared: any model of this name continues a stopped run")
-    scored = options.parameters() | {
-        "n_shots": n_shots, "languages": codes, "content_free": options.content_free if options.calibrate else None,
-    }  # fmt: skip
-    settings = to_json({
-        "task": task.describe(), "n_shots": n_shots, "shots": shots.ids(), **scored, "model": described,
-        "n_rows": sum(map(len, rows.values())), "data": _digest(questions, shots, rows),
-        "tokens": _token_digest(groups),
-    })  # fmt: skip
     before = ClassificationResult.load(baseline) if isinstance(baseline, (str, Path)) else baseline
     if before is not None:
         check_baseline(before, settings, [(questions.ids[row], code) for code in codes for row in rows[code]])
@@ -193,74 +185,65 @@ def _rows_to_score(questions: Questions, shots: Shots, other_source: bool, limit
     return {language: [table[name] for name in common] for language, table in left.items()}
 
 
-def _score(scorer: LabelScorer, groups: Sequence[Group], task, questions, options, run: RowStore, progress) -> None:
-    """Score what the run does not hold yet, and add it pack by pack."""
-    from tqdm.auto import tqdm
+def _settings(
+    model, tokenizer, task: Task, questions: Questions, shots: Shots, rows: Mapping[str, list[int]],
+    groups: Sequence[Group], options: ScoringOptions,
+) -> dict[str, Any]:  # fmt: skip
+    """What the scores depend on: options, model, digests of the rows and of all token ids the model will read."""
 
-    waiting = [group.only(lambda row, code=group.language: (questions.ids[row], code) not in run.done)
-               for group in groups]  # fmt: skip
-    scorer.check([group.items for group in waiting])
-    total = sum(len(group.rows) for group in groups)
-    with tqdm(total=total, initial=len(run.done), unit="row", disable=not progress, desc=task.name) as bar:
-        for group in waiting:
-            for rows in _rows(scorer, group, task, questions, options):
-                run.add(rows)
-                bar.update(len(rows))
-
-
-def _rows(scorer: LabelScorer, group: Group, task, questions, options) -> Iterator[list[dict[str, Any]]]:
-    """Scored rows of a group, pack by pack."""
-    if not group.items:
-        return
-    offset = _calibration(scorer, group.content_free, options)
-    for indices, values in scorer.score(group.items):
-        rows = []
-        for i, logprobs in zip(indices, values):
-            row = group.rows[i]
-            scores = _normalised(logprobs, group.items[i], options) - offset
-            best = int(np.argmax(scores))
-            rows.append({
-                "id": questions.ids[row], "language": group.language, "label": task.classes[questions.classes[row]],
-                "prediction": task.classes[best], "correct": best == questions.classes[row],
-                "label_logprobs": logprobs.tolist(), "scores": scores.tolist(), "shots": group.shots,
-            })  # fmt: skip
-        yield rows
-
-
-def _normalised(logprobs: np.ndarray, item: LabelledPrompt, options: ScoringOptions) -> np.ndarray:
-    return logprobs / [len(label) for label in item.labels] if options.normalise else logprobs
-
-
-def _calibration(scorer: LabelScorer, items: Sequence[LabelledPrompt], options: ScoringOptions) -> np.ndarray | float:
-    """What is subtracted from every score: the labels' scores in content-free prompts, averaged as probabilities."""
-    if not items:
-        return 0.0
-    found = [_normalised(scores, items[i], options) for pack, values in scorer.score(items)
-             for i, scores in zip(pack, values)]  # fmt: skip
-    return np.logaddexp.reduce(found, axis=0) - np.log(len(found))
-
-
-def _digest(questions: Questions, shots: Shots, rows: Mapping[str, list[int]]) -> str:
     def line(source: Questions, row: int) -> str:
         content = [source.ids[row], source.languages[row], source.texts[row], source.classes[row]]
         return json.dumps(content, ensure_ascii=False)
 
     lines = [line(questions, row) for language in sorted(rows) for row in rows[language]]
     lines += [line(shots.source, row) for language in sorted(shots.rows) for row in shots.rows[language]]
-    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-def _token_digest(groups: Sequence[Group]) -> str:
-    """Digest of all token ids the model will read: another tokenizer makes another run."""
-    found = hashlib.sha256()
+    tokens = hashlib.sha256()
     for group in groups:
         for item in (*group.items, *group.content_free):
-            found.update(json.dumps([group.language, item.context, item.labels]).encode())
-    return found.hexdigest()[:16]
+            tokens.update(json.dumps([group.language, item.context, item.labels]).encode())
+    offloaded = any(parameter.is_meta for parameter in model.parameters())  # to disk
+    known = {"model": getattr(model.config, "_name_or_path", ""), "weights": None}
+    known = known if offloaded else TransformersBackend(model, tokenizer).describe()
+    scored = options.parameters() | {
+        "n_shots": options.n_shots, "languages": [code for code in sorted(rows) if rows[code]],
+        "content_free": options.content_free if options.calibrate else None,
+    }  # fmt: skip
+    return to_json({
+        "task": task.describe(), "n_shots": options.n_shots, "shots": shots.ids(), **scored,
+        "model": {"model": known["model"], "weights": known["weights"], "dtype": str(model.dtype)},
+        "n_rows": sum(map(len, rows.values())),
+        "data": hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:16],
+        "tokens": tokens.hexdigest()[:16],
+    })  # fmt: skip
 
 
-def _describe(model, tokenizer) -> dict[str, Any]:
-    if any(parameter.is_meta for parameter in model.parameters()):  # offloaded to disk
-        return {"model": getattr(model.config, "_name_or_path", ""), "weights": None, "dtype": str(model.dtype)}
-    known = TransformersBackend(model, tokenizer).describe()
-    return {"model": known["model"], "weights": known["weights"], "dtype": str(model.dtype)}
+def _score(scorer: LabelScorer, groups: Sequence[Group], task, questions, options, run: RowStore, progress) -> None:
+    """Score what the run does not hold yet, and add it pack by pack."""
+    from tqdm.auto import tqdm
+
+    def normalised(logprobs: np.ndarray, item: LabelledPrompt) -> np.ndarray:
+        return logprobs / [len(label) for label in item.labels] if options.normalise else logprobs
+
+    waiting = [group.only(lambda row, code=group.language: (questions.ids[row], code) not in run.done)
+               for group in groups]  # fmt: skip
+    scorer.check([group.items for group in waiting])
+    total = sum(len(group.rows) for group in groups)
+    with tqdm(total=total, initial=len(run.done), unit="row", disable=not progress, desc=task.name) as bar:
+        for group in (group for group in waiting if group.items):
+            free = [normalised(scores, group.content_free[i]) for pack, values in scorer.score(group.content_free)
+                    for i, scores in zip(pack, values)]  # fmt: skip
+            # calibration: the labels' scores in content-free prompts, averaged as probabilities
+            offset = np.logaddexp.reduce(free, axis=0) - np.log(len(free)) if free else 0.0
+            for indices, values in scorer.score(group.items):
+                rows = []
+                for i, logprobs in zip(indices, values):
+                    row = group.rows[i]
+                    scores = normalised(logprobs, group.items[i]) - offset
+                    best, right = int(np.argmax(scores)), questions.classes[row]
+                    rows.append({
+                        "id": questions.ids[row], "language": group.language, "label": task.classes[right],
+                        "prediction": task.classes[best], "correct": best == right,
+                        "label_logprobs": logprobs.tolist(), "scores": scores.tolist(), "shots": group.shots,
+                    })  # fmt: skip
+                run.add(rows)
+                bar.update(len(rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from hf_mlalign.spontaneous.classification.label_tokens import (
     common_prefix,
     packs,
 )
+from hf_mlalign.spontaneous.lens.hidden_states import evaluating
 
 if TYPE_CHECKING:
     import torch
@@ -78,12 +78,21 @@ class LabelScorer:
             self.method, self.reason = "full", f"attention {implementation!r} takes no 4-D mask"
             return
         full, trie = (LabelScorer(self.model, self.batch_tokens, method) for method in ("full", "trie"))
-        items, size, pack = max(map(self._fullest, groups), key=lambda found: found[1] + _inner(*found))
+        shared = [(items, _shared(items)) for items in groups]
+        first = ((items, size, pack) for items, size in shared
+                 for pack in islice(packs(items, size, self.batch_tokens), _PACKS_COMPARED))  # fmt: skip
+
+        def in_memory(found: tuple[Sequence[LabelledPrompt], int, list[int]]) -> int:
+            items, size, pack = found
+            texts = [items[i].context[size:] + label for i in pack for label in items[i].labels]
+            return size + int(TokenTrie.build(texts).inner().sum())
+
+        items, size, pack = max(first, key=in_memory)
         longest = max((item for group in groups for item in group), key=lambda item: item.longest)
         # half of the prompt as the common beginning, so that its cache is checked too
         alone = [longest, LabelledPrompt(longest.context[: len(longest.context) // 2 + 1], longest.labels)]
         try:
-            with _evaluating(self.model):
+            with evaluating(self.model):
                 packed = trie._score_pack([items[i] for i in pack], size, trie._read_prefix(items[0].context[:size]))
                 size = _shared(alone)
                 packed += trie._score_pack(alone, size, trie._read_prefix(longest.context[:size]))[:1]
@@ -97,12 +106,6 @@ class LabelScorer:
         self.method = "trie" if worst <= allowed else "full"
         if self.method == "full":
             self.reason = f"the scores of a packed and of a plain pass differ by {worst:.2g} per token"
-
-    def _fullest(self, items: Sequence[LabelledPrompt]) -> tuple[Sequence[LabelledPrompt], int, list[int]]:
-        """`items`, what they share, and of their first packs the one with the most tokens to read."""
-        size = _shared(items)
-        found = islice(packs(items, size, self.batch_tokens), _PACKS_COMPARED)
-        return items, size, max(found, key=lambda pack: _inner(items, size, pack))
 
     def score(self, items: Sequence[LabelledPrompt]) -> Iterator[tuple[list[int], list[np.ndarray]]]:
         """Packs of indices into `items`, and for each of them the (labels,) float64 sums of token log-probabilities.
@@ -120,10 +123,10 @@ class LabelScorer:
                 yield [i], [self._full(item)]
             return
         size = _shared(items)
-        with _evaluating(self.model):
+        with evaluating(self.model):
             cache = self._read_prefix(items[0].context[:size])
         for pack in packs(items, size, self.batch_tokens):
-            with _evaluating(self.model):
+            with evaluating(self.model):
                 scores = self._score_pack([items[i] for i in pack], size, cache)
             yield pack, scores
 
@@ -150,6 +153,7 @@ class LabelScorer:
 
     def _score_pack(self, items: Sequence[LabelledPrompt], size: int, prefix: list) -> list[np.ndarray]:
         import torch
+        from transformers import DynamicCache
 
         trie = TokenTrie.build([item.context[size:] + label for item in items for label in item.labels])
         starts = [len(item.context) - size for item in items for _ in item.labels]
@@ -158,7 +162,19 @@ class LabelScorer:
         place[inner] = np.arange(len(inner))
         nodes = np.unique(np.concatenate([path[start:] for path, start in zip(trie.paths, starts)]))
         asked, which = np.unique(place[trie.parents[nodes]], return_inverse=True)
-        logits = self._read(trie, inner, place, size, prefix, asked)
+        device, parents = _device(self.model), trie.parents[inner]
+        seen = ancestors(np.where(parents < 0, -1, place[parents]))
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(prefix):
+            cache.update(keys, values, layer)
+        positions = trie.depths[inner] + size
+        self.tokens_read += len(inner)
+        logits = self.model(
+            input_ids=torch.as_tensor(trie.tokens[inner], device=device)[None],
+            position_ids=torch.as_tensor(positions, device=device)[None],
+            attention_mask=_masks(self.model, seen, positions, size, device),
+            past_key_values=cache, use_cache=True, logits_to_keep=torch.as_tensor(asked, device=device),
+        ).logits[0]  # fmt: skip
         rows = torch.log_softmax(logits.float(), dim=-1)
         picked = rows[torch.as_tensor(which, device=rows.device), torch.as_tensor(trie.tokens[nodes]).to(rows.device)]
         values = np.zeros(len(trie.tokens))
@@ -166,32 +182,12 @@ class LabelScorer:
         sums = iter([values[path[start:]].sum() for path, start in zip(trie.paths, starts)])
         return [np.array([next(sums) for _ in item.labels]) for item in items]
 
-    def _read(self, trie: TokenTrie, inner, place, size: int, prefix: list, asked) -> torch.Tensor:
-        """(len(asked), vocabulary) logits after the nodes `asked` of the trie's inner nodes."""
-        import torch
-        from transformers import DynamicCache
-
-        device = _device(self.model)
-        parents = trie.parents[inner]
-        parents = np.where(parents < 0, -1, place[parents])
-        cache = DynamicCache()
-        for layer, (keys, values) in enumerate(prefix):
-            cache.update(keys, values, layer)
-        positions = trie.depths[inner] + size
-        self.tokens_read += len(inner)
-        return self.model(
-            input_ids=torch.as_tensor(trie.tokens[inner], device=device)[None],
-            position_ids=torch.as_tensor(positions, device=device)[None],
-            attention_mask=_masks(self.model, ancestors(parents), positions, size, device),
-            past_key_values=cache, use_cache=True, logits_to_keep=torch.as_tensor(asked, device=device),
-        ).logits[0]  # fmt: skip
-
     def _full(self, item: LabelledPrompt) -> np.ndarray:
         """One forward pass over prompt and label for each label; nothing shared, nothing padded."""
         import torch
 
         sums = []
-        with _evaluating(self.model):
+        with evaluating(self.model):
             for label in item.labels:
                 ids = torch.tensor([item.context + label], device=_device(self.model))
                 logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=len(label) + 1).logits[0, :-1]
@@ -205,25 +201,6 @@ class LabelScorer:
 def _shared(items: Sequence[LabelledPrompt]) -> int:
     """How many first tokens of all prompts are read once; each keeps one of its own."""
     return min(common_prefix([item.context for item in items]), min(len(item.context) for item in items) - 1)
-
-
-def _inner(items: Sequence[LabelledPrompt], size: int, pack: Sequence[int]) -> int:
-    """Tokens to read for a pack."""
-    texts = [items[i].context[size:] + label for i in pack for label in items[i].labels]
-    return int(TokenTrie.build(texts).inner().sum())
-
-
-@contextmanager
-def _evaluating(model):
-    import torch
-
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        model.train(training)
 
 
 def _masks(model, seen: np.ndarray, positions: np.ndarray, size: int, device) -> Any:

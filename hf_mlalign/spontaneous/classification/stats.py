@@ -72,7 +72,14 @@ def accuracy_table(
     _add_macros(table, correct, groups, seed, confidence, ("accuracy", "ci_low", "ci_high"))
     for name, members in groups.items():
         table.loc[name, ["n", "correct"]] = [correct[members].count().sum(), correct[members].sum().sum()]
-    _add_consistency(table, rows, groups)
+    predicted = rows.pivot(index="id", columns="language", values="prediction")
+    table["consistency_en"] = np.nan
+    if "en" in predicted:
+        for language in predicted.columns.drop("en"):
+            both = predicted[["en", language]].dropna()
+            table.loc[language, "consistency_en"] = (both["en"] == both[language]).mean() if len(both) else np.nan
+        for name, members in groups.items():
+            table.loc[name, "consistency_en"] = table.loc[members, "consistency_en"].mean()
     if baseline is not None:
         _add_gain(table, correct, baseline, groups, confidence, seed)
     return table
@@ -98,8 +105,8 @@ def _check_rows(rows: pd.DataFrame, name: str) -> None:
         raise DataError(f"{name}: row {again[0]}: this id was there before in this language. Drop one.")
 
 
-def _resampled(values: pd.DataFrame, seed: int) -> np.ndarray:
-    """(RESAMPLES, languages) means of the values there are; questions are drawn with replacement, in blocks."""
+def _add_macros(table, values: pd.DataFrame, groups, seed: int, confidence: float, names: tuple[str, str, str]) -> None:
+    """Means over languages with bootstrap intervals; questions are drawn with replacement, in blocks."""
     numbers = values.to_numpy(dtype=float)
     there = ~np.isnan(numbers)
     filled, known = np.where(there, numbers, 0.0), there.astype(float)
@@ -109,28 +116,12 @@ def _resampled(values: pd.DataFrame, seed: int) -> np.ndarray:
         drawn = rng.multinomial(n, np.full(n, 1 / n), size=min(size, RESAMPLES - begin)).astype(np.float64)
         with np.errstate(invalid="ignore"):  # a draw without a row of some language
             found.append(drawn @ filled / (drawn @ known))
-    return np.concatenate(found)
-
-
-def _add_macros(table, values: pd.DataFrame, groups, seed: int, confidence: float, names: tuple[str, str, str]) -> None:
-    resampled = _resampled(values, seed)
+    resampled = np.concatenate(found)
     tails = [50 * (1 - confidence), 50 * (1 + confidence)]
     for group, members in groups.items():
         at = [values.columns.get_loc(member) for member in members]
         low, high = np.nanpercentile(resampled[:, at].mean(axis=1), tails)
         table.loc[group, list(names)] = [values[members].mean().mean(), low, high]
-
-
-def _add_consistency(table, rows: pd.DataFrame, groups) -> None:
-    predicted = rows.pivot(index="id", columns="language", values="prediction")
-    table["consistency_en"] = np.nan
-    if "en" not in predicted:
-        return
-    for language in predicted.columns.drop("en"):
-        both = predicted[["en", language]].dropna()
-        table.loc[language, "consistency_en"] = (both["en"] == both[language]).mean() if len(both) else np.nan
-    for name, members in groups.items():
-        table.loc[name, "consistency_en"] = table.loc[members, "consistency_en"].mean()
 
 
 def _add_gain(table, correct: pd.DataFrame, baseline: pd.DataFrame, groups, confidence: float, seed: int) -> None:

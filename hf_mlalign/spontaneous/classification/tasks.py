@@ -5,7 +5,6 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -117,16 +116,11 @@ def load_task(task: str | Path | Mapping[str, Any] | Task) -> Task:
         return _task(dict(task), f"task {task.get('name', '')!r}")
     name = str(task)
     if name in task_names():
-        return _shipped(name)
+        return _read_task(FOLDER / f"{name}.yaml")
     path = Path(name)
     if path.suffix not in (".yaml", ".yml"):
         raise DataError(f"task: no {name!r}. Known: {listed(task_names())}; or name a .yaml file.")
     return _read_task(path)
-
-
-@lru_cache(maxsize=16)
-def _shipped(name: str) -> Task:
-    return _read_task(FOLDER / f"{name}.yaml")
 
 
 def _read_task(path: Path) -> Task:
@@ -152,16 +146,21 @@ def _task(given: dict[str, Any], where: str) -> Task:
     fields = [given["fields"]] if isinstance(given["fields"], str) else given["fields"]
     labels = _by_language(given["labels"], f"{where}: labels", "lists of texts")
     template = _by_language(template, f"{where}: template", "texts", also="*")
-    gold, shots = given.get("gold_language"), given.get("shots", 0)
+    gold, shots, codes = given.get("gold_language"), given.get("shots", 0), given.get("codes")
     if not str(shots).isdecimal():
         raise DataError(f"{where}: shots is {shots!r}; give a whole number from 0.")
+    if codes is not None:
+        texts = [str(code) for code in codes] if isinstance(codes, (list, tuple)) else []
+        if not texts or not all(code.removeprefix("-").isdecimal() for code in texts):
+            raise DataError(f"{where}: codes is {codes!r}; give a list of whole numbers, one per label, e.g. [1, 0].")
+        codes = tuple(map(int, texts))
     task = Task(
         _text(given["name"], f"{where}: name"), _texts(fields, f"{where}: fields"),
         _text(given["answer"], f"{where}: answer"), int(str(shots)),
         {k: _text(text, f"{where}: template, {k!r}") for k, text in template.items()},
         {k: _texts(texts, f"{where}: labels, {k!r}") for k, texts in labels.items()},
         _text(given.get("separator", "\n"), f"{where}: separator", blank=True),
-        known_code(gold, f"{where}, gold_language") if gold else None, _codes(given.get("codes"), where),
+        known_code(gold, f"{where}, gold_language") if gold else None, codes,
     )  # fmt: skip
     _check(task, where)
     return task
@@ -192,15 +191,6 @@ def _by_language(value: Any, where: str, kind: str, also: str | None = None) -> 
     return found
 
 
-def _codes(value: Any, where: str) -> tuple[int, ...] | None:
-    if value is None:
-        return None
-    given = [str(code) for code in value] if isinstance(value, (list, tuple)) else []
-    if not given or not all(code.removeprefix("-").isdecimal() for code in given):
-        raise DataError(f"{where}: codes is {value!r}; give a list of whole numbers, one per label, e.g. [1, 0].")
-    return tuple(map(int, given))
-
-
 def _check(task: Task, where: str) -> None:
     bad = [field for field in task.fields if field == "label" or field.isdecimal() or set(field) & set("{}[].!:")]
     if bad or not task.fields or len(set(task.fields)) < len(task.fields):
@@ -221,22 +211,19 @@ def _check(task: Task, where: str) -> None:
         raise DataError(f"{where}: codes: {listed(map(str, task.codes))}. Give {size} different numbers, in the order "
                         "of the labels.")  # fmt: skip
     for language, text in task.template.items():
-        _check_template(text, task.fields, f"{where}: template, {language!r}")
-
-
-def _check_template(text: str, fields: tuple[str, ...], where: str) -> None:
-    try:
-        parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
-    except ValueError as error:
-        raise DataError(f"{where}: {error}. Write {{{{ and }}}} for literal braces.") from error
-    names = [name for _, name, _, _ in parts]
-    if text.count("{label}") != 1 or names[-1:] != ["label"]:
-        raise DataError(f"{where}: {{label}} must stand there once, after all fields.")
-    formatted = [name for _, name, spec, how in parts if spec or how]
-    if formatted:
-        raise DataError(f"{where}: {formatted[0]!r} has a format or conversion. Write {{{formatted[0]}}} alone.")
-    unknown = [name for name in names[:-1] if name not in fields]
-    if unknown:
-        raise DataError(f"{where}: unknown fields {listed(unknown)}. The task's fields: {listed(fields)}.")
-    if not names[:-1]:
-        raise DataError(f"{where}: shows none of the fields {listed(fields)}.")
+        at = f"{where}: template, {language!r}"
+        try:
+            parts = [part for part in string.Formatter().parse(text) if part[1] is not None]
+        except ValueError as error:
+            raise DataError(f"{at}: {error}. Write {{{{ and }}}} for literal braces.") from error
+        names = [name for _, name, _, _ in parts]
+        if text.count("{label}") != 1 or names[-1:] != ["label"]:
+            raise DataError(f"{at}: {{label}} must stand there once, after all fields.")
+        formatted = [name for _, name, spec, how in parts if spec or how]
+        if formatted:
+            raise DataError(f"{at}: {formatted[0]!r} has a format or conversion. Write {{{formatted[0]}}} alone.")
+        unknown = [name for name in names[:-1] if name not in task.fields]
+        if unknown:
+            raise DataError(f"{at}: unknown fields {listed(unknown)}. The task's fields: {listed(task.fields)}.")
+        if not names[:-1]:
+            raise DataError(f"{at}: shows none of the fields {listed(task.fields)}.")

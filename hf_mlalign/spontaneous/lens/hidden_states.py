@@ -168,11 +168,14 @@ def _find_blocks(model: PreTrainedModel) -> list[nn.Module]:
 
 @contextmanager
 def evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Without dropout; the model's mode is as before afterwards."""
+    """Without dropout and gradients; the model's mode is as before afterwards."""
+    import torch
+
     was_training = model.training
     model.eval()
     try:
-        yield
+        with torch.no_grad():
+            yield
     finally:
         model.train(was_training)
 

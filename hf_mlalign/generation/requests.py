@@ -137,7 +137,18 @@ def read_prompts(ds: Dataset, column_mapping: Mapping[str, str] | None = None) -
     remedy = "e.g. question_id=id. The same prompt needs the same id in every language"
     columns = find_roles(ds.column_names, wanted, column_mapping, needed=wanted, remedy=remedy)
     ids, languages = read_ids(ds, columns["id"]), read_languages(ds, columns["language"])
-    prompts = [_prompt(value, columns["prompt"], row) for row, value in enumerate(ds[columns["prompt"]])]
+    prompts: list[str | list[Message]] = []
+    for row, value in enumerate(ds[columns["prompt"]]):
+        where, turns = f"Column {columns['prompt']!r}, row {row}", []
+        if isinstance(value, list) and all(isinstance(turn, Mapping) for turn in value):
+            turns = [{"role": turn.get("role"), "content": turn.get("content")} for turn in value]
+        are_messages = bool(turns) and all(isinstance(text, str) for turn in turns for text in turn.values())
+        if not are_messages and not (isinstance(value, str) and value.strip()):
+            raise DataError(f"{where}: expected a text or role/content messages, found {str(value)[:60]!r}. Drop empty "
+                            "prompts.")  # fmt: skip
+        if are_messages and turns[-1]["role"] != "user":
+            raise DataError(f"{where}: the last message must be the user's. Cut the rest off.")
+        prompts.append(turns or value)
     first: dict[tuple, int] = {}
     for row, key in enumerate(zip(ids, languages, strict=True)):
         if first.setdefault(key, row) != row:
@@ -186,18 +197,3 @@ def request_seed(seed: int, prompt_id: str | int, language: str, sample: int) ->
     """Seed in [0, 2³¹) of one answer; it depends on nothing but these four values."""
     text = json.dumps([seed, prompt_id, language, sample], ensure_ascii=False)
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1
-
-
-def _prompt(value: Any, column: str, row: int) -> str | list[Message]:
-    if isinstance(value, str) and value.strip():
-        return value
-    if isinstance(value, list) and value and all(isinstance(turn, Mapping) for turn in value):
-        turns = [{"role": turn.get("role"), "content": turn.get("content")} for turn in value]
-        if all(isinstance(t["role"], str) and isinstance(t["content"], str) for t in turns):
-            if turns[-1]["role"] != "user":
-                raise DataError(f"Column {column!r}, row {row}: the last message must be the user's. Cut the rest off.")
-            return turns
-    raise DataError(
-        f"Column {column!r}, row {row}: expected a text or role/content messages, found {str(value)[:60]!r}. "
-        "Drop empty prompts."
-    )

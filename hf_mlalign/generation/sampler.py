@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.files import atomic_path, check_writable
 from hf_mlalign.core.options import takes
+from hf_mlalign.data.languages import check_languages
+from hf_mlalign.data.sources import load_source
 from hf_mlalign.generation.options import BackendOptions, SampleOptions, SamplerOptions
 from hf_mlalign.generation.requests import Backend, PromptTable, Request, Sampling, build_requests, read_prompts
 from hf_mlalign.generation.store import ANSWERS, SAMPLING, AnswerStore
@@ -170,32 +172,24 @@ def sample(
     Raises:
         DataError: see `ResponseSampler.sample`.
     """
-    from hf_mlalign.data.sources import load_source
-
     backend = load_backend(api_key=api_key, **BackendOptions.part_of(options).values())
     sampler = ResponseSampler(backend, progress=progress, options=SamplerOptions.part_of(options))
     check_writable(Path(output))
     split, config, mapping = options.split, options.config_name, options.column_mapping
     ds = load_source(source, split, config) if isinstance(source, (str, Path)) else source
     if options.languages is not None or options.limit is not None:
-        ds = _chosen(ds, mapping, options.languages, options.limit)
+        table = read_prompts(ds, mapping)
+        there = set(table.languages)
+        wanted = there if options.languages is None else set(check_languages(options.languages))
+        if absent := sorted(wanted - there):
+            raise DataError(f"languages: no prompts in {listed(absent)}. There are: {listed(sorted(there))}.")
+        ids = set(list(dict.fromkeys(table.ids))[: options.limit])
+        rows = enumerate(zip(table.ids, table.languages, strict=True))
+        ds = ds.select([i for i, (prompt_id, code) in rows if prompt_id in ids and code in wanted])
     described = describe_source(source, split=split, config=config)
     samples = sampler.sample(ds, output, column_mapping=mapping, source=described)
     record = read_record(output)
     return RunResult(samples, Path(output), record, fresh=record.results["drawn"] > 0)
-
-
-def _chosen(ds: Dataset, column_mapping, languages: Sequence[str] | None, limit: int | None) -> Dataset:
-    from hf_mlalign.data.languages import check_languages
-
-    table = read_prompts(ds, column_mapping)
-    wanted = set(check_languages(languages)) if languages is not None else set(table.languages)
-    if absent := wanted - set(table.languages):
-        there = listed(sorted(set(table.languages)))
-        raise DataError(f"languages: no prompts in {listed(sorted(absent))}. There are: {there}.")
-    ids = set(list(dict.fromkeys(table.ids))[:limit])
-    rows = enumerate(zip(table.ids, table.languages, strict=True))
-    return ds.select([i for i, (prompt_id, language) in rows if prompt_id in ids and language in wanted])
 
 
 def load_backend(

@@ -74,13 +74,27 @@ class Seq2SeqBackend(TransformersBackend):
         """
         if settings.temperature:
             raise DataError("temperature: seq2seq models translate by beam search. Use 0.")
+        import torch
+
         model, tokenizer = self._load()
-        self._check_vocabulary(model, tokenizer)
+        ends = model.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, (list, tuple)) else [ends])
         for target in dict.fromkeys(request.language for request in requests):
             group = [request for request in requests if request.language == target]
             fitting = self._fitting(model, tokenizer, group, target, on_failure)
             for begin in range(0, len(fitting), self.batch_size):
-                self._translate(model, tokenizer, fitting[begin : begin + self.batch_size], target, settings, on_answer)
+                batch = fitting[begin : begin + self.batch_size]
+                inputs = tokenizer.pad({"input_ids": [ids for _, ids in batch]}, return_tensors="pt").to(model.device)
+                tag = self._tag(tokenizer, target)
+                first = {"forced_bos_token_id": tokenizer.convert_tokens_to_ids(tag)} if tag else {}
+                with torch.no_grad():
+                    out = model.generate(
+                        input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], do_sample=False,
+                        num_beams=self.num_beams, max_new_tokens=settings.max_tokens, **first,
+                    )  # fmt: skip
+                for (request, _), row in zip(batch, out.tolist(), strict=True):
+                    text = tokenizer.decode(row, skip_special_tokens=True).strip()
+                    on_answer(request, Answer(text, "stop" if ends & set(row[1:]) else "length", self.model))
 
     def _fitting(self, model, tokenizer, requests: Sequence[Request], target: str, on_failure: OnFailure) -> list:
         """(request, token ids) of the texts that fit, longest first."""
@@ -98,23 +112,6 @@ class Seq2SeqBackend(TransformersBackend):
             else:
                 fitting.append((request, ids))
         return sorted(fitting, key=lambda item: -len(item[1]))
-
-    def _translate(self, model, tokenizer, batch: list, target: str, settings: Sampling, on_answer: OnAnswer) -> None:
-        import torch
-
-        inputs = tokenizer.pad({"input_ids": [ids for _, ids in batch]}, return_tensors="pt").to(model.device)
-        tag = self._tag(tokenizer, target)
-        first = {"forced_bos_token_id": tokenizer.convert_tokens_to_ids(tag)} if tag else {}
-        with torch.no_grad():
-            out = model.generate(
-                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], do_sample=False,
-                num_beams=self.num_beams, max_new_tokens=settings.max_tokens, **first,
-            )  # fmt: skip
-        ends = model.generation_config.eos_token_id
-        ends = set(ends if isinstance(ends, (list, tuple)) else [ends])
-        for (request, _), row in zip(batch, out.tolist(), strict=True):
-            text = tokenizer.decode(row, skip_special_tokens=True).strip()
-            on_answer(request, Answer(text, "stop" if ends & set(row[1:]) else "length", self.model))
 
     def _tag(self, tokenizer, language: str) -> str:
         """The tag of a language; "" for a tokenizer that has none."""

@@ -139,10 +139,22 @@ class _Work:
                 if isinstance(found, Answer):
                     self._failures = 0
                     self.on_answer(request, found)
+                elif found is not None and found.fatal:
+                    raise DataError(f"base_url: {self.backend.base_url} answers: {found.reason}")
                 elif found is not None:
-                    self._give_up(request, found)
+                    self.on_failure(request, found.reason)
+                    with self._lock:
+                        self._failures += 1
+                        hopeless = self._failures >= self.backend.give_up_after
+                    if hopeless:
+                        raise DataError(
+                            f"base_url: {self._failures} requests in a row failed at {self.backend.base_url}, the last "
+                            f"with: {found.reason}. Finished answers are kept; run the same again to continue."
+                        )
         except BaseException as error:
-            self._fail(error)
+            with self._lock:
+                self.error = self.error or error
+                self.stop.set()
 
     def _attempts(self, client: InferenceClient, request: Request) -> Answer | _Trouble | None:
         """Ask until there is an answer or no use in asking again, with pauses; `None` where the run was stopped."""
@@ -189,29 +201,6 @@ class _Work:
         counts = (usage.get(name) for name in COUNTS)
         counts = (count if isinstance(count, int) and count >= 0 else None for count in counts)
         return Answer(text or "", reason or "stop", self.backend.model, *counts)
-
-    def _give_up(self, request: Request, trouble: _Trouble) -> None:
-        address = self.backend.base_url
-        if trouble.fatal:
-            self._fail(DataError(f"base_url: {address} answers: {trouble.reason}"))
-            return
-        self.on_failure(request, trouble.reason)
-        with self._lock:
-            self._failures += 1
-            hopeless = self._failures >= self.backend.give_up_after
-        if hopeless:
-            self._fail(
-                DataError(
-                    f"base_url: {self._failures} requests in a row failed at {address}, the last with: "
-                    f"{trouble.reason}. Finished answers are kept; run the same again to continue."
-                )
-            )
-
-    def _fail(self, error: BaseException) -> None:
-        with self._lock:
-            self.error = self.error or error
-            self.stop.set()
-
 
 def _trouble(error: Exception) -> _Trouble:
     from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, OfflineModeIsEnabled

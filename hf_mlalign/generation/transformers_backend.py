@@ -92,7 +92,6 @@ class TransformersBackend:
         if not requests:
             return
         model, tokenizer = self._load()
-        self._check_vocabulary(model, tokenizer)
         known: dict[str, list[int]] = {}
         fitting = []
         context = getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31
@@ -130,16 +129,13 @@ class TransformersBackend:
                 self.model, self.kind, self.device, tokenizer=self._tokenizer, dtype=self.dtype,
                 trust_remote_code=self.trust_remote_code,
             )  # fmt: skip
-        return self._model, self._tokenizer
-
-    @staticmethod
-    def _check_vocabulary(model, tokenizer) -> None:
-        rows = model.get_input_embeddings().num_embeddings
-        if len(tokenizer) > rows:
+        rows = self._model.get_input_embeddings().num_embeddings
+        if len(self._tokenizer) > rows:
             raise DataError(
-                f"tokenizer: it has {len(tokenizer):,} tokens, the model's embedding {rows:,} rows. "
+                f"tokenizer: it has {len(self._tokenizer):,} tokens, the model's embedding {rows:,} rows. "
                 "Pass the tokenizer the model was trained with."
             )
+        return self._model, self._tokenizer
 
     def _padded(self, model, tokenizer, items: list, settings: Sampling) -> Iterator[tuple[Request, list[int], bool]]:
         import torch

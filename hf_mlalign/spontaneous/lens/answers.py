@@ -87,10 +87,16 @@ def logit_lens(
     with evaluating(model):
         for batch in by_length([encoded[i] + list(inner) for i, inner in rows], batch_size, "logit lens"):
             _read_probabilities(layers, [(rows[j], encoded[rows[j][0]]) for j in batch], wanted, readings)
+    probabilities = np.full((*readings.entropy.shape, len(wanted.names)), np.nan, dtype=np.float32)
+    for i, known in enumerate(readings.logp):
+        for k, name in enumerate(wanted.names):
+            if sequences := wanted.sequences[i][name]:
+                terms = [sum(known[s[:j], s[j]] for j in range(len(s))) for s in sequences]
+                probabilities[i, :, k] = np.exp(terms).sum(axis=0)
     top = np.unique(readings.top)
     texts = np.array(tokenizer.batch_decode([[token] for token in top.tolist()]), dtype=str)
     return LensResult(
-        probabilities=_probabilities(readings, wanted),
+        probabilities=np.minimum(probabilities, 1.0),
         entropy=readings.entropy,
         top_tokens=texts[np.searchsorted(top, readings.top)],
         overlap=wanted.overlap,
@@ -149,12 +155,6 @@ def _read_probabilities(
     inputs = [prompt + list(branch) for (_, branch), prompt in batch]
     states, own = layers.forward(inputs, lambda h: h[where[:, 0].to(h.device), where[:, 1].to(h.device)], keep)
     own = own[where[:, 0], torch.searchsorted(torch.tensor(keep), where[:, 1].contiguous())]
-    _project(layers, states, own, wanted, out)
-
-
-def _project(layers: Layers, states: list[torch.Tensor], own: torch.Tensor, wanted: list, out: _Readings) -> None:
-    import torch
-
     longest = max(len(tokens) for *_, tokens in wanted)
     tokens = torch.tensor([tokens + tokens[:1] * (longest - len(tokens)) for *_, tokens in wanted], device=own.device)
     n, last = len(wanted), len(states) - 1
@@ -195,19 +195,6 @@ def _check_last(lens: torch.Tensor, own: torch.Tensor, dtype: torch.dtype) -> No
         )
 
 
-def _probabilities(readings: _Readings, targets: AnswerTokens) -> np.ndarray:
-    """(n, layers, names) float32; NaN where a prompt has no answer in a language."""
-    n, n_layers = readings.entropy.shape
-    out = np.full((n, n_layers, len(targets.names)), np.nan, dtype=np.float32)
-    for i, known in enumerate(readings.logp):
-        for k, name in enumerate(targets.names):
-            sequences = targets.sequences[i][name]
-            if sequences:
-                terms = [sum(known[s[:j], s[j]] for j in range(len(s))) for s in sequences]
-                out[i, :, k] = np.exp(terms).sum(axis=0)
-    return np.minimum(out, 1.0)
-
-
 class AnswerTokens:
     """Answers as token sequences.
 
@@ -237,9 +224,26 @@ class AnswerTokens:
         answers = {known_code(name, "targets"): _per_prompt(value, n, name) for name, value in targets.items()}
         self.english = english
         self.names = tuple(sorted(answers, key=lambda name: (name != english, name)))
-        self.languages = _prompt_languages(languages, n, self.names, english)
-        self._tokenizer, self._span, self._known = tokenizer, span, {}
-        self.sequences = [{name: self._tokens(answers[name][i], name, i) for name in self.names} for i in range(n)]
+        if languages is None:
+            others = [name for name in self.names if name != english] or list(self.names)
+            if len(others) > 1:
+                raise DataError("languages: the targets are in several languages. Say which one each prompt is in.")
+            languages = others[0]
+        codes = check_languages([languages] * n if isinstance(languages, str) else languages, "languages")
+        if len(codes) != n:
+            raise DataError(f"languages has {len(codes)} entries for {n} prompts. Give one per prompt.")
+        self.languages = tuple(codes)
+        tokens: dict[str, set[tuple[int, ...]]] = {}
+        self.sequences: list[dict[str, list[tuple[int, ...]]]] = [{} for _ in range(n)]
+        for i, sequences in enumerate(self.sequences):
+            for name in self.names:
+                for text in answers[name][i]:
+                    if text not in tokens:
+                        tokens[text] = continuations(tokenizer, text, span)
+                    if not tokens[text]:
+                        raise DataError(f"targets[{name!r}], row {i}: the tokenizer has no tokens for {text!r}.")
+                kept = sorted(set().union(*(tokens[text] for text in answers[name][i])))
+                sequences[name] = [s for s in kept if not any(s != o and s[: len(o)] == o for o in kept)]
         missing = [i for i, code in enumerate(self.languages) if not self.sequences[i].get(code)]
         if missing:
             i = missing[0]
@@ -252,18 +256,6 @@ class AnswerTokens:
         self.overlap = np.array([[name != english and shared(row[name], row.get(english, [])) for name in self.names]
                                  for row in self.sequences])  # fmt: skip
 
-    def _tokens(self, texts: list[str], name: str, row: int) -> list[tuple[int, ...]]:
-        found: set[tuple[int, ...]] = set()
-        for text in texts:
-            if text not in self._known:
-                self._known[text] = continuations(self._tokenizer, text, self._span)
-            if not self._known[text]:
-                raise DataError(f"targets[{name!r}], row {row}: the tokenizer has no tokens for {text!r}.")
-            found |= self._known[text]
-        kept = sorted(found)
-        return [s for s in kept if not any(s != other and s[: len(other)] == other for other in kept)]
-
-
 def continuations(tokenizer: PreTrainedTokenizerBase, text: str, span: Span = "first") -> set[tuple[int, ...]]:
     """Token sequences of `text` as it may follow a prompt, with and without a space before it.
 
@@ -271,21 +263,22 @@ def continuations(tokenizer: PreTrainedTokenizerBase, text: str, span: Span = "f
     put a space before the text that nobody wrote. Left out are variants with an unknown token and, with "first", which
     keeps the first token only, those that begin with white space alone: neither says anything about the answer.
     """
-    found = {tuple(_following(tokenizer, space + text.strip())) for space in ("", " ")}
-    if span == "first":
-        found = {ids[:1] for ids in found if ids and tokenizer.decode([ids[0]]).strip("▁ \t\n")}
-    return {ids for ids in found if ids and tokenizer.unk_token_id not in ids}
 
-
-def _following(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     def encode(part: str) -> list[int]:
         return tokenizer(part, add_special_tokens=False)["input_ids"]
 
-    for before in _BEFORE:
-        stub, both = encode(before), encode(before + text)
-        if both[: len(stub)] == stub and tokenizer.unk_token_id not in stub:
-            return both[len(stub) :]
-    return encode(text)
+    found = set()
+    for spelling in (text.strip(), f" {text.strip()}"):
+        ids = encode(spelling)
+        for before in _BEFORE:
+            stub, both = encode(before), encode(before + spelling)
+            if both[: len(stub)] == stub and tokenizer.unk_token_id not in stub:
+                ids = both[len(stub) :]
+                break
+        found.add(tuple(ids))
+    if span == "first":
+        found = {ids[:1] for ids in found if ids and tokenizer.decode([ids[0]]).strip("▁ \t\n")}
+    return {ids for ids in found if ids and tokenizer.unk_token_id not in ids}
 
 
 def _per_prompt(value: Answers, n: int, name: str) -> list[list[str]]:
@@ -304,15 +297,3 @@ def _per_prompt(value: Answers, n: int, name: str) -> list[list[str]]:
             if not isinstance(text, str) or not text.strip():
                 raise DataError(f"targets[{name!r}], row {i}: {text!r} is not an answer. Fill it in, or use None.")
     return rows
-
-
-def _prompt_languages(given, n: int, names: tuple[str, ...], english: str) -> tuple[str, ...]:
-    if given is None:
-        others = [name for name in names if name != english] or list(names)
-        if len(others) > 1:
-            raise DataError("languages: the targets are in several languages. Say which one each prompt is in.")
-        return (others[0],) * n
-    codes = check_languages([given] * n if isinstance(given, str) else given, "languages")
-    if len(codes) != n:
-        raise DataError(f"languages has {len(codes)} entries for {n} prompts. Give one per prompt.")
-    return tuple(codes)

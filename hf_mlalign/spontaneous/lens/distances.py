@@ -100,7 +100,19 @@ def hidden_states(
     check_batch_size(batch_size)
     layers = Layers(model)
     layers.check_tokenizer(tokenizer)
-    rows, kept = _encode(tokenizer, check_prompts(texts, "texts"), pooling, max_length, layers.context)
+    texts, context, special = check_prompts(texts, "texts"), layers.context, set(tokenizer.all_special_ids)
+    if max_length is not None and max_length < 1:
+        raise DataError(f"max_length: {max_length} is not positive.")
+    rows = [ids[:max_length] for ids in token_ids(tokenizer, texts)]
+    kept = []  # which tokens of each text are pooled
+    for i, ids in enumerate(rows):
+        if context is not None and len(ids) > context:
+            raise DataError(f"texts, row {i}: {len(ids)} tokens, the context of the model has {context}. "
+                            f"Cut with max_length={context}.")  # fmt: skip
+        inside = [j for j, token in enumerate(ids) if token not in special]
+        if not inside:
+            raise DataError(f"texts, row {i}: the tokenizer makes no token of it but special ones.")
+        kept.append(inside if pooling == "mean" else inside[-1:])
     states = None
     with evaluating(model):
         for batch in by_length(rows, batch_size, "hidden states"):
@@ -201,49 +213,24 @@ def _check_rows(n: int, languages, ids, english: str) -> tuple[list[str], list |
     return codes, None if ids is None else list(ids)
 
 
-def _encode(tokenizer, texts: list[str], pooling: Pooling, max_length: int | None, context: int | None):
-    """Token ids of each text and which of them are pooled."""
-    if max_length is not None and max_length < 1:
-        raise DataError(f"max_length: {max_length} is not positive.")
-    special = set(tokenizer.all_special_ids)
-    rows, kept = [], []
-    for i, ids in enumerate(token_ids(tokenizer, texts)):
-        ids = ids[:max_length]
-        if context is not None and len(ids) > context:
-            raise DataError(f"texts, row {i}: {len(ids)} tokens, the context of the model has {context}. "
-                            f"Cut with max_length={context}.")  # fmt: skip
-        inside = [j for j, token in enumerate(ids) if token not in special]
-        if not inside:
-            raise DataError(f"texts, row {i}: the tokenizer makes no token of it but special ones.")
-        rows.append(ids)
-        kept.append(inside if pooling == "mean" else inside[-1:])
-    return rows, kept
-
-
 def _project(rows: np.ndarray, k: int, given: tuple[np.ndarray, np.ndarray] | None) -> dict[str, np.ndarray]:
     """Coordinates (n, k), the axes and centre they belong to, and the share of the variance along each axis."""
+    from scipy.linalg import eigh
+
     centre, axes = given or (rows.mean(axis=0), None)
     around = rows - rows.mean(axis=0)
-    axes = _principal_axes(around, k) if axes is None else axes
+    if axes is None:  # the orthonormal leading axes of the centred rows
+        n, width = around.shape
+        gram = around @ around.T if n < width else around.T @ around
+        _, vectors = eigh(gram, subset_by_index=[len(gram) - k, len(gram) - 1])
+        raw = around.T @ vectors[:, ::-1] if n < width else vectors[:, ::-1]
+        axes = np.linalg.qr(raw)[0].T  # also orthonormal where the variance along an axis is nought
+        largest = np.argmax(np.abs(axes), axis=1)
+        axes = axes * np.sign(axes[np.arange(k), largest])[:, None]
     total = np.einsum("nd,nd->", around, around)
     along = ((around @ axes.T) ** 2).sum(axis=0)
     explained = along / total if total > 0 else np.zeros(k)
     return {"points": (rows - centre) @ axes.T, "axes": axes, "centres": centre, "explained": explained}
-
-
-def _principal_axes(around: np.ndarray, k: int) -> np.ndarray:
-    """(k, width) orthonormal leading axes of centred rows."""
-    from scipy.linalg import eigh
-
-    n, width = around.shape
-    gram = around @ around.T if n < width else around.T @ around
-    size = len(gram)
-    _, vectors = eigh(gram, subset_by_index=[size - k, size - 1])
-    found = vectors[:, ::-1]
-    raw = around.T @ found if n < width else found
-    axes = np.linalg.qr(raw)[0].T  # also orthonormal where the variance along an axis is nought
-    largest = np.argmax(np.abs(axes), axis=1)
-    return axes * np.sign(axes[np.arange(k), largest])[:, None]
 
 
 def _numbers(rows: np.ndarray, members: dict, pairs: dict, english: str) -> dict[str, np.ndarray]:
@@ -256,21 +243,15 @@ def _numbers(rows: np.ndarray, members: dict, pairs: dict, english: str) -> dict
     within = sum(spread[name] * len(where) for name, where in members.items())
     found = {"distance": distance, "distance_in_spreads": scaled,
              "between_share": np.array(1 - within / whole if whole > 0 else np.nan)}  # fmt: skip
-    for suffix, shift in (("", False), ("_centred", True)):
-        both = [_retrieval(rows, *pairs[name], shift) if pairs else (np.nan, np.nan) for name in members]
-        found |= {f"to_english{suffix}": np.array(both)[:, 0], f"from_english{suffix}": np.array(both)[:, 1]}
+    for suffix, centred in (("", False), ("_centred", True)):
+        both = np.full((len(members), 2), np.nan)
+        for at, name in enumerate(members):
+            if pairs and len(pairs[name][0]):
+                a, b = (rows[where] - centred * rows[where].mean(axis=0) for where in pairs[name])
+                a, b = unit_rows(a), unit_rows(b)
+                both[at] = _top1(a, b), _top1(b, a)
+        found |= {f"to_english{suffix}": both[:, 0], f"from_english{suffix}": both[:, 1]}
     return found
-
-
-def _retrieval(rows: np.ndarray, left: np.ndarray, right: np.ndarray, centred: bool) -> tuple[float, float]:
-    """Share of `left` that finds its partner among `right`, and the other way round."""
-    if not len(left):
-        return np.nan, np.nan
-    a, b = rows[left], rows[right]
-    if centred:
-        a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    a, b = unit_rows(a), unit_rows(b)
-    return _top1(a, b), _top1(b, a)
 
 
 def _top1(queries: np.ndarray, items: np.ndarray) -> float:

@@ -11,7 +11,6 @@ from hf_mlalign.core.errors import DataError
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 LOGITS_PER_STEP = 2**24
@@ -32,9 +31,21 @@ class Layers:
     """
 
     def __init__(self, model: PreTrainedModel):
+        from torch.nn import ModuleList
+
         self.model = model
         self._base = model.get_base_model() if hasattr(model, "get_base_model") else model
-        self.blocks = _find_blocks(self._base)
+        if getattr(self._base.config, "is_encoder_decoder", False):
+            raise DataError("model: an encoder-decoder model has two stacks. Pass a decoder-only causal LM.")
+        name = type(self._base).__name__
+        if not hasattr(self._base, "get_output_embeddings") or self._base.get_output_embeddings() is None:
+            raise DataError(f"model: {name} has no language-model head. Load it with AutoModelForCausalLM.")
+        n = getattr(self._base.config.get_text_config(), "num_hidden_layers", None)
+        decoder = self._base.get_decoder() if hasattr(self._base, "get_decoder") else self._base
+        lists = (module for module in decoder.modules() if isinstance(module, ModuleList) and len(module) == n)
+        self.blocks = list(next(lists, ()))
+        if not self.blocks:
+            raise DataError(f"model: {name} has no list of {n} blocks; it cannot be read by layers.")
         accepted = inspect.signature(self._base.forward).parameters
         self._options = {"use_cache": False} if "use_cache" in accepted else {}
         self._keeps = "logits_to_keep" in accepted
@@ -148,22 +159,6 @@ class Layers:
                     vars(block).pop("forward", None)
                 else:
                     block.forward = forward
-
-
-def _find_blocks(model: PreTrainedModel) -> list[nn.Module]:
-    from torch.nn import ModuleList
-
-    config = model.config
-    if getattr(config, "is_encoder_decoder", False):
-        raise DataError("model: an encoder-decoder model has two stacks. Pass a decoder-only causal LM.")
-    if not hasattr(model, "get_output_embeddings") or model.get_output_embeddings() is None:
-        raise DataError(f"model: {type(model).__name__} has no language-model head. Load it with AutoModelForCausalLM.")
-    n = getattr(config.get_text_config(), "num_hidden_layers", None)
-    decoder = model.get_decoder() if hasattr(model, "get_decoder") else model
-    for module in decoder.modules():
-        if isinstance(module, ModuleList) and len(module) == n:
-            return list(module)
-    raise DataError(f"model: {type(model).__name__} has no list of {n} blocks; it cannot be read by layers.")
 
 
 @contextmanager

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import check_whole
 from hf_mlalign.data.columns import check_dataset, find_roles, is_text, named_column, read_ids, read_languages
@@ -77,7 +75,19 @@ def read_parallel(
         raise DataError(f"Column {found['language']!r}: no {english!r} row is left to compare with. Languages found: "
                         f"{listed(sorted(set(codes)))}.")  # fmt: skip
     prompts = _texts(ds, found["prompt"])
-    answers, without = _answers(ds, found, ids, kept, codes, english) if "answer" in found else ({}, 0)
+    answers: dict[str, list] = {}
+    if "answer" in found:
+        own = _texts(ds, found["answer"])
+        blank = [i for i in kept if not (own[i] or "").strip()]
+        if blank:
+            raise DataError(f"Column {found['answer']!r}, row {blank[0]}: no answer. Fill it in or drop the row.")
+        given = _texts(ds, found["english_answer"]) if "english_answer" in found else [None] * len(own)
+        by_id = {ids[i]: own[i] for i in range(len(own)) if codes[i] == english}
+        answers = {code: [None] * len(kept) for code in dict.fromkeys(codes[i] for i in kept)}
+        for at, i in enumerate(kept):
+            answers[english][at] = (given[i] or "").strip() or by_id.get(ids[i])
+            answers[codes[i]][at] = own[i]
+    without = sum(answer is None for answer in answers.get(english, ()))
     taken = ([values[i] for i in kept] for values in (ids, codes, prompts))
     return ParallelPrompts(*taken, answers, without)
 
@@ -87,18 +97,3 @@ def _texts(ds: Dataset, column: str) -> list[str | None]:
     if not is_text(values.type):
         raise DataError(f"Column {column!r} holds {values.type}, not texts. Map another column to this role.")
     return values.to_pylist()
-
-
-def _answers(ds, found: dict, ids: list, kept: list[int], codes: list[str], english: str):
-    """Answers by language for the kept rows, and how many rows of other languages lack the English one."""
-    own = _texts(ds, found["answer"])
-    blank = np.flatnonzero([not (own[i] or "").strip() for i in kept])
-    if len(blank):
-        raise DataError(f"Column {found['answer']!r}, row {kept[blank[0]]}: no answer. Fill it in or drop the row.")
-    given = _texts(ds, found["english_answer"]) if "english_answer" in found else [None] * len(own)
-    by_id = {ids[i]: own[i] for i in range(len(own)) if codes[i] == english}
-    answers: dict[str, list] = {code: [None] * len(kept) for code in dict.fromkeys(codes[i] for i in kept)}
-    for at, i in enumerate(kept):
-        answers[english][at] = (given[i] or "").strip() or by_id.get(ids[i])
-        answers[codes[i]][at] = own[i]
-    return answers, sum(answer is None for answer in answers[english])

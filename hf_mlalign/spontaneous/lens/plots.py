@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,21 +67,32 @@ def heatmap(before: LensResult | Geometry, after: LensResult | Geometry | None =
     Raises:
         DataError: an unknown value, or two results that do not match.
     """
+    from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
+
     known = MEASURES if isinstance(before, Geometry) else ("own", "english", "entropy")
     if value not in known:
         raise DataError(f"value: {value!r} is not known. Use {listed(known)}.")
     data = _joined(before, after, value)
-    panels = _panels(data, value, after is not None)
-    languages, layers = panels[0][1].shape
-    size = (1.4 + len(panels) * min(max(0.22 * layers, 2.4), 4.4), 1.6 + max(0.24 * languages, 1.2))
+    languages = list(dict.fromkeys(data["language"]))
+    panels = []
+    for name in ("before", "after", "difference") if after is not None else ("before",):
+        table = data.pivot(index="language", columns="layer", values=f"{value}_{name}").loc[languages]
+        panels.append((name if after is not None else "", table.to_numpy(dtype=float)))
+    layers = panels[0][1].shape[1]
+    size = (1.4 + len(panels) * min(max(0.22 * layers, 2.4), 4.4), 1.6 + max(0.24 * len(languages), 1.2))
     figure = _figure(size)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     top = _largest([table for title, table in panels if title != "difference"])
     for ax, (title, table) in zip(axes, panels, strict=True):
         widest = _largest(table)
         limits = {"vmin": -widest, "vmax": widest} if title == "difference" else {"vmin": 0, "vmax": top}
-        colours = DIFFERENCE if title == "difference" else SCALE
-        image = _cells(ax, table, list(dict.fromkeys(data["language"])), colours, limits)
+        colours = colormaps[DIFFERENCE if title == "difference" else SCALE].with_extremes(bad=MISSING)
+        image = ax.imshow(np.ma.masked_invalid(table), cmap=colours, aspect="auto", interpolation="nearest", **limits)
+        ax.set_yticks(range(len(languages)), languages, fontsize=8)
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+        ax.tick_params(length=2, labelsize=8)
+        ax.set_xlabel("layer", fontsize=9)
         ax.set_title(title, fontsize=10)
         if title == "difference" or ax is axes[min(1, len(panels) - 1)]:
             figure.colorbar(image, ax=ax, fraction=0.1, pad=0.03, aspect=40).ax.tick_params(length=2, labelsize=8)
@@ -193,31 +204,9 @@ def _check_same(before, after) -> None:
         raise DataError("after: it was not made from the same prompts and as many layers as before.")
 
 
-def _panels(data: pd.DataFrame, value: str, both: bool) -> list[tuple[str, np.ndarray]]:
-    languages = list(dict.fromkeys(data["language"]))
-    names = ("before", "after", "difference") if both else ("before",)
-    table: Callable[[str], np.ndarray] = lambda name: (  # noqa: E731
-        data.pivot(index="language", columns="layer", values=f"{value}_{name}").loc[languages].to_numpy(dtype=float)
-    )
-    return [(name if both else "", table(name)) for name in names]
-
-
 def _largest(values) -> float:
     """The largest size of the numbers, or 1 where there are none but 0 and NaN."""
     return float(np.nan_to_num(np.abs(np.asarray(values, dtype=float))).max(initial=0)) or 1.0
-
-
-def _cells(ax: Axes, table: np.ndarray, languages: list[str], colours: str, limits: dict):
-    from matplotlib import colormaps
-    from matplotlib.ticker import MaxNLocator
-
-    colour_map = colormaps[colours].with_extremes(bad=MISSING)
-    image = ax.imshow(np.ma.masked_invalid(table), cmap=colour_map, aspect="auto", interpolation="nearest", **limits)
-    ax.set_yticks(range(len(languages)), languages, fontsize=8)
-    ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    ax.tick_params(length=2, labelsize=8)
-    ax.set_xlabel("layer", fontsize=9)
-    return image
 
 
 def _cloud(ax: Axes, result: Geometry, layer: int) -> None:

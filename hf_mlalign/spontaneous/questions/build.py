@@ -14,7 +14,7 @@ from hf_mlalign.data.sources import load_source
 from hf_mlalign.generation.sampler import load_backend
 from hf_mlalign.hub.card import markdown_table, write_card
 from hf_mlalign.hub.run_record import Run, RunResult, describe_source
-from hf_mlalign.spontaneous.options import BuilderOptions, QuestionsOptions, Translator
+from hf_mlalign.spontaneous.options import BuilderOptions, QuestionsOptions
 from hf_mlalign.spontaneous.questions.builder import QuestionResult, QuestionTranslationBuilder
 from hf_mlalign.spontaneous.questions.translator import QuestionTranslator
 
@@ -46,7 +46,13 @@ def build_questions(
     """
     import datasets
 
-    translator = _translator(options)
+    translator = options.translator
+    if translator is None and options.base_url:
+        raise DataError("--base-url (base_url): name the model that the server serves with --translator.")
+    if isinstance(translator, str):
+        model = load_backend(translator, options.base_url) if options.base_url else translator
+        translator = QuestionTranslator(model, kind=options.translator_kind, max_tokens=options.max_tokens,
+                                        batch_size=options.batch_size, device=options.device)  # fmt: skip
     builder = QuestionTranslationBuilder(options=replace(BuilderOptions.part_of(options), translator=translator))
     which = describe_source(source, split=options.split, config=options.config_name)
     run = Run(output, "questions", builder.parameters(), which, overwrite=options.overwrite, own=(TRANSLATIONS,),
@@ -74,18 +80,6 @@ def build_questions(
         _save(run, splits, result)
         run.finish(run.record.results, notes)
     return RunResult(splits, run.folder, run.record, result)
-
-
-def _translator(options: QuestionsOptions) -> Translator | None:
-    model = options.translator
-    if model is None and options.base_url:
-        raise DataError("--base-url (base_url): name the model that the server serves with --translator.")
-    if not isinstance(model, str):
-        return model
-    if options.base_url:
-        model = load_backend(model, options.base_url)
-    return QuestionTranslator(model, kind=options.translator_kind, max_tokens=options.max_tokens,
-                              batch_size=options.batch_size, device=options.device)  # fmt: skip
 
 
 def _save(run: Run, splits: DatasetDict, result: QuestionResult) -> None:

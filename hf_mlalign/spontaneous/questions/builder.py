@@ -16,7 +16,7 @@ import numpy as np
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.options import takes
 from hf_mlalign.data.languages import check_languages
-from hf_mlalign.spontaneous.options import BuilderOptions, Detector, Translator
+from hf_mlalign.spontaneous.options import BuilderOptions, Translator
 from hf_mlalign.spontaneous.questions.choice import choose_questions, drop_unusable, test_keys
 from hf_mlalign.spontaneous.questions.reading import (
     PIVOT,
@@ -134,7 +134,14 @@ class QuestionTranslationBuilder:
         if self.translator is not None:
             given["translator"] = dict(self.translator.describe())
         if self.options.detector is not None:
-            given["detector"] = _identity(self.options.detector)
+            detector = self.options.detector
+            code = detector if hasattr(detector, "__code__") else type(detector)
+            try:
+                text = inspect.getsource(code)
+            except (OSError, TypeError):
+                text = _bytecode(getattr(code, "__code__", None))
+            described = detector.describe() if hasattr(detector, "describe") else {}
+            given["detector"] = {"name": code.__qualname__, "digest": text_digest(text), **described}
         if (templates := self.options.templates) is not None:
             name = {} if isinstance(templates, Mapping) else {"file": Path(templates).name}
             given["templates"] = {**name, "digest": self.templates.digest}
@@ -262,17 +269,6 @@ class QuestionTranslationBuilder:
 def _blank(q: ParallelQuestion, side: str) -> bool:
     text = getattr(q, side)
     return not (text and text.strip())
-
-
-def _identity(detector: Detector) -> dict[str, Any]:
-    """Name of a function or of an object's class, digest of its code, and what its `describe()` says."""
-    code = detector if hasattr(detector, "__code__") else type(detector)
-    try:
-        text = inspect.getsource(code)
-    except (OSError, TypeError):
-        text = _bytecode(getattr(code, "__code__", None))
-    described = detector.describe() if hasattr(detector, "describe") else {}
-    return {"name": code.__qualname__, "digest": text_digest(text), **described}
 
 
 def _bytecode(code: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -44,7 +44,11 @@ def drop_unusable(
         if translated and has_text != has_english:
             reason = "not_translated"
         counts[q.language, reason] += 1
-    marked = [_flags(detector or marked_answers, [getattr(q, side) for q in complete]) for side in ("text", "english")]
+    marked = []
+    for side in ("text", "english"):
+        marked.append(list((detector or marked_answers)([getattr(q, side) for q in complete])))
+        if (n := len(marked[-1])) != len(complete):
+            raise DataError(f"detector: gave {n} values for {len(complete)} texts. Return one per text.")
     kept, seen = [], set()
     for q, *flags in zip(complete, *marked, strict=True):
         if any(flags) or holds_gold(q.text, q.golds) or holds_gold(q.english, q.golds):
@@ -128,10 +132,3 @@ def test_keys(questions: Sequence[ParallelQuestion], share: float, seed: int) ->
     order = np.argsort(ranks(["\0".join(group[0]) for group in members], seed ^ 1), kind="stable")
     count = min(max(1, round(share * len(members))), len(members) - 1)
     return {key for i in order[:count] for key in members[i]}
-
-
-def _flags(detector: Callable, texts: list[str]) -> list[bool]:
-    flags = list(detector(texts))
-    if len(flags) != len(texts):
-        raise DataError(f"detector: gave {len(flags)} values for {len(texts)} texts. Return one per text.")
-    return flags

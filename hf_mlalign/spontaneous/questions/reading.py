@@ -86,7 +86,14 @@ def find_columns(
         raise DataError(f"column_mapping names columns that are not there: {listed(absent)}. Found: {listed(names)}.")
     known = {column: role for column, role in mapping.items() if SYNONYMS.get(role, role) in COLUMN_ROLES}
     answers = tuple(column for column, role in mapping.items() if role == "answer")
-    languages = _language_columns(ds, {c: role for c, role in mapping.items() if c not in known and c not in answers})
+    languages: dict[str, str] = {}  # ISO 639-1 → column
+    for column in (column for column in mapping if column not in known and column not in answers):
+        if (code := normalise(mapping[column])) is None:
+            roles = listed(sorted({*COLUMN_ROLES, "answer"}))
+            raise DataError(f"column_mapping: {mapping[column]!r} is neither a role ({roles}) nor a language.")
+        if code in languages:
+            raise DataError(f"column_mapping maps {languages[code]!r} and {column!r} to {code!r}. Keep one of them.")
+        languages[code] = column
     free = [name for name in names if name in known or name not in mapping]
     roles = find_roles(free, COLUMN_ROLES, known)
     answers = answers or tuple(c for c in ANSWER_COLUMNS if c in names and c not in roles.values())
@@ -114,19 +121,6 @@ def find_columns(
     return Columns(chosen, roles, languages if chosen == "wide" else {}, answers)
 
 
-def _language_columns(ds: Dataset, mapping: Mapping[str, str]) -> dict[str, str]:
-    """ISO 639-1 → column, as the mapping says."""
-    found: dict[str, str] = {}
-    for column, language in mapping.items():
-        if (code := normalise(language)) is None:
-            roles = listed(sorted({*COLUMN_ROLES, "answer"}))
-            raise DataError(f"column_mapping: {language!r} is neither a role ({roles}) nor a language.")
-        if code in found:
-            raise DataError(f"column_mapping maps {found[code]!r} and {column!r} to {code!r}. Keep one of them.")
-        found[code] = column
-    return found
-
-
 def read_parallel_questions(
     ds: Dataset, columns: Columns, languages_of_pairs: tuple[str | None, str | None]
 ) -> list[ParallelQuestion]:
@@ -143,10 +137,32 @@ def read_parallel_questions(
         for row, value in enumerate(named_column(ds, column).to_pylist()):
             values = value if isinstance(value, (list, tuple)) else [value]
             golds[row] += tuple(str(v) for v in values if v is not None and not isinstance(v, dict))
+    out = []
     if columns.form == "pairs":
-        return _read_pairs(ds, columns, ids, tasks, golds, languages_of_pairs)
+        sides = [read_languages(ds, roles[role]) if code is None else [known_code(code, role)] * n
+                 for role, code in zip(SIDES, languages_of_pairs, strict=True)]  # fmt: skip
+        both = [texts_of(ds, roles[role]) for role in ("source", "target")]
+        for row, (source, target) in enumerate(zip(*sides, strict=True)):
+            if (source == PIVOT) == (target == PIVOT):
+                raise DataError(f"Column source_language, row {row}: {source!r} → {target!r}. One side must be "
+                                "English.")  # fmt: skip
+            foreign = 1 if source == PIVOT else 0
+            text, other = both[foreign][row], both[1 - foreign][row]
+            out.append(ParallelQuestion(ids[row], tasks[row], sides[foreign][row], text, other, golds[row]))
+        _check_once(((q.task, q.id, q.language) for q in out), columns)
+        return out
     if columns.form == "long":
-        return _read_long(ds, columns, ids, tasks, golds)
+        codes, prompts = read_languages(ds, roles["language"]), texts_of(ds, roles["prompt"])
+        first = _check_once(zip(tasks, ids, codes, strict=True), columns)
+        only_english = set(codes) == {PIVOT}
+        for (task, question, code), row in first.items():
+            if code != PIVOT:
+                at = first.get((task, question, PIVOT))
+                other, gold = (None, golds[row]) if at is None else (prompts[at], golds[row] + golds[at])
+                out.append(ParallelQuestion(question, task, code, prompts[row], other, gold))
+            elif only_english:
+                out.append(ParallelQuestion(question, task, PIVOT, None, prompts[row], golds[row]))
+        return out
     texts = {code: texts_of(ds, column) for code, column in columns.languages.items()}
     english = texts.pop(PIVOT)
     _check_once(zip(tasks, ids, [""] * n, strict=True), columns)
@@ -162,37 +178,6 @@ def texts_of(ds: Dataset, column: str) -> list[str | None]:
     if not (is_text(values.type) or pa.types.is_null(values.type)):
         raise DataError(f"Column {column!r}, row 0: holds {values.type}, not text. Map another column, or convert it.")
     return [None if v is None else clean_text(v) for v in values.to_pylist()]
-
-
-def _read_long(ds, columns: Columns, ids, tasks, golds) -> list[ParallelQuestion]:
-    languages, texts = read_languages(ds, columns.roles["language"]), texts_of(ds, columns.roles["prompt"])
-    first = _check_once(zip(tasks, ids, languages, strict=True), columns)
-    only_english = set(languages) == {PIVOT}
-    out = []
-    for (task, question, code), row in first.items():
-        if code != PIVOT:
-            at = first.get((task, question, PIVOT))
-            english, gold = (None, golds[row]) if at is None else (texts[at], golds[row] + golds[at])
-            out.append(ParallelQuestion(question, task, code, texts[row], english, gold))
-        elif only_english:
-            out.append(ParallelQuestion(question, task, PIVOT, None, texts[row], golds[row]))
-    return out
-
-
-def _read_pairs(ds, columns: Columns, ids, tasks, golds, fixed) -> list[ParallelQuestion]:
-    sides = [read_languages(ds, columns.roles[role]) if code is None else [known_code(code, role)] * len(ds)
-             for role, code in zip(SIDES, fixed, strict=True)]  # fmt: skip
-    texts = [texts_of(ds, columns.roles[role]) for role in ("source", "target")]
-    out = []
-    for row in range(len(ids)):
-        source, target = sides[0][row], sides[1][row]
-        if (source == PIVOT) == (target == PIVOT):
-            raise DataError(f"Column source_language, row {row}: {source!r} → {target!r}. One side must be English.")
-        foreign = 1 if source == PIVOT else 0
-        text, english = texts[foreign][row], texts[1 - foreign][row]
-        out.append(ParallelQuestion(ids[row], tasks[row], sides[foreign][row], text, english, golds[row]))
-    _check_once(((q.task, q.id, q.language) for q in out), columns)
-    return out
 
 
 def _check_once(keys: Iterable[tuple[str, str, str]], columns: Columns) -> dict[tuple[str, str, str], int]:

@@ -6,7 +6,6 @@ import json
 import string
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -87,18 +86,12 @@ def text_digest(text: str) -> str:
 
 
 def _read_entries(path: Path) -> Mapping[str, Any]:
-    try:
-        return _parsed(path, read_small(path, "templates"))
-    except OSError as error:
-        raise DataError(f"templates: cannot read {str(path)!r}: {error.strerror}.") from error
-
-
-@lru_cache(maxsize=8)
-def _parsed(path: Path, content: str) -> Mapping[str, Any]:
     import yaml
 
     try:
-        entries = yaml.safe_load(content)
+        entries = yaml.safe_load(read_small(path, "templates"))
+    except OSError as error:
+        raise DataError(f"templates: cannot read {str(path)!r}: {error.strerror}.") from error
     except (yaml.YAMLError, RecursionError) as error:
         text = " ".join(str(error).split())[:200]
         raise DataError(f"templates: {str(path)!r} is not valid YAML or JSON: {text}") from error

@@ -150,8 +150,13 @@ class QuestionTranslator:
                 reasons[row] = "untranslated", ""
             else:
                 found[row] = answer.text.strip()
-        reasons |= {**self._lengths(found, texts), **self._languages(found, source, target)}
-        self._count(ids, texts, source, target, answers, reasons)
+        reasons |= self._doubtful(found, texts, source, target)
+        self.counts_[source, target, "asked"] += len(texts)
+        self.counts_[source, target, "usable"] += len(texts) - len(reasons)
+        for row, (reason, detail) in sorted(reasons.items()):
+            self.counts_[source, target, reason] += 1
+            text = answers[row].text if row in answers else ""
+            self.failures_.append(Failure(str(ids[row]), source, target, texts[row], text, reason, detail))
         return [None if row in reasons else found[row] for row in range(len(texts))]
 
     def counts(self) -> pd.DataFrame:
@@ -198,41 +203,25 @@ class QuestionTranslator:
                 pair = self._model if isinstance(self._model, (tuple, list)) else (self._model,)
                 self._backend = Seq2SeqBackend(*pair, **local, **self.seq2seq_options)
         return self._backend
-
-    def _lengths(self, found: Mapping[int, str], texts: Sequence[str]) -> dict[int, Reason]:
-        if self.max_length_ratio is None or not found:
-            return {}
-        ratios = {row: len(text) / len(texts[row].strip()) for row, text in found.items()}
-        known = len(ratios) >= ENOUGH
-        middle, bound = (median(ratios.values()), 1) if known else (1.0, 2)
-        most = self.max_length_ratio**bound
-        return {
-            row: ("length_ratio", f"{ratio:.2f} times as many characters; usual are {middle:.2f}")
-            for row, ratio in ratios.items()
-            if not 1 / most <= ratio / middle <= most
-        }
-
-    def _languages(self, found: Mapping[int, str], source: str, target: str) -> dict[int, Reason]:
-        if self.min_probability is None:
-            return {}
-        identifier = _identifier(*sorted((source, target)))
-        if identifier is None:
-            return {}
-        rows = [row for row, text in found.items() if len(text) >= READABLE]
-        out = {}
-        for row, (code, p) in zip(rows, identifier.identify(found[row] for row in rows), strict=True):
-            alike = any({code, target} <= group for group in _ALIKE)
-            if code not in (None, target) and p >= self.min_probability and not alike:
-                out[row] = "wrong_language", f"{code} with probability {p:.2f}"
+    def _doubtful(self, found: Mapping[int, str], texts: Sequence[str], source: str, target: str) -> dict[int, Reason]:
+        """Translations of an odd length or in another language."""
+        out: dict[int, Reason] = {}
+        if self.max_length_ratio is not None and found:
+            ratios = {row: len(text) / len(texts[row].strip()) for row, text in found.items()}
+            middle, bound = (median(ratios.values()), 1) if len(ratios) >= ENOUGH else (1.0, 2)
+            most = self.max_length_ratio**bound
+            for row, ratio in ratios.items():
+                if not 1 / most <= ratio / middle <= most:
+                    detail = f"{ratio:.2f} times as many characters; usual are {middle:.2f}"
+                    out[row] = "length_ratio", detail
+        identifier = None if self.min_probability is None else _identifier(*sorted((source, target)))
+        if identifier is not None:
+            rows = [row for row, text in found.items() if len(text) >= READABLE]
+            for row, (code, p) in zip(rows, identifier.identify(found[row] for row in rows), strict=True):
+                alike = any({code, target} <= group for group in _ALIKE)
+                if code not in (None, target) and p >= self.min_probability and not alike:
+                    out[row] = "wrong_language", f"{code} with probability {p:.2f}"
         return out
-
-    def _count(self, ids, texts, source: str, target: str, answers, reasons: Mapping[int, Reason]) -> None:
-        self.counts_[source, target, "asked"] += len(texts)
-        self.counts_[source, target, "usable"] += len(texts) - len(reasons)
-        for row, (reason, detail) in sorted(reasons.items()):
-            self.counts_[source, target, reason] += 1
-            text = answers[row].text if row in answers else ""
-            self.failures_.append(Failure(str(ids[row]), source, target, texts[row], text, reason, detail))
 
 
 @lru_cache(maxsize=8)

@@ -289,28 +289,19 @@ def check_inside(folder: Path) -> None:
             raise DataError(f"source: {str(record)!r} cannot be read: {reason}. Save the dataset again.") from error
         if isinstance(found, dict):
             named.append((record, (found.get("splits"), found.get("_data_files"))))
-    for description, value in named:
-        for file in _strings(value):
-            path = Path(file)
-            inside = "\0" not in file and (description.parent / path).resolve().is_relative_to(folder.resolve())
-            if not inside or ".." in path.parts or "://" in file or "::" in file:
+    named.reverse()
+    while named:  # texts in nested lists and mappings, without their keys
+        description, value = named.pop()
+        if isinstance(value, (dict, list, tuple)):
+            named += [(description, one) for one in (value.values() if isinstance(value, dict) else value)]
+        elif isinstance(value, str):
+            path = Path(value)
+            inside = "\0" not in value and (description.parent / path).resolve().is_relative_to(folder.resolve())
+            if not inside or ".." in path.parts or "://" in value or "::" in value:
                 raise DataError(
-                    f"source: {str(description)!r} names {file[:200]!r}, which is outside the folder. If you trust "
+                    f"source: {str(description)!r} names {value[:200]!r}, which is outside the folder. If you trust "
                     "it, name that file as the source."
                 )
-
-
-def _strings(value: object) -> Iterator[str]:
-    """All texts in nested lists and mappings, without their keys."""
-    waiting = [value]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            yield one
-        elif isinstance(one, dict):
-            waiting += one.values()
-        elif isinstance(one, (list, tuple)):
-            waiting += one
 
 
 def check_values(table: pa.Table, path: str | Path) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from functools import lru_cache
+from itertools import product
 from string import ascii_lowercase
 from typing import Any
 
@@ -117,10 +119,14 @@ def known_code(code: str, where: str) -> str:
     """ISO 639-1 code of one language; a `DataError` that starts with `where` if it is unknown."""
     known = normalise(code)
     if known is None:
-        raise DataError(
-            f"{where}: unknown language {shown(code)}{_did_you_mean(code)}. Use ISO 639-1 codes such as "
-            f"{listed(MDAQ_LANGUAGES[:5])}, or English names."
-        )
+        near = []
+        if isinstance(code, str) and len(code) <= LONGEST:
+            codes = [pair for pair in map("".join, product(ascii_lowercase, repeat=2)) if _from_tag(pair) == pair]
+            names = [language_name(one).lower() for one in codes]
+            near = get_close_matches(code.lower(), [*codes, *names], n=2, cutoff=0.6)
+        meant = f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+        raise DataError(f"{where}: unknown language {shown(code)}{meant}. Use ISO 639-1 codes such as "
+                        f"{listed(MDAQ_LANGUAGES[:5])}, or English names.")  # fmt: skip
     return known
 
 
@@ -185,15 +191,3 @@ class LanguageIdentifier:
             code, probability = self._model.classify(start) if any(map(str.isalpha, start)) else (None, 0.0)
             found.append((code and str(code), float(probability)))
         return found
-
-
-def _did_you_mean(code: object) -> str:
-    from difflib import get_close_matches
-
-    if not isinstance(code, str) or len(code) > LONGEST:
-        return ""
-    pairs = (a + b for a in ascii_lowercase for b in ascii_lowercase)
-    codes = [pair for pair in pairs if _from_tag(pair) == pair]
-    names = [language_name(known).lower() for known in codes]
-    near = get_close_matches(code.lower(), [*codes, *names], n=2, cutoff=0.6)
-    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""

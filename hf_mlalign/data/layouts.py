@@ -13,10 +13,6 @@ from hf_mlalign.data.columns import check_dataset, find_roles, read_mapping
 if TYPE_CHECKING:
     from datasets import Dataset
 
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-
 TEXT_ROLES = ("instruction", "input", "response", "messages")
 LAYOUT_ROLES = (*TEXT_ROLES, "language", "id")
 
@@ -70,8 +66,21 @@ class Layout:
         Raises:
             DataError: a value is neither text nor missing (column and row are named).
         """
+
         def texts(column: str, side: str) -> list[str | None]:
-            return [_read_text(value, column, row, side) for row, value in zip(rows, batch[column], strict=True)]
+            """The texts themselves, or the last turn of that side in conversational prompts or completions."""
+            found = []
+            for row, value in zip(rows, batch[column], strict=True):
+                if isinstance(value, (list, tuple)) and (not value or isinstance(value[0], Mapping)):
+                    turns = message_turns(value, column, row)
+                    value = next((text for role, text in reversed(turns) if role == side), None)
+                elif value is not None and not isinstance(value, str):
+                    raise DataError(
+                        f"Column {column!r}, row {row}: expected text, found {type(value).__name__} "
+                        f"({str(value)[:60]!r}). Convert the column to texts, or map another column to its role."
+                    )
+                found.append(value)
+            return found
 
         rows = range(len(batch[self.text_columns[0]])) if indices is None else [int(i) for i in indices]
         if self.messages:
@@ -114,33 +123,28 @@ def recognise_layout(columns: Iterable[str], column_mapping: Mapping[str, str] |
     roles = find_roles([column for column in columns if column not in mapping], ("language", "id"))
     layout = "column_mapping"
     if "messages" not in given and not {"instruction", "response"} <= given.keys():
-        name = _known_layout(columns)
-        layout = layout if mapping else name
-        roles |= LAYOUTS[name]
+        fits = [name for name, names in LAYOUTS.items() if set(names.values()) <= set(columns)]
+        if "alpaca" in fits and "instruction/output" in fits:
+            fits.remove("instruction/output")
+        if not fits:
+            known = "; ".join(f"{name} ({', '.join(names.values())})" for name, names in LAYOUTS.items())
+            raise DataError(
+                f"No known instruction layout in the columns found: {listed(columns)}. Known layouts: {known}. Say "
+                "which column is which with --column-mapping (column_mapping), e.g. question=instruction,"
+                "answer=response."
+            )
+        if len(fits) > 1:
+            raise DataError(
+                f"The columns found ({listed(columns)}) fit several layouts: {listed(fits)}. Choose one with "
+                "--column-mapping (column_mapping), e.g. prompt=instruction,response=response."
+            )
+        layout = layout if mapping else fits[0]
+        roles |= LAYOUTS[fits[0]]
         if roles.get("instruction") == "instruction" and "input" in columns:
             roles["input"] = "input"
     if {"instruction", "response"} & given.keys() and "messages" not in given:
         roles.pop("messages", None)
     return Layout(layout, **(roles | given))
-
-
-def _known_layout(columns: list[str]) -> str:
-    """The key of `LAYOUTS` that these columns fill."""
-    fits = [name for name, roles in LAYOUTS.items() if set(roles.values()) <= set(columns)]
-    if "alpaca" in fits and "instruction/output" in fits:
-        fits.remove("instruction/output")
-    if not fits:
-        known = "; ".join(f"{name} ({', '.join(roles.values())})" for name, roles in LAYOUTS.items())
-        raise DataError(
-            f"No known instruction layout in the columns found: {listed(columns)}. Known layouts: {known}. Say which "
-            "column is which with --column-mapping (column_mapping), e.g. question=instruction,answer=response."
-        )
-    if len(fits) > 1:
-        raise DataError(
-            f"The columns found ({listed(columns)}) fit several layouts: {listed(fits)}. Choose one with "
-            "--column-mapping (column_mapping), e.g. prompt=instruction,response=response."
-        )
-    return fits[0]
 
 
 def check_text_columns(columns: Iterable[str], features: Mapping[str, Any] | None, layout: Layout) -> None:
@@ -183,19 +187,6 @@ def readable(ds: Dataset, layout: Layout) -> Dataset:
             ds = ds.cast_column(column, Value("string"))
     check_text_columns(ds.column_names, ds.features, layout)
     return ds
-
-
-def _read_text(value: Any, column: str, row: int, side: str) -> str | None:
-    """The text itself, or the last turn of that side in a conversational prompt or completion."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, (list, tuple)) and (not value or isinstance(value[0], Mapping)):
-        turns = message_turns(value, column, row)
-        return next((text for role, text in reversed(turns) if role == side), None)
-    raise DataError(
-        f"Column {column!r}, row {row}: expected text, found {type(value).__name__} ({str(value)[:60]!r}). Convert the "
-        "column to texts, or map another column to its role."
-    )
 
 
 def message_turns(value: Iterable[Any], column: str, row: int) -> list[tuple[str, str | None]]:

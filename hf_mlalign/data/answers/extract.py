@@ -39,6 +39,20 @@ _UNIT = re.compile(r"\\(?:text|mathrm|mbox)\s*\{[^{}]*[^\W\d][^{}]*\}\s*(?:\^\s*
 _FORMULA = re.compile(r"(?<!m)\^(?!\s*\{?\s*\\circ)|\\sqrt|\d\s*\\[dt]?frac")
 _LOWER_LABEL = re.compile(rf"^{_OPENING}*([a-j])(?:{_CLOSING}+(?=\s|$)|\s*$)")
 _REACH = 80
+MAX_DIGITS = 100
+"""Longer runs of digits are not read as numbers (*ours*)."""
+_SPACES = "\u00a0\u202f\u2009 "
+_GROUPED = rf"\d{{1,3}}(?:[{_SPACES}'’]\d{{3}})+(?:[.,]\d+)?(?!\d)"
+_NUMBER = re.compile(rf"(?<![A-Za-z0-9.])[-−–]?(?:{_GROUPED}|\d+(?:[.,]\d+)*)(?:\s*/\s*\d+)?")
+_ONLY_NUMBER = re.compile(r"^\W*[-−–]?\d[\d.,'’/\u00a0\u202f\u2009 ]*\W*[^\W\d]{0,12}\W*$")
+_DECIMAL_COMMA = (
+    "af agq ast az bas be bg bgn blo br bs ca cs cv da de dsb dua dyo el eo es et eu ewo ff fi fo fr fy gl hr hsb "
+    "ht hu hy ia id ie is it jgo jv ka kab kea kgp kk kkj kl ksf ku ky lb lij ln lo lt lu lv mgh mk mua nb nl nmg "
+    "nn nnh no nr pl ps pt rn ro ru rw sah sc se seh sg shi sk sl smn sq sr ss su sv tg tk tok tr ts tt tzm uk uz "
+    "ve vec vi wo yav yrl zgh"
+)
+"""Languages whose decimal sign is not the point (Unicode CLDR 47, with Western digits)."""
+_OTHER_SIGNS = {"．": ".", "，": ",", "٫": ".", "٬": "'", "－": "-", "／": "/"}
 
 
 class AnswerOptions(NamedTuple):
@@ -149,7 +163,13 @@ def _in_box(content: str, language: str | None, options: AnswerOptions, kind: st
 def _choice(text: str, options: AnswerOptions) -> str | None:
     for end in _marks(text):
         line = _first_line(text[end : end + _REACH])
-        found = _letter_in(line, options) or _lower_letter(line, options) or _option_text(line, options)
+        for match in _LETTER.finditer(line):
+            letter, after = _allowed(match.group(1), options), line[match.end() : match.end() + 2]
+            # an "A", "E" or "I" before a space and a lower-case letter is probably a word
+            is_word = match.start() and len(after) == 2 and after[0] == " " and after[1].islower()
+            if letter and not (is_word and letter in "AEI"):
+                return letter
+        found = _lower_letter(line, options) or _option_text(line, options)
         if found:
             return found
     leading = _LEADING.match(text)
@@ -200,17 +220,6 @@ def _leading_letter(text: str) -> str | None:
     return _allowed(match.group(1), NO_OPTIONS) if match and match.group(1) != "I" else None
 
 
-def _letter_in(line: str, options: AnswerOptions) -> str | None:
-    for match in _LETTER.finditer(line):
-        letter = _allowed(match.group(1), options)
-        after = line[match.end() : match.end() + 2]
-        # an "A", "E" or "I" before a space and a lower-case letter is probably a word
-        is_word = match.start() and len(after) == 2 and after[0] == " " and after[1].islower()
-        if letter and not (is_word and letter in "AEI"):
-            return letter
-    return None
-
-
 def _lower_letter(line: str, options: AnswerOptions) -> str | None:
     """The lower-case label that a line is or starts with ("b", "is (c)."), if the options are Latin letters."""
     if not options.items or options.series != LETTERS:
@@ -255,34 +264,6 @@ def _options(prompt: str) -> AnswerOptions:
             return AnswerOptions(series, tuple(run))
     return NO_OPTIONS
 
-MAX_DIGITS = 100
-"""Longer runs of digits are not read as numbers (*ours*)."""
-
-
-_SPACES = "\u00a0\u202f\u2009 "
-
-
-_GROUPED = rf"\d{{1,3}}(?:[{_SPACES}'’]\d{{3}})+(?:[.,]\d+)?(?!\d)"
-
-
-_NUMBER = re.compile(rf"(?<![A-Za-z0-9.])[-−–]?(?:{_GROUPED}|\d+(?:[.,]\d+)*)(?:\s*/\s*\d+)?")
-
-
-_ONLY_NUMBER = re.compile(r"^\W*[-−–]?\d[\d.,'’/\u00a0\u202f\u2009 ]*\W*[^\W\d]{0,12}\W*$")
-
-
-_DECIMAL_COMMA = (
-    "af agq ast az bas be bg bgn blo br bs ca cs cv da de dsb dua dyo el eo es et eu ewo ff fi fo fr fy gl hr hsb "
-    "ht hu hy ia id ie is it jgo jv ka kab kea kgp kk kkj kl ksf ku ky lb lij ln lo lt lu lv mgh mk mua nb nl nmg "
-    "nn nnh no nr pl ps pt rn ro ru rw sah sc se seh sg shi sk sl smn sq sr ss su sv tg tk tok tr ts tt tzm uk uz "
-    "ve vec vi wo yav yrl zgh"
-)
-"""Languages whose decimal sign is not the point (Unicode CLDR 47, with Western digits)."""
-
-
-_OTHER_SIGNS = {"．": ".", "，": ",", "٫": ".", "٬": "'", "－": "-", "／": "/"}
-
-
 
 def parse_number(text: str, language: str | None = None) -> str | None:
     """The first number in `text` as an exact fraction in a string ("1234", "-7/2"); `None` if there is none.
@@ -296,12 +277,10 @@ def parse_number(text: str, language: str | None = None) -> str | None:
     return _canonical(match.group(), language) if match else None
 
 
-
 def last_number(text: str, language: str | None = None) -> str | None:
     """The last number in `text`, see `parse_number`."""
     found = _NUMBER.findall(ascii_digits(text))
     return _canonical(found[-1], language) if found else None
-
 
 
 def is_only_number(text: str) -> bool:
@@ -309,11 +288,9 @@ def is_only_number(text: str) -> bool:
     return _ONLY_NUMBER.match(ascii_digits(text)) is not None
 
 
-
 def ascii_digits(text: str) -> str:
     """`text` with the decimal digits and number signs of every script replaced by those of ASCII."""
     return text if text.isascii() else text.translate(_digit_table())
-
 
 
 @lru_cache(maxsize=1)
@@ -321,7 +298,6 @@ def _digit_table() -> dict[int, str]:
     codes = (c for c in range(0x660, sys.maxunicode + 1) if unicodedata.category(chr(c)) == "Nd")
     table = {c: str(unicodedata.decimal(chr(c))) for c in codes}
     return table | {ord(sign): plain for sign, plain in _OTHER_SIGNS.items()}
-
 
 
 def _canonical(token: str, language: str | None) -> str | None:
@@ -332,29 +308,20 @@ def _canonical(token: str, language: str | None) -> str | None:
     return None if value is None or not below else str(value / below)
 
 
-
 def _fraction(token: str, language: str | None) -> Fraction | None:
     sign = -1 if token.startswith("-") else 1
     token = re.sub(rf"['’{_SPACES}]", "", token.lstrip("-"))
     marks = re.findall(r"[.,]", token)
     if marks:
-        token = _plain_decimal(token, marks, language)
+        head, _, tail = token.rpartition(marks[-1])
+        if len(set(marks)) == 2:
+            decimal = marks.count(marks[-1]) == 1
+        elif len(marks) > 1:
+            decimal = False
+        else:
+            decimal = len(tail) != 3 or head == "0" or (marks[-1] == "." and decimal_sign(language) == ".")
+        token = re.sub(r"[.,]", "", head) + "." * decimal + tail
     return sign * Fraction(token) if len(token) <= MAX_DIGITS and re.fullmatch(r"\d+(?:\.\d+)?", token) else None
-
-
-
-def _plain_decimal(token: str, marks: list[str], language: str | None) -> str:
-    last = marks[-1]
-    head, _, tail = token.rpartition(last)
-    if len(set(marks)) == 2:
-        decimal = marks.count(last) == 1
-    elif len(marks) > 1:
-        decimal = False
-    else:
-        decimal = len(tail) != 3 or head == "0" or (last == "." and decimal_sign(language) == ".")
-    head = re.sub(r"[.,]", "", head)
-    return f"{head}.{tail}" if decimal else head + tail
-
 
 
 @lru_cache(maxsize=256)

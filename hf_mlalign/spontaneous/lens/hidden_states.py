@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hf_mlalign.core.errors import DataError
@@ -91,12 +92,38 @@ class Layers:
             logits at `keep`, (batch, positions, vocabulary).
         """
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
-        ids, mask = padded(rows, self.device)
+        # nothing in a causal model depends on what follows: any id pads, and no position ids are needed
+        ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(self.device)
+        mask = pad_sequence([torch.ones(len(row), dtype=torch.long) for row in rows], batch_first=True).to(self.device)
         positions = torch.tensor([ids.shape[1] - 1] if keep is None else keep, device=self.device)
         options = {"logits_to_keep": positions} if self._keeps else {}
-        with torch.no_grad(), self._watching(reduce, ids.shape) as states:
-            logits = self.model(input_ids=ids, attention_mask=mask, **self._options, **options).logits
+        states: list = [None] * len(self)
+
+        def keep_states(i: int, hidden: torch.Tensor) -> None:
+            if hidden.dim() != 3 or hidden.shape[:2] != ids.shape:
+                raise DataError(
+                    f"model: the states at layer {i} have the shape {tuple(hidden.shape)}, not (batch, tokens, width). "
+                    "Blocks of this kind cannot be read, nor can prompt-learning adapters."
+                )
+            states[i] = reduce(hidden)
+
+        def before(module, args, kwargs):
+            keep_states(0, args[0] if args else kwargs["hidden_states"])
+
+        def after(i: int, module, args, output):
+            self._tuple_length = len(output) if isinstance(output, tuple) else 0
+            keep_states(i, output[0] if isinstance(output, tuple) else output)
+
+        handles = [self.blocks[0].register_forward_pre_hook(before, with_kwargs=True)]
+        handles += [block.register_forward_hook(partial(after, i)) for i, block in enumerate(self.blocks, 1)]
+        try:
+            with torch.no_grad():
+                logits = self.model(input_ids=ids, attention_mask=mask, **self._options, **options).logits
+        finally:
+            for handle in handles:
+                handle.remove()
         return states, logits if self._keeps else logits[:, positions.to(logits.device)]
 
     def end(self, states: torch.Tensor) -> torch.Tensor:
@@ -109,56 +136,23 @@ class Layers:
         import torch
 
         ids = torch.zeros((len(states), 1), dtype=torch.long, device=self.device)
-        with torch.no_grad(), self._bypassed(states[:, None]):
-            out = self.model(input_ids=ids, attention_mask=torch.ones_like(ids), **self._options)
-        return out.logits[:, -1]
-
-    @contextmanager
-    def _watching(self, reduce: Callable, shape: tuple[int, int]) -> Iterator[list[torch.Tensor]]:
-        states: list = [None] * len(self)
-
-        def keep(i: int, hidden: torch.Tensor) -> None:
-            if hidden.dim() != 3 or hidden.shape[:2] != shape:
-                raise DataError(
-                    f"model: the states at layer {i} have the shape {tuple(hidden.shape)}, not (batch, tokens, width). "
-                    "Blocks of this kind cannot be read, nor can prompt-learning adapters."
-                )
-            states[i] = reduce(hidden)
-
-        def before(module, args, kwargs):
-            keep(0, args[0] if args else kwargs["hidden_states"])
-
-        def after(i: int):
-            def hook(module, args, output):
-                self._tuple_length = len(output) if isinstance(output, tuple) else 0
-                keep(i, output[0] if isinstance(output, tuple) else output)
-
-            return hook
-
-        handles = [self.blocks[0].register_forward_pre_hook(before, with_kwargs=True)]
-        handles += [block.register_forward_hook(after(i + 1)) for i, block in enumerate(self.blocks)]
-        try:
-            yield states
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    @contextmanager
-    def _bypassed(self, states: torch.Tensor) -> Iterator[None]:
-        output = (states, *[None] * (self._tuple_length - 1)) if self._tuple_length else states
+        output = states[:, None]
+        if self._tuple_length:
+            output = (output, *[None] * (self._tuple_length - 1))
         own = [vars(block).get("forward") for block in self.blocks]
         handle = self.blocks[-1].register_forward_hook(lambda *args: output)  # after hooks that others have put there
         try:
             for block in self.blocks:
                 block.forward = lambda *args, **kwargs: output
-            yield
+            with torch.no_grad():
+                out = self.model(input_ids=ids, attention_mask=torch.ones_like(ids), **self._options)
         finally:
             handle.remove()
             for block, forward in zip(self.blocks, own, strict=True):
-                if forward is None:
-                    vars(block).pop("forward", None)
-                else:
+                vars(block).pop("forward", None)
+                if forward is not None:
                     block.forward = forward
+        return out.logits[:, -1]
 
 
 @contextmanager
@@ -173,21 +167,6 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
-
-
-def padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, (n, longest) int64, padded on the right.
-
-    In a causal model nothing depends on what follows, so no position ids are needed, and any id will do.
-    """
-    import torch
-
-    ids = torch.zeros((len(rows), max(map(len, rows))), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row)
-        mask[i, : len(row)] = 1
-    return ids.to(device), mask.to(device)
 
 
 def by_length(rows: Sequence[Sequence[int]], batch_size: int, what: str) -> Iterator[list[int]]:

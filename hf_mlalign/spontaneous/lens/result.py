@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -18,8 +18,35 @@ MEASURES = ("distance", "distance_in_spreads", "to_english", "from_english", "to
 """Numbers by layer and language; see `hf_mlalign.spontaneous.lens.distances.geometry`."""
 
 
+class Saved:
+    """A dataclass of arrays and texts that can be written to one file."""
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to one `.npz` file, without pickles; it is never seen half written."""
+        path = Path(path)
+        if path.suffix != ".npz":
+            raise DataError(f"path: {str(path)!r} does not end in .npz.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.stem}.partial.npz")
+        np.savez_compressed(partial, **{field.name: np.asarray(getattr(self, field.name)) for field in fields(self)})
+        partial.replace(path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote; DataError if it is something else."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {field.name: stored[field.name] for field in fields(cls)}
+        except (OSError, KeyError, ValueError) as error:
+            raise DataError(f"path: cannot read {str(path)!r}: {error}") from error
+        texts = {name for name, value in arrays.items() if value.dtype.kind == "U" and value.ndim == 1}
+        return cls(**{name: tuple(value.tolist()) if name in texts else value if value.ndim else value.item()
+                      for name, value in arrays.items()})  # fmt: skip
+
+
 @dataclass(frozen=True)
-class LensResult:
+class LensResult(Saved):
     """Probabilities of answers by layer. Layer 0 is the embedding output, layer l the output of block l.
 
     Attributes:
@@ -111,21 +138,12 @@ class LensResult:
             }
         )
 
-    def save(self, path: str | Path) -> Path:
-        """Write everything to one `.npz` file, without pickles."""
-        return save_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
-
-    @classmethod
-    def load(cls, path: str | Path) -> LensResult:
-        """Read what `save` wrote; DataError if it is something else."""
-        return cls(**load_arrays(path, [field.name for field in fields(cls)]))
-
     def _own(self) -> list[int]:
         return [self.names.index(code) for code in self.languages]
 
 
 @dataclass(frozen=True)
-class Geometry:
+class Geometry(Saved):
     """Projections and distances by layer. Layer 0 is the embedding output, layer l the output of block l.
 
     Attributes:
@@ -194,36 +212,3 @@ class Geometry:
                 **{f"pc{j + 1}": self.points[:, :, j].ravel() for j in range(k)},
             }
         )
-
-    def save(self, path: str | Path) -> Path:
-        """Write everything to one `.npz` file, without pickles."""
-        return save_arrays(path, {field.name: getattr(self, field.name) for field in fields(self)})
-
-    @classmethod
-    def load(cls, path: str | Path) -> Geometry:
-        """Read what `save` wrote; DataError if it is something else."""
-        return cls(**load_arrays(path, [field.name for field in fields(cls)]))
-
-
-def save_arrays(path: str | Path, values: dict[str, Any]) -> Path:
-    """Write arrays, texts and tuples of texts to an `.npz` file that is never seen half written."""
-    path = Path(path)
-    if path.suffix != ".npz":
-        raise DataError(f"path: {str(path)!r} does not end in .npz.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial.npz")
-    np.savez_compressed(partial, **{name: np.asarray(value) for name, value in values.items()})
-    partial.replace(path)
-    return path
-
-
-def load_arrays(path: str | Path, names: list[str]) -> dict[str, Any]:
-    """The values that `save_arrays` wrote: text arrays of one dimension as tuples, single texts as str."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in names}
-    except (OSError, KeyError, ValueError) as error:
-        raise DataError(f"path: cannot read {str(path)!r}: {error}") from error
-    texts = {name for name, value in arrays.items() if value.dtype.kind == "U" and value.ndim == 1}
-    return {name: tuple(value.tolist()) if name in texts else value if value.ndim else value.item()
-            for name, value in arrays.items()}  # fmt: skip

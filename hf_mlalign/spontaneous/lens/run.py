@@ -69,6 +69,8 @@ def run_lens(
     Raises:
         DataError: bad input; the output holds something else or a run with other parameters.
     """
+    import pandas as pd
+
     if not options.model:
         raise DataError("model: name a causal LM, a local folder or a Hub model (user/name).")
     options = replace(options, english=known_code(options.english, "english"))
@@ -88,7 +90,23 @@ def run_lens(
         on_step(f"Read {count}{'' if table.answers else '; no answers: geometry only'}.")
         found = _look(run, table, options, on_step)
         on_step("Drawing …")
-        _save(run.folder, found, table)
+        folder = run.folder
+        found.per_language().to_csv(folder / "summary.csv", index=False)
+        lenses = [("before", found.lens_before), ("after", found.lens_after)]
+        frames = [r.to_pandas().assign(when=when) for when, r in lenses if r is not None]
+        if frames:
+            whole = pd.concat(frames, ignore_index=True)
+            whole.insert(0, "id", pd.Series(table.ids).iloc[whole["row"]].to_numpy())
+            whole.to_parquet(folder / "lens.parquet", index=False)
+            for value in ("own", "english"):
+                plots.heatmap(found.lens_before, found.lens_after, value).save(folder / f"lens_{value}")
+            plots.curves(found.lens_before, found.lens_after).save(folder / "lens_curves")
+        shapes = [("before", found.geometry_before), ("after", found.geometry_after)]
+        frames = [r.per_language().assign(when=when) for when, r in shapes if r is not None]
+        pd.concat(frames, ignore_index=True).to_parquet(folder / "geometry.parquet", index=False)
+        for value in MEASURES:
+            plots.heatmap(found.geometry_before, found.geometry_after, value).save(folder / f"geometry_{value}")
+        plots.scatter(found.geometry_before, found.geometry_after).save(folder / "geometry_scatter")
         run.finish({"per_language": found.per_language().to_dict("records")}, found.notes)
     return RunResult(None, run.folder, run.record, found, fresh)
 
@@ -132,28 +150,6 @@ def _look(run: Run, table: ParallelPrompts, options: LensOptions, on_step: Calla
     notes = [f"{table.without_english:,} prompts have no English answer"] if table.without_english else []
     notes += results["lens_before"].notes if results["lens_before"] is not None else []
     return Lenses(**results, notes=notes)
-
-
-def _save(folder: Path, found: Lenses, table: ParallelPrompts) -> None:
-    """Write the tables and the pictures."""
-    import pandas as pd
-
-    found.per_language().to_csv(folder / "summary.csv", index=False)
-    lenses = [("before", found.lens_before), ("after", found.lens_after)]
-    frames = [r.to_pandas().assign(when=when) for when, r in lenses if r is not None]
-    if frames:
-        whole = pd.concat(frames, ignore_index=True)
-        whole.insert(0, "id", pd.Series(table.ids).iloc[whole["row"]].to_numpy())
-        whole.to_parquet(folder / "lens.parquet", index=False)
-        for value in ("own", "english"):
-            plots.heatmap(found.lens_before, found.lens_after, value).save(folder / f"lens_{value}")
-        plots.curves(found.lens_before, found.lens_after).save(folder / "lens_curves")
-    shapes = [("before", found.geometry_before), ("after", found.geometry_after)]
-    frames = [r.per_language().assign(when=when) for when, r in shapes if r is not None]
-    pd.concat(frames, ignore_index=True).to_parquet(folder / "geometry.parquet", index=False)
-    for value in MEASURES:
-        plots.heatmap(found.geometry_before, found.geometry_after, value).save(folder / f"geometry_{value}")
-    plots.scatter(found.geometry_before, found.geometry_after).save(folder / "geometry_scatter")
 
 
 def _summary(lens: LensResult | None, geometry: Geometry) -> pd.DataFrame:

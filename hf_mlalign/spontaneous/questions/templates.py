@@ -61,7 +61,20 @@ class Templates:
     """
 
     def __init__(self, templates: str | Path | Mapping[str, Any] | None = None, choice: str = GENERAL):
-        entries = templates if isinstance(templates, Mapping) else _read_entries(Path(templates or BUNDLED))
+        import yaml
+
+        entries = templates
+        if not isinstance(templates, Mapping):
+            path = Path(templates or BUNDLED)
+            try:
+                entries = yaml.safe_load(read_small(path, "templates"))
+            except OSError as error:
+                raise DataError(f"templates: cannot read {str(path)!r}: {error.strerror}.") from error
+            except (yaml.YAMLError, RecursionError) as error:
+                text = " ".join(str(error).split())[:200]
+                raise DataError(f"templates: {str(path)!r} is not valid YAML or JSON: {text}") from error
+            if not isinstance(entries, Mapping) or not entries:
+                raise DataError(f"templates: {str(path)!r} does not map task names to templates.")
         general = _instructions(GENERAL, entries.get(GENERAL, {}))
         self.by_name = {str(name): _template(str(name), entry, general) for name, entry in entries.items()}
         if not isinstance(choice, str) or (choice != BY_TASK and choice not in self.by_name):
@@ -83,21 +96,6 @@ def text_digest(text: str) -> str:
     import xxhash
 
     return xxhash.xxh3_128(text.encode()).hexdigest()
-
-
-def _read_entries(path: Path) -> Mapping[str, Any]:
-    import yaml
-
-    try:
-        entries = yaml.safe_load(read_small(path, "templates"))
-    except OSError as error:
-        raise DataError(f"templates: cannot read {str(path)!r}: {error.strerror}.") from error
-    except (yaml.YAMLError, RecursionError) as error:
-        text = " ".join(str(error).split())[:200]
-        raise DataError(f"templates: {str(path)!r} is not valid YAML or JSON: {text}") from error
-    if not isinstance(entries, Mapping) or not entries:
-        raise DataError(f"templates: {str(path)!r} does not map task names to templates.")
-    return entries
 
 
 def _template(name: str, entry: Any, general: Mapping[str, str]) -> Template:

@@ -300,4 +300,3 @@ def pool_revisions(ds: Dataset) -> Dataset:
         part = part.remove_columns([c for c in dropped if c in part.column_names])
         parts.append(part.add_column(REVISION, [kind] * len(part)))
     return concatenate_datasets(parts)
-

@@ -202,6 +202,7 @@ class _Work:
         counts = (count if isinstance(count, int) and count >= 0 else None for count in counts)
         return Answer(text or "", reason or "stop", self.backend.model, *counts)
 
+
 def _trouble(error: Exception) -> _Trouble:
     from huggingface_hub.errors import HfHubHTTPError, InferenceTimeoutError, OfflineModeIsEnabled
 

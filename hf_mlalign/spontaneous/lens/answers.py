@@ -256,6 +256,7 @@ class AnswerTokens:
         self.overlap = np.array([[name != english and shared(row[name], row.get(english, [])) for name in self.names]
                                  for row in self.sequences])  # fmt: skip
 
+
 def continuations(tokenizer: PreTrainedTokenizerBase, text: str, span: Span = "first") -> set[tuple[int, ...]]:
     """Token sequences of `text` as it may follow a prompt, with and without a space before it.
 

@@ -203,6 +203,7 @@ class QuestionTranslator:
                 pair = self._model if isinstance(self._model, (tuple, list)) else (self._model,)
                 self._backend = Seq2SeqBackend(*pair, **local, **self.seq2seq_options)
         return self._backend
+
     def _doubtful(self, found: Mapping[int, str], texts: Sequence[str], source: str, target: str) -> dict[int, Reason]:
         """Translations of an odd length or in another language."""
         out: dict[int, Reason] = {}

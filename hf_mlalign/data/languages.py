@@ -55,24 +55,21 @@ def normalise(code: str) -> str | None:
 
 @lru_cache(maxsize=4096)
 def _normalised(code: str) -> str | None:
-    tag = re.sub(r"[.@].*", "", code.strip().lower().replace("_", "-"))  # en_US.UTF-8
-    return _from_tag(tag) or _from_name(unicodedata.normalize("NFC", code.encode("utf-8", "replace").decode()))
-
-
-def _from_name(name: str) -> str | None:
-    """The code of a language's name in any language, English first; script, region and the like may follow it.
-
-    `langcodes.find` would also take a longer text that merely begins with a name, e.g. "French cooking".
-    """
     from language_data.names import normalize_name
 
+    tag = re.sub(r"[.@].*", "", code.strip().lower().replace("_", "-"))  # en_US.UTF-8
+    if found := _from_tag(tag):
+        return found
+    # a name in any language, English first; script, region and the like may follow it. `langcodes.find` would also take
+    # a longer text that merely begins with a name, e.g. "French cooking"
+    name = unicodedata.normalize("NFC", code.encode("utf-8", "replace").decode())
     for part in (name, _QUALIFIER.sub("", name)):
         key = normalize_name(part)
         if len(key) < (3 if key.isascii() else 2) or "\0" in key:
             continue
         tags = (names[key][0].decode() for names in _names() if key in names)
-        if tag := _MORE_NAMES.get(key) or next(tags, None):
-            return _from_tag(tag)
+        if found := _MORE_NAMES.get(key) or next(tags, None):
+            return _from_tag(found)
     return None
 
 

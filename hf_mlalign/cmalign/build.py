@@ -26,9 +26,9 @@ def build_pairs(source: str | Path | Dataset, output: str | Path = "pairs", *, o
     """Build preference pairs from samples and save them.
 
     `output` gets `data/<split>/<language>.parquet`, `README.md` (the card, which also tells `load_dataset(output)` the
-    splits and languages) and `run.json` (options, counts by language and guard, versions). The same call again reads
-    what is there. After a kill it takes up where it stopped: vectors and scores of models are kept in `output`/.work
-    until the pairs are saved.
+    splits and languages) and `run.json` (options, counts per language and filter, versions). If it is finished, the
+    same call reads it back. After a kill, the same call continues where it stopped: vectors and scores of models are
+    kept in `output`/.work until the pairs are saved.
 
     Args:
         source: a file, folder, glob or Hub dataset (see `hf_mlalign.data.sources.load_source`), or a `Dataset`; rows as

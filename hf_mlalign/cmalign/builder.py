@@ -46,9 +46,10 @@ class CMAlignPreferenceBuilder:
     where final answers can be extracted, the most central sample with the majority's answer. Step 2 scores every other
     language's samples against it; the best becomes chosen, the worst rejected.
 
-    Beside its names, a `reward` is your own function or object (see `hf_mlalign.cmalign.rewards`), a `policy` your own
-    function (see `hf_mlalign.cmalign.pairs`), and a `model` anything that `hf_mlalign.models.encoder.load_encoder`
-    takes. After `build`, `result_` holds a `PairResult` with the counts of every guard by language.
+    Apart from the names, a `reward` can be your own function or object (see `hf_mlalign.cmalign.rewards`), a `policy`
+    your own function (see `hf_mlalign.cmalign.pairs`), and a `model` anything that
+    `hf_mlalign.models.encoder.load_encoder` takes. After `build`, `result_` holds a `PairResult` with what each filter
+    dropped per language.
 
     Raises:
         DataError: an option that is not known or out of range, with its name.
@@ -66,8 +67,8 @@ class CMAlignPreferenceBuilder:
         self.result_: PairResult | None = None
 
     def keep_in(self, folder: Path) -> None:
-        """Keep vectors and scores of models in this folder, so that after a kill the same call takes up where it
-        stopped. Of models that are given as objects nothing is kept, since their content is not known."""
+        """Keep vectors and scores of models in this folder, so that after a kill the same call continues where it
+        stopped. Nothing is kept for models that are given as objects, because their content is not known."""
         self._work = folder
         values = list(self._given.values())
         plain = all(value is None or isinstance(value, (str, int, float, PurePath)) for value in values)
@@ -93,7 +94,7 @@ class CMAlignPreferenceBuilder:
             The columns of `hf_mlalign.cmalign.builder.COLUMNS`; `reference_prompt` and `reference` have the form of
             `prompt` and `chosen`, scores are float32, `candidate_*` are indices of samples within prompt and language.
         Raises:
-            DataError: unusable columns or values, no English samples where the reward needs them, or not one pair left
+            DataError: unusable columns or values, no English samples where the reward needs them, or no pair is left
                 (the message says what dropped them).
         """
         import xxhash
@@ -185,8 +186,8 @@ class CMAlignPreferenceBuilder:
         needs = getattr(self.reward, "needs_reference", True)
         if needs and not len(english):
             raise DataError(
-                f"language: reward {name_of(self.reward)!r} compares with English samples and there are none "
-                f"(languages found: {listed(samples.languages)}). Sample the prompts in English, too, or use "
+                f"language: reward {name_of(self.reward)!r} compares with English samples, but there are none "
+                f"(languages found: {listed(samples.languages)}). Also sample the prompts in English, or use "
                 "--reward vote."
             )
         joined = np.intersect1d(english, others, assume_unique=True)
@@ -194,7 +195,7 @@ class CMAlignPreferenceBuilder:
             show = [samples.prompt_ids[int(codes[0])].as_py() for codes in (english, others)]
             raise DataError(
                 f"prompt_id: no id occurs both in English and in another language (English has {show[0]!r}, another "
-                f"has {show[1]!r}). Give a prompt the same id in all languages."
+                f"language {show[1]!r}). Give a prompt the same id in all languages."
             )
         if len(others) > len(joined) and len(english):
             notes.append(f"{len(others) - len(joined):,} of {len(others):,} prompts have no English samples.")
@@ -210,7 +211,8 @@ class CMAlignPreferenceBuilder:
             return
         ranks, consistency = (np.asarray(values, np.float64) for values in rank(samples, rows))
         if ranks.shape != rows.shape or consistency.shape != rows.shape or np.isnan(ranks).any():
-            raise DataError(f"reward {name_of(self.reward)}: rank_references must give {len(rows)} numbers, no NaN.")
+            name = name_of(self.reward)
+            raise DataError(f"reward {name}: rank_references must return {len(rows)} numbers without NaN.")
         while True:
             order = np.lexsort((-ranks, samples.prompt[rows]))
             best = order[np.diff(samples.prompt[rows[order]], prepend=-1) != 0]
@@ -346,9 +348,10 @@ def different_prompts(samples: Samples, chosen: np.ndarray, rejected: np.ndarray
     if not len(found):
         return []
     best, worst = chosen[found[0]], rejected[found[0]]
+    what = "pairs combine" if len(found) > 1 else "pair combines"
     return [
-        f"{len(found):,} pairs join samples whose prompts differ in wording (first: prompt_id "
+        f"{len(found):,} {what} samples whose prompts differ in wording (first: prompt_id "
         f"{samples.prompt_ids[int(samples.prompt[best])].as_py()!r} in {samples.languages[samples.language[best]]!r}, "
         f"rows {samples.prompt_rows[best]} and {samples.prompt_rows[worst]}); the chosen sample's prompt is used. If "
-        "they are different questions, give each an id of its own."
+        "they are different questions, give each its own id."
     ]

@@ -35,7 +35,7 @@ TRAPS: dict[str, tuple[str, str]] = {
     "language-shortcut": (
         "warning",
         "Chosen and rejected are in different languages: a model can learn the language instead of the content. Use "
-        "require_language.",
+        "--require-language (require_language=True).",
     ),
     "wrong-language": ("warning", "The chosen text is not in the row's language."),
     "length-bias": (
@@ -44,20 +44,23 @@ TRAPS: dict[str, tuple[str, str]] = {
         "against {rejected:.0f} characters): a model can learn the length. Balance the pairs, or train with a "
         "length-desensitised loss.",
     ),
-    "length-outlier": ("warning", "One text is more than 10 times as long as the other. Use max_length_ratio."),
+    "length-outlier": (
+        "warning",
+        "One text is more than 10 times as long as the other. Use --max-length-ratio (max_length_ratio).",
+    ),
     "prompt-in-completion": (
         "warning",
         "A completion begins with its prompt, so the prompt is trained on as an answer. Cut it off.",
     ),
-    "duplicate-row": ("warning", "The same prompt, chosen and rejected came before."),
+    "duplicate-row": ("warning", "An earlier row has the same prompt, chosen and rejected."),
     "split-leak": (
         "warning",
-        "The prompt, or its prompt_id in another language, is in an earlier split, too. Split by prompt_id.",
+        "The prompt, or its prompt_id in another language, is also in an earlier split. Split by prompt_id.",
     ),
     "one-language-dominates": ("warning", "{language!r} has {share:.0%} of the rows of {n} languages. Balance them."),
     "reference-repeated": ("warning", "The chosen text is the English reference itself."),
     "tie": ("info", "The margin is not positive: both texts have the same score."),
-    "few-rows": ("info", "Too few rows for the checks of bias to mean much."),
+    "few-rows": ("info", "There are too few rows for the checks of bias to mean much."),
 }
 """Code of a trap → severity ("error": training fails or is pointless; "warning": a model may learn the wrong thing) and
 message."""
@@ -71,7 +74,7 @@ class Finding:
         code: key of `TRAPS`, e.g. "language-shortcut".
         severity: "error", "warning" or "info".
         message: what it is and what to do.
-        count, total: rows concerned, of how many looked at.
+        count, total: rows affected, and rows checked.
         rows: the numbers of up to five of these rows.
         split: the split, "" for a single dataset.
     """
@@ -268,7 +271,7 @@ def _combine(*keys: np.ndarray) -> np.ndarray:
 
 
 def _shortcuts(split: _Split, ds: Dataset) -> None:
-    """What a model can learn instead of the content: lengths, and prompts inside of answers."""
+    """What a model can learn instead of the content: lengths, and prompts inside answers."""
     a, b = (pc.fill_null(pc.utf8_length(v), 0).to_numpy(zero_copy_only=False) for v in (split.chosen, split.rejected))
     low, high = np.minimum(a, b), np.maximum(a, b)
     split.add("length-outlier", high > 10 * np.maximum(low, 1))

@@ -30,13 +30,13 @@ NLLB_CODES = {
 
 
 class _ModelReward:
-    """Batching that all three share. `batch_size`: texts a batch (8, *ours*)."""
+    """Batching that all three share. `batch_size`: texts per batch (8, *ours*)."""
 
     needs_reference = True
 
     def __init__(self, batch_size: int = 8, max_length: int = 1024, device: str | None = None):
         if batch_size < 1 or max_length < 2:
-            raise DataError(f"batch_size is {batch_size} and max_length {max_length}; give at least 1 and 2")
+            raise DataError(f"batch_size: {batch_size}, max_length: {max_length}. Use at least 1 and 2.")
         self.batch_size, self.max_length, self.device = batch_size, max_length, device
         self._folder, self._key = None, ()
 
@@ -61,7 +61,7 @@ class TranslationReward(_ModelReward):
     1/CE is MAPO's reward (*authors' script*); CE is in nats over the reference's tokens, language tag left out.
 
     Args:
-        model: seq2seq model, e.g. "facebook/nllb-200-distilled-600M" (*paper*).
+        model: seq2seq model, e.g. "facebook/nllb-200-distilled-600M" (*authors' script*).
         language_codes: ISO 639-1 → the tokenizer's language tag; default NLLB's tags for tokenizers that know them.
         batch_size, max_length, device: of the batches; longer texts are cut (1,024 tokens, *ours*).
     """
@@ -135,14 +135,15 @@ class TranslationReward(_ModelReward):
 class ImplicitReward(_ModelReward):
     """ICR: log π_DPO(y | English prompt) − log π_SFT(y | English prompt), minus α·characters of y.
 
-    The two sums run over the response's tokens (*paper*: the implicit reward of an English DPO model, asked with the
-    English prompt, less a length penalty). β only scales it and is left out.
+    The two sums run over the response's tokens: the implicit reward of a DPO model under the English prompt, minus a
+    length penalty (*authors' script*, which also orders the model to answer in the target language). β only scales the
+    reward and is left out.
 
     Args:
         model: the model after DPO.
         reference_model: the model before DPO, with the same tokenizer.
-        length_penalty: α, nats a character (0, *ours*; the paper sets it so that chosen and rejected are equally long
-            on average, and "auto" does that).
+        length_penalty: α in nats per character (0, *ours*). "auto" sets it so that chosen and rejected are equally long
+            on average, over all languages together; the *authors' script* does so for each language.
         batch_size, max_length, device: of the batches; longer responses are cut.
     """
 
@@ -237,8 +238,8 @@ class HiddenStateReward(_ModelReward):
 
     Args:
         model: causal model or encoder, by name or as (model, tokenizer).
-        layer: which hidden state, 0 = embeddings, negative from the end; default the middle one (LaCoMSA: 15 of a
-            model of 32 layers, *paper*).
+        layer: which hidden state, 0 = embeddings, negative from the end; default: the middle one (LaCoMSA: 15 of 32,
+            *authors' script*).
         batch_size, max_length, device: of the batches; longer texts are cut.
     """
 
@@ -284,7 +285,7 @@ class HiddenStateReward(_ModelReward):
             with torch.no_grad():
                 states = base(input_ids=padded, attention_mask=mask, output_hidden_states=True).hidden_states
             if not -len(states) <= layer < len(states):
-                raise DataError(f"layer is {layer}; the model has hidden states 0 to {len(states) - 1}")
+                raise DataError(f"layer: {layer} is not in the model, which has hidden states 0 to {len(states) - 1}.")
             weights = mask[..., None].to(torch.float32)
             return ((states[layer].float() * weights).sum(1) / weights.sum(1).clamp(min=1)).cpu().numpy()
 

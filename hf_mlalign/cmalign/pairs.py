@@ -25,14 +25,14 @@ SAMPLE_GUARDS = {
     "empty": "missing or blank response",
     "too_short": "fewer characters than min_chars",
     "truncated": 'finish_reason is "length"',
-    "wrong_language": "surely in another language than it should be",
+    "wrong_language": "clearly in another language than it should be",
     "not_scored": "the reward returned NaN or infinity",
 }
 PAIR_GUARDS = {
     "no_reference": "the prompt has no usable English sample",
     "low_consistency": "reference_consistency below min_reference_consistency",
     "too_few": "fewer than two usable samples",
-    "identical": "chosen and rejected are the same text but for white space",
+    "identical": "chosen and rejected differ in white space at most",
     "same_answer": "chosen and rejected give the same final answer",
     "tie": "margin not above min_margin",
     "length_ratio": "one text is more than max_length_ratio times as long as the other",
@@ -78,10 +78,10 @@ def _drop(samples: Samples, counts: Counts, guard: str, bad: np.ndarray) -> None
 
 
 class LanguageCheck:
-    """Finds samples that are surely in another language than their row says. Each sample is looked at once.
+    """Finds samples that are clearly in another language than their row says. Each sample is checked once.
 
-    A sample fails when it has at least `min_letters` letters (20, *ours*) and another language has a probability of at
-    least `probability` (0.95, *ours*) among the languages of the data and English.
+    A sample fails if it has at least `min_letters` letters (20, *ours*) and if another language, of those in the data
+    and English, has a probability of at least `probability` (0.95, *ours*).
     """
 
     def __init__(self, samples: Samples, min_letters: int = 20, probability: float = 0.95):
@@ -92,7 +92,7 @@ class LanguageCheck:
         self._seen = np.zeros(len(samples), bool)
 
     def fails(self, rows: np.ndarray) -> np.ndarray:
-        """Those of the rows, not looked at before, that are in a wrong language."""
+        """Those of the rows that are in a wrong language and were not checked before."""
         rows = np.unique(rows[~self._seen[rows]])
         self._seen[rows] = True
         if self._identifier is None or not len(rows):
@@ -330,7 +330,7 @@ class PairResult:
         return frame.drop(columns=idle)
 
     def summary(self) -> str:
-        """One sentence on what was made and what was dropped."""
+        """One sentence on what was built and what was dropped."""
         counts = {guard: int(self.counts.get(guard).sum()) for guard in MEANINGS}
         dropped = [f"{count:,} {guard} ({MEANINGS[guard]})" for guard, count in counts.items() if count]
         text = f"{len(self.chosen):,} pairs from {len(self.samples):,} samples of {self.samples.n_prompts:,} prompts."

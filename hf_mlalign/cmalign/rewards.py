@@ -1,9 +1,10 @@
-"""Rewards: how good is each sample? One protocol; CM-Align's own rewards and the cheap baselines.
+"""Rewards: how good is each sample? The protocol, CM-Align's own rewards and the cheap baselines.
 
 A reward is anything callable that takes `Samples` and returns (n,) numbers, higher is better, NaN for a sample it
 cannot judge. It may have a method `rank_references(samples, rows) -> (ranks, consistency)`, two (k,) arrays for the k
 English samples `rows`: the top-ranked one of each prompt becomes the reference (default: the most central one). With
-`needs_reference = False` prompts without English samples are kept, too, and without `rank_references` none is chosen.
+`needs_reference = False`, prompts without English samples are kept as well, and without `rank_references` no reference
+is chosen.
 `uses_answers = True` lets the builder drop pairs that give the same final answer.
 """
 
@@ -83,7 +84,9 @@ def load_reward(reward: str | Reward | Callable, **options: Any) -> Reward:
     if isinstance(reward, type) or not callable(reward):
         raise DataError(f"reward: {reward!r} cannot be called with samples. Pass a name, a function or an instance.")
     if options:
-        raise DataError(f"reward_options ({listed(options)}) go with the name of a reward, not with an object.")
+        raise DataError(
+            f"reward_options ({listed(options)}): only a reward given by name takes options. Set them on the object."
+        )
     return reward
 
 

@@ -269,8 +269,8 @@ def sample_roles(columns: list[str], column_mapping: Mapping[str, str] | None = 
             mapped = ["responses"]  # beside sampled responses, the answer is the right one
         if len(mapped) != 1:
             raise DataError(
-                f"Both {roles['response']!r} (one row per sample) and {roles['responses']!r} (lists) are there. Say "
-                f"which one to read with --column-mapping (column_mapping), e.g. {roles['responses']}=responses."
+                f"Both {roles['response']!r} (one row per sample) and {roles['responses']!r} (lists) are in the data. "
+                f"Say which one to read with --column-mapping (column_mapping), e.g. {roles['responses']}=responses."
             )
         roles.pop("responses" if mapped == ["response"] else "response")
     return roles

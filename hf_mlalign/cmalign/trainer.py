@@ -1,4 +1,4 @@
-"""DPO with a term that draws each chosen answer's hidden states to those of the English reference."""
+"""DPO with a term that pulls each chosen answer's hidden states towards those of the English reference."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class DataCollatorForCMAlign(DataCollatorForPreference):
 
 
 class CMAlignTrainer(DPOTrainer):
-    """`trl.DPOTrainer` with CM-Align's consistency term.
+    """`trl.DPOTrainer` with a consistency term for CM-Align's pairs (*ours*).
 
     loss = DPO + λ·(1 − cos(h(chosen in language x), stopgrad h(English reference))), h being the mean over the answer's
     tokens of one layer's hidden states under the policy. λ and the layer are settings of `CMAlignConfig`; with λ = 0
@@ -123,7 +123,7 @@ class CMAlignTrainer(DPOTrainer):
             layer = layers // 2 if layer is None else layer
             if not -layers - 1 <= layer <= layers:
                 raise DataError(
-                    f"consistency_layer: {layer} is not there; the model has layers 0 (embeddings) to {layers}."
+                    f"consistency_layer: {layer} is not in the model, which has layers 0 (embeddings) to {layers}."
                 )
             self.consistency_layer = layer % (layers + 1)
 

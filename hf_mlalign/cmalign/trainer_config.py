@@ -21,9 +21,9 @@ class CMAlignConfig(DPOConfig):
     """`trl.DPOConfig` with a consistency term and a weighting of the pairs; all its other settings as there.
 
     Args:
-        consistency_weight: λ of loss = DPO + λ·(1 − cos(h(chosen), stopgrad h(English reference))), ≥ 0. 0 (*paper*) is
+        consistency_weight: λ of loss = DPO + λ·(1 − cos(h(chosen), stopgrad h(English reference))), ≥ 0. 0 (*ours*) is
             plain DPO: the trainer then does exactly what `DPOTrainer` does.
-        consistency_layer: whose hidden states h are: 0 the embeddings, 1 … L the layers, −1 the last. `None`: the
+        consistency_layer: layer of the hidden states h: 0 the embeddings, 1 … L the layers, −1 the last. `None`: the
             middle one, L // 2 (*ours*; LaCoMSA compares layer 15 of 32, *authors' script*).
         weight_by_margin: weight every pair, in the "sigmoid" loss and in the consistency term, by its `margin` over the
             mean margin of the training set (*ours*: off). Margins must be 0 or more.
@@ -32,7 +32,7 @@ class CMAlignConfig(DPOConfig):
     """
 
     consistency_weight: float = field(
-        default=0.0, metadata={"help": "Weight λ of 1 - cos(h(chosen), h(English reference)); 0 is plain DPO (paper)."}
+        default=0.0, metadata={"help": "Weight λ of 1 - cos(h(chosen), h(English reference)); 0 is plain DPO."}
     )
     consistency_layer: int | None = field(
         default=None, metadata={"help": "Layer whose mean-pooled hidden states are compared; default: the middle one."}

@@ -355,7 +355,7 @@ def test_rewards_that_misbehave(rows):
         ({"reward": 3}, "cannot be called"),
         ({"reward": EmbeddingReward}, "cannot be called with samples"),
         ({"reward": "embedding", "reward_options": {"center": 1}}, "does not take these options"),
-        ({"reward": PLAIN, "reward_options": {"centre": 1}}, "go with the name"),
+        ({"reward": PLAIN, "reward_options": {"centre": 1}}, "only a reward given by name"),
         ({"reward": "implicit"}, "reference_model"),
         ({"policy": "best"}, "policy: unknown"),
         ({"output_format": "alpaca"}, "output_format"),
@@ -407,7 +407,7 @@ def test_one_id_for_different_prompts(rows):
     pairs, result = build(rows, ds)
     assert pairs[0]["prompt"][0]["content"] == "another one"
     assert (
-        "1 pairs join samples whose prompts differ in wording (first: prompt_id 'p1' in 'de', rows 5 and 3)"
+        "1 pair combines samples whose prompts differ in wording (first: prompt_id 'p1' in 'de', rows 5 and 3)"
         in (result.notes[-1])
     )
 

@@ -102,7 +102,10 @@ def deita_select(scores: Any, embeddings: Any, n: int, threshold: float = 0.9) -
             if len(kept) >= n:
                 break
             block = np.arange(start, min(start + BLOCK, len(order)))
-            block = block[_largest_cosine(unit, block, kept) <= threshold]
+            largest = np.full(len(block), -np.inf, dtype=np.float32)  # cosine to the rows kept
+            for first in range(0, len(kept), BLOCK):
+                np.maximum(largest, (unit[block] @ unit[kept[first : first + BLOCK]].T).max(axis=1), out=largest)
+            block = block[np.minimum(largest, 1) <= threshold]
             kept = np.concatenate([kept, _greedy_block(unit, block, threshold)])
     return order[kept[:n]]
 
@@ -121,8 +124,15 @@ def mmr_select(scores: Any, embeddings: Any, n: int, trade_off: float = 0.5) -> 
     scores = as_scores(scores)
     order, unit = _ordered_units(scores, embeddings, by_score=False)
     n = min(check_whole(n, "n"), len(order))
+    quality = scores[order].astype(np.float64)
+    finite = quality[np.isfinite(quality)]
+    if len(finite):
+        low, high = finite.min(), finite.max()
+        quality = (np.clip(quality, low, high) - low) / ((high - low) or 1.0)
+    else:
+        quality = (quality > 0).astype(np.float64)
     with one_blas_thread():
-        return order[_greedy_mmr(unit, trade_off * _min_max(scores[order]), 1 - trade_off, n)]
+        return order[_greedy_mmr(unit, trade_off * quality, 1 - trade_off, n)]
 
 
 def _ordered_units(scores: Any, embeddings: Any, by_score: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -134,14 +144,6 @@ def _ordered_units(scores: Any, embeddings: Any, by_score: bool = True) -> tuple
     rows = np.flatnonzero(~np.isnan(scores))
     order = score_order(scores) if by_score else rows
     return order, unit_rows(finite_vectors(embeddings, rows=rows, dtype=None)[order].astype(np.float32))
-
-
-def _largest_cosine(unit: np.ndarray, rows: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    largest = np.full(len(rows), -np.inf, dtype=np.float32)
-    for start in range(0, len(kept), BLOCK):
-        cosine = unit[rows] @ unit[kept[start : start + BLOCK]].T
-        np.maximum(largest, cosine.max(axis=1), out=largest)
-    return np.minimum(largest, 1)
 
 
 def _greedy_block(unit: np.ndarray, rows: np.ndarray, threshold: float) -> np.ndarray:
@@ -205,12 +207,3 @@ def _top_window(bound: np.ndarray, size: int) -> tuple[np.ndarray, float, int]:
     rest = np.where(inside, -np.inf, bound)
     first = int(np.argmax(rest))
     return np.flatnonzero(inside), float(rest[first]), first
-
-
-def _min_max(scores: np.ndarray) -> np.ndarray:
-    scores = scores.astype(np.float64)
-    finite = scores[np.isfinite(scores)]
-    if not len(finite):
-        return (scores > 0).astype(np.float64)
-    low, high = finite.min(), finite.max()
-    return (np.clip(scores, low, high) - low) / ((high - low) or 1.0)

@@ -46,12 +46,25 @@ def allocate(
     """
     sizes = {language: check_whole(size, f"counts[{language!r}]") for language, size in counts.items()}
     nq, nd = check_whole(n_quality, "n_quality"), check_whole(n_diversity, "n_diversity")
+    if budgets in ("total", "proportional"):
+        equal = budgets == "total"
+        rows = share(nq + nd, {name: int(size > 0) if equal else size for name, size in sizes.items()}, sizes)
+        given = sum(rows.values())
+        quality = share(_round_half_up(given * nq, nq + nd), rows, rows)
+        notes, fair = [], (nq + nd) // max(1, len(sizes))
+        if given < nq + nd:
+            notes = [f"{nq + nd:,} rows were asked for in total but the pool has {given:,}: all are in the budget"]
+        elif equal:
+            notes = [
+                f"{language}: only {size:,} rows, an equal share would be {fair:,}; the rest went to other languages"
+                for language, size in sizes.items()
+                if size < fair
+            ]
+        return {language: (quality[language], rows[language] - quality[language]) for language in sizes}, tuple(notes)
     if budgets is None or budgets == "each":
         shares = dict.fromkeys(sizes, (nq, nd))
     elif isinstance(budgets, Mapping):
         shares = _given(sizes, nq, nd, budgets)
-    elif budgets in ("total", "proportional"):
-        return _totals(sizes, nq, nd, equal=budgets == "total")
     else:
         modes = ", ".join(f'"{mode}"' for mode in MODES)
         raise DataError(f"budgets is {budgets!r}; use None, {modes} or a mapping from language to rows")
@@ -87,25 +100,6 @@ def share(total: int, weights: Mapping[str, int], limits: Mapping[str, int]) -> 
         for name in sorted(open_names, key=lambda name: -(left * weights[name] % weight))[:rest]:
             result[name] += 1
     return result
-
-
-def _totals(sizes: dict[str, int], nq: int, nd: int, equal: bool) -> tuple[dict[str, tuple[int, int]], tuple[str, ...]]:
-    weights = {language: int(size > 0) if equal else size for language, size in sizes.items()}
-    rows = share(nq + nd, weights, sizes)
-    given = sum(rows.values())
-    quality = share(_round_half_up(given * nq, nq + nd), rows, rows)
-    shares = {language: (quality[language], rows[language] - quality[language]) for language in sizes}
-    notes = []
-    if given < nq + nd:
-        notes.append(f"{nq + nd:,} rows were asked for in total but the pool has {given:,}: all are in the budget")
-    elif equal:
-        fair = (nq + nd) // max(1, len(sizes))
-        notes += [
-            f"{language}: only {size:,} rows, an equal share would be {fair:,}; the rest went to other languages"
-            for language, size in sizes.items()
-            if size < fair
-        ]
-    return shares, tuple(notes)
 
 
 def _given(sizes: dict[str, int], nq: int, nd: int, budgets: Mapping[str, Any]) -> dict[str, tuple[int, int]]:

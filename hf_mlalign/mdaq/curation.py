@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,7 +158,7 @@ class _Curating:
             self.on_step("Found raw and revised responses: pooled them, one row each.")
         with run.open():
             self.on_step(f"Loaded {len(ds):,} pairs; read as {schema.layout} ({listed(schema.text_columns)}).")
-            ds, identified = run.timed("identify", _with_language, ds, schema, selector, self.on_step)
+            ds, identified = run.timed("identify", self.identify, ds, schema)
             languages = selector.read_languages(ds)
             given = not pooled and selector.model is None and selector.encoder is None and has_scores(ds.column_names)
             store = run.timed("score", self.score, ds, schema, languages, given)
@@ -172,7 +171,7 @@ class _Curating:
                 raise DataError(f"Nothing was selected. {' '.join(result.notes) or 'Both budgets are 0.'}")
             release_mapped(mapped_files(ds))
             with quiet():
-                curated = run.timed("save", _save, folder, ds, selector, result)
+                curated = run.timed("save", self.save, ds, result)
             table = result.per_language().to_dict("records")
             found = {"columns": schema.text_columns, "identified": identified, "scores": "source" if given else "model",
                      "method": result.method, "budgets": result.budgets, "per_language": table,
@@ -187,6 +186,33 @@ class _Curating:
             run.finish(found, result.notes)
             shutil.rmtree(folder / WORK, ignore_errors=True)
         return RunResult(curated, folder, run.record, result)
+
+    def identify(self, ds: Dataset, schema: Layout) -> tuple[Dataset, bool]:
+        """`ds`, with a `language` column identified from the texts where it has none."""
+        selector = self.selector
+        if schema.language or not selector.per_language:
+            return ds, False
+        import datasets
+
+        identifier = LanguageIdentifier(sorted({*(selector.languages or ()), *LanguageIdentifier.DEFAULT}))
+        texts = ds.select_columns(list(schema.text_columns))
+        found = texts.map(_Identify(schema, identifier), batched=True, with_indices=True, desc="Identifying languages",
+                          remove_columns=texts.column_names)  # fmt: skip
+        ds = datasets.concatenate_datasets([ds, found], axis=1)
+        numbers, names = codes_of(arrow_column(found, IDENTIFIED), IDENTIFIED)
+        counts = Counter(dict(zip(names.to_pylist(), np.bincount(numbers).tolist(), strict=True)))
+        if not selector.languages:
+            least = max(2, len(ds) * RARE)
+            selector.languages = sorted(code for code, n in counts.items() if code != UNKNOWN and n >= least)
+        if not selector.languages:
+            raise DataError(
+                "No language column, and no language could be identified. Map a column to the role language."
+            )
+        shown = ", ".join(f"{code} {n:,}" for code, n in counts.most_common())
+        self.on_step(f"No language column: identified languages of the pairs: {shown}.")
+        kept = listed(selector.languages)
+        self.on_step(f"Keeping {kept}; --languages chooses others (identified among 24 by default).")
+        return ds, True
 
     def score(self, ds: Dataset, schema: Layout, languages: np.ndarray, given: bool) -> ShardStore:
         """Score the rows, or take the scores and vectors they have (`given`), into the store on disk."""
@@ -217,6 +243,44 @@ class _Curating:
         lengths = self.selector.read_lengths(ds, schema)
         return self.selector.select_from(store.scores(), languages, store.vectors(), lengths=lengths)
 
+    def save(self, ds: Dataset, result: SelectionResult) -> Dataset:
+        """Write the selected rows, one file per language, and the scores of all rows."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        folder, selector = self.run.folder, self.selector
+        selector.result_ = result
+        curated = selector.select(ds)
+        if IDENTIFIED in curated.column_names:
+            curated = curated.rename_column(IDENTIFIED, "language")
+        data = folder / "data"
+        partial = folder / WORK / "data"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        chosen = result.languages[result.selected]
+        for name in [n for n in result.budgets if (chosen == n).any()]:
+            curated.select(np.flatnonzero(chosen == name)).to_parquet(str(partial / f"{name}.parquet"))
+        shutil.rmtree(data, ignore_errors=True)
+        commit(partial, data)
+
+        def texts(values: np.ndarray) -> pa.Array:
+            codes, names = text_codes(values)
+            return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())).cast(pa.string())
+
+        schema = pa.schema({"row": pa.int64(), "language": pa.string(), "quality_score": pa.float32(),
+                            "cluster": pa.int32(), "selected": pa.bool_(), "selection_reason": pa.string()})  # fmt: skip
+        with pq.ParquetWriter(folder / WORK / SCORES, schema) as writer:
+            for begin in range(0, len(ds), SCORES_ROWS):
+                rows = slice(begin, min(begin + SCORES_ROWS, len(ds)))
+                scores, reasons = pa.array(result.scores[rows], from_pandas=True), result.reasons[rows]
+                columns = (
+                    np.arange(rows.start, rows.stop), texts(result.languages[rows]), scores, result.clusters[rows],
+                    reasons != "", texts(reasons),
+                )  # fmt: skip
+                writer.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema))
+        commit(folder / WORK / SCORES, folder / SCORES)
+        return curated
+
     def write_card(self, result: SelectionResult) -> None:
         """Write the card: what was selected, how, and from what."""
         record, data = self.run.record, self.run.folder / "data"
@@ -237,30 +301,6 @@ class _Curating:
         )  # fmt: skip
 
 
-def _with_language(ds: Dataset, schema: Layout, selector: MDaQSelector, on_step) -> tuple[Dataset, bool]:
-    """`ds`, with a `language` column identified from the texts where it has none."""
-    if schema.language or not selector.per_language:
-        return ds, False
-    import datasets
-
-    identifier = LanguageIdentifier(sorted({*(selector.languages or ()), *LanguageIdentifier.DEFAULT}))
-    texts = ds.select_columns(list(schema.text_columns))
-    found = texts.map(_Identify(schema, identifier), batched=True, with_indices=True, desc="Identifying languages",
-                      remove_columns=texts.column_names)  # fmt: skip
-    ds = datasets.concatenate_datasets([ds, found], axis=1)
-    numbers, names = codes_of(arrow_column(found, IDENTIFIED), IDENTIFIED)
-    counts = Counter(dict(zip(names.to_pylist(), np.bincount(numbers).tolist(), strict=True)))
-    if not selector.languages:
-        least = max(2, len(ds) * RARE)
-        selector.languages = sorted(code for code, n in counts.items() if code != UNKNOWN and n >= least)
-    if not selector.languages:
-        raise DataError("No language column, and no language could be identified. Map a column to the role language.")
-    shown = ", ".join(f"{code} {n:,}" for code, n in counts.most_common())
-    on_step(f"No language column: identified languages of the pairs: {shown}.")
-    on_step(f"Keeping {listed(selector.languages)}; --languages chooses others (identified among 24 by default).")
-    return ds, True
-
-
 class _Identify:
     """Adds `identified_language`, from response and instruction; "und" where there is no text or it is not clear."""
 
@@ -274,47 +314,6 @@ class _Identify:
         ]
         found = self.identifier.identify(texts)
         return {IDENTIFIED: [code if code and sure >= SURE else UNKNOWN for code, sure in found]}
-
-
-def _save(folder: Path, ds: Dataset, selector: MDaQSelector, result: SelectionResult) -> Dataset:
-    import pyarrow.parquet as pq
-
-    selector.result_ = result
-    curated = selector.select(ds)
-    if IDENTIFIED in curated.column_names:
-        curated = curated.rename_column(IDENTIFIED, "language")
-    data = folder / "data"
-    partial = folder / WORK / "data"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    chosen = result.languages[result.selected]
-    for name in [n for n in result.budgets if (chosen == n).any()]:
-        curated.select(np.flatnonzero(chosen == name)).to_parquet(str(partial / f"{name}.parquet"))
-    shutil.rmtree(data, ignore_errors=True)
-    commit(partial, data)
-    tables = (_scores_table(result, slice(b, min(b + SCORES_ROWS, len(ds)))) for b in range(0, len(ds), SCORES_ROWS))
-    first = next(tables)
-    with pq.ParquetWriter(folder / WORK / SCORES, first.schema) as writer:
-        for table in chain([first], tables):
-            writer.write_table(table)
-    commit(folder / WORK / SCORES, folder / SCORES)
-    return curated
-
-
-def _scores_table(result: SelectionResult, rows: slice) -> pa.Table:
-    import pyarrow as pa
-
-    def texts(values: np.ndarray) -> pa.Array:
-        codes, names = text_codes(values[rows])
-        return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())).cast(pa.string())
-
-    return pa.table(
-        {
-            "row": np.arange(rows.start, rows.stop), "language": texts(result.languages),
-            "quality_score": pa.array(result.scores[rows], from_pandas=True), "cluster": result.clusters[rows],
-            "selected": result.reasons[rows] != "", "selection_reason": texts(result.reasons),
-        }
-    )  # fmt: skip
 
 
 def _read_curation(run: Run) -> RunResult:

@@ -79,7 +79,12 @@ def score(
     processes = join_processes()
     try:
         check_world_size(options.world_size, processes.count)
-        _check_apart(source, Path(output))
+        if isinstance(source, (str, Path)) and Path(source).is_dir():
+            here, there = Path(source).resolve(), Path(output).resolve()
+            if here == there or here in there.parents or there in here.parents:
+                raise DataError(
+                    f"output: {str(output)!r} and the source {str(source)!r} hold each other. Name another folder."
+                )
         how = {"device": processes.device, "batch_size": options.batch_size}
         model = options.model
         if model is None or isinstance(model, (str, Path)):
@@ -114,15 +119,6 @@ def score(
 
 def _loaded(source: str | Path | Dataset, options: ScoreOptions) -> Dataset:
     return load_source(source, options.split, options.config_name) if isinstance(source, (str, Path)) else source
-
-
-def _check_apart(source: Any, output: Path) -> None:
-    """A `DataError` if one of two folders holds the other."""
-    if not isinstance(source, (str, Path)) or not Path(source).is_dir():
-        return
-    here, there = Path(source).resolve(), output.resolve()
-    if here == there or here in there.parents or there in here.parents:
-        raise DataError(f"output: {str(output)!r} and the source {str(source)!r} hold each other. Name another folder.")
 
 
 @dataclass
@@ -165,7 +161,7 @@ class _Scoring:
                 "columns": list(pairs.schema.text_columns), "pooled": pairs.pooled, "shards": len(store.shards()),
                 "per_language": score_table(store.scores(), pairs),
             }  # fmt: skip
-            _write_card(run, notes, repo_id)
+            self.write_card(run, notes, repo_id)
             run.finish(run.record.results, notes)
             shutil.rmtree(work, ignore_errors=True)
             self.processes.wait()
@@ -219,6 +215,21 @@ class _Scoring:
             write_shard(path, pairs.dataset, *shards[i], *store.read(shards[i][0]))
             release_mapped(mapped_files(pairs.dataset))
         self.processes.wait()
+
+    def write_card(self, run: Run, notes: Sequence[str], repo_id: str | None) -> None:
+        facts = run.record.results
+        table = [{"language": name, **{k: "–" if v is None else v for k, v in row.items()}}
+                 for name, row in facts["per_language"].items()]  # fmt: skip
+        write_card(
+            run.folder, "scored_card.md.j2", run.record, ScoreOptions, rows=facts["per_language"][ALL]["rows"],
+            languages=[name for name in facts["per_language"] if name != ALL and normalise(name) == name],
+            tags=["instruction-tuning", "quality-scores", "m-daq"],
+            configs=[{"config_name": "default", "data_files": "data/*.parquet"}],
+            metadata={"task_categories": ["text-generation"]}, repo_id=repo_id, notes=notes,
+            table=markdown_table(table, {key: key.replace("_", " ") for key in table[0]}),
+            columns=listed(facts["columns"]),
+            embeddings=run.record.parameters["embeddings"], pooled=facts["pooled"],
+        )  # fmt: skip
 
 
 def write_shard(path: Path, ds: Dataset, begin: int, end: int, scores: np.ndarray, vectors: np.ndarray) -> None:
@@ -287,18 +298,3 @@ def _languages(pairs: Pairs) -> tuple[np.ndarray, list[str]]:
     codes = np.array([names.index(name) for name in distinct])[numbers]
     there = np.unique(codes)
     return np.searchsorted(there, codes), [names[i] for i in there]
-
-
-def _write_card(run: Run, notes: Sequence[str], repo_id: str | None) -> None:
-    facts = run.record.results
-    table = [{"language": name, **{k: "–" if v is None else v for k, v in row.items()}}
-             for name, row in facts["per_language"].items()]  # fmt: skip
-    write_card(
-        run.folder, "scored_card.md.j2", run.record, ScoreOptions, rows=facts["per_language"][ALL]["rows"],
-        languages=[name for name in facts["per_language"] if name != ALL and normalise(name) == name],
-        tags=["instruction-tuning", "quality-scores", "m-daq"],
-        configs=[{"config_name": "default", "data_files": "data/*.parquet"}],
-        metadata={"task_categories": ["text-generation"]}, repo_id=repo_id, notes=notes,
-        table=markdown_table(table, {key: key.replace("_", " ") for key in table[0]}), columns=listed(facts["columns"]),
-        embeddings=run.record.parameters["embeddings"], pooled=facts["pooled"],
-    )  # fmt: skip

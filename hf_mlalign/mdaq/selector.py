@@ -117,11 +117,20 @@ class MDaQSelector:
         """Everything selection needs, as the keyword arguments of `select_from`; the costly part of `fit`."""
         check_dataset(ds)
         languages = self.read_languages(ds)
-        scoring = self._needs_scoring(ds)
+        scoring = self.needs_scoring(ds)
         schema = None
         if scoring or "lengths" in METHODS[self.method].needs:
             schema = recognise_layout(ds.column_names, self.column_mapping)
-        scored = self._with_scores(ds, schema) if scoring else ds
+        scored = ds
+        if scoring:
+            scorer = MDaQScorer(self.model, schema.mapping, embeddings=True, encoder=self.encoder)
+            texts = readable(ds.select_columns(list(schema.text_columns)), schema)
+            scored = texts.map(
+                scorer, batched=True, batch_size=self.batch_size, with_indices=True, num_proc=self.num_proc,
+                features=scorer.features(texts.features), desc="Scoring",
+            )  # fmt: skip
+            kept = [c for c in (SCORE_COLUMN, EMBEDDING_COLUMN, CLUSTER_COLUMN) if c in ds.column_names]
+            scored = add_columns(scored, {c: chunked_column(ds, c) for c in kept})
         has = scored.column_names
         vectors = chunked_column(scored, EMBEDDING_COLUMN) if EMBEDDING_COLUMN in has else None
         return {
@@ -293,7 +302,8 @@ class MDaQSelector:
         Raises:
             DataError: no language column although `languages` is given, or an unknown language.
         """
-        column = self._language_column(ds.column_names)
+        mapped = [c for c, role in (self.column_mapping or {}).items() if role == "language"][:1]
+        column = next((c for c in (*mapped, *LANGUAGE_COLUMNS, IDENTIFIED) if c in ds.column_names), None)
         if not self.per_language and (self.languages or isinstance(self.budgets, Mapping)):
             raise DataError("languages and budgets by language need per_language=True. Leave them out or turn it on.")
         if column is None or not self.per_language:
@@ -308,31 +318,11 @@ class MDaQSelector:
         kept = [code if not self.languages or code in self.languages else "" for code in names]
         return np.asarray(kept)[rows]
 
-    def _language_column(self, columns: Sequence[str]) -> str | None:
-        mapped = [c for c, role in (self.column_mapping or {}).items() if role == "language"]
-        if mapped and mapped[0] in columns:
-            return mapped[0]
-        return next((c for c in (*LANGUAGE_COLUMNS, IDENTIFIED) if c in columns), None)
-
-    def _needs_scoring(self, ds: Dataset) -> bool:
+    def needs_scoring(self, ds: Dataset) -> bool:
+        """Whether scores, or the vectors or clusters that the method needs, must be computed."""
         has, needs = set(ds.column_names), METHODS[self.method].needs
         vectors = EMBEDDING_COLUMN in has or ("embeddings" not in needs and CLUSTER_COLUMN in has)
         return SCORE_COLUMN not in has or not vectors
-
-    def _with_scores(self, ds: Dataset, schema: Layout) -> Dataset:
-        scorer = MDaQScorer(self.model, schema.mapping, embeddings=True, encoder=self.encoder)
-        texts = readable(ds.select_columns(list(schema.text_columns)), schema)
-        scored = texts.map(
-            scorer,
-            batched=True,
-            batch_size=self.batch_size,
-            with_indices=True,
-            num_proc=self.num_proc,
-            features=scorer.features(texts.features),
-            desc="Scoring",
-        )
-        kept = [c for c in (SCORE_COLUMN, EMBEDDING_COLUMN, CLUSTER_COLUMN) if c in ds.column_names]
-        return add_columns(scored, {c: chunked_column(ds, c) for c in kept})
 
     def read_lengths(self, ds: Dataset, schema: Layout | None) -> np.ndarray | None:
         """Response lengths in characters, (n,) int64, if the method needs them."""

@@ -70,23 +70,23 @@ def evaluate_pairs(
     if languages is not None:
         codes = np.array([languages[i] for i in rows], dtype=object)
         groups |= {code: codes == code for code in sorted(set(codes))}
-    return {name: _figures(wins, longer, matched, mask) for name, mask in groups.items()}
-
-
-def _wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return (a > b) + 0.5 * (a == b)
-
-
-def _figures(wins: np.ndarray, longer: np.ndarray, matched: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    even = mask & matched
 
     def mean(values: np.ndarray, of: np.ndarray) -> float:
         return float(values[of].mean()) if of.any() else float("nan")
 
-    return {
-        "n": int(mask.sum()), "accuracy": mean(wins, mask), "longer_wins": mean(longer, mask), "random": 0.5,
-        "matched_n": int(even.sum()), "matched_accuracy": mean(wins, even), "matched_longer_wins": mean(longer, even),
-    }  # fmt: skip
+    figures = {}
+    for name, mask in groups.items():
+        even = mask & matched
+        figures[name] = {
+            "n": int(mask.sum()), "accuracy": mean(wins, mask), "longer_wins": mean(longer, mask), "random": 0.5,
+            "matched_n": int(even.sum()), "matched_accuracy": mean(wins, even),
+            "matched_longer_wins": mean(longer, even),
+        }  # fmt: skip
+    return figures
+
+
+def _wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a > b) + 0.5 * (a == b)
 
 
 def pairs_table(figures: Mapping[str, Mapping[str, float]]) -> str:

@@ -47,10 +47,15 @@ def finetune(
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import TripletDistanceMetric, TripletLoss
+    from sentence_transformers.sentence_transformer.modules import Normalize
     from transformers import set_seed
 
     set_seed(seed)
-    model = _normalised(str(encoder), device, max_length)
+    model = sentence_transformer(str(encoder), device=device)
+    if not any(isinstance(module, Normalize) for module in model):
+        model.add_module(str(len(model)), Normalize())
+    if max_length is not None and type(model[0]).__name__ != "StaticEmbedding":
+        model.max_seq_length = min(max_length, model.max_seq_length or max_length)
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(Path(output) / "checkpoints"), num_train_epochs=epochs, max_steps=max_steps, learning_rate=lr,
         per_device_train_batch_size=batch_size, warmup_steps=0.1, lr_scheduler_type="linear", seed=seed, data_seed=seed,
@@ -69,15 +74,3 @@ def finetune(
         model.save_pretrained(str(output), create_model_card=False)
     trainer.accelerator.wait_for_everyone()
     return Path(output)
-
-
-def _normalised(encoder: str, device: str | None, max_length: int | None):
-    """The SentenceTransformer `encoder`, ending in a Normalize module."""
-    from sentence_transformers.sentence_transformer.modules import Normalize
-
-    model = sentence_transformer(encoder, device=device)
-    if not any(isinstance(module, Normalize) for module in model):
-        model.add_module(str(len(model)), Normalize())
-    if max_length is not None and type(model[0]).__name__ != "StaticEmbedding":
-        model.max_seq_length = min(max_length, model.max_seq_length or max_length)
-    return model

@@ -69,10 +69,25 @@ def surface_features(texts: Sequence[str]) -> np.ndarray:
     kept = [i for i, text in enumerate(stripped) if text]
     for begin in range(0, len(kept), TEXTS_AT_ONCE):
         chunk = kept[begin : begin + TEXTS_AT_ONCE]
-        out[chunk, : -len(_WORDS)] = _features([stripped[i] for i in chunk])
-        out[chunk, -len(_WORDS) :] = _word_features([stripped[i] for i in chunk], [texts[i] for i in chunk])
+        part = [stripped[i] for i in chunk]
+        classes, owner = _classify(part)
+        counts = _histogram(classes, owner, len(part))
+        total = np.fromiter((len(text) for text in part), np.float64, len(part))
+        words = []
+        for i in chunk:
+            found = stripped[i].lower().split()
+            n = max(len(found), 1)
+            size = len(stripped[i])
+            words.append((np.log1p(n), np.log1p(size / n), len(set(found)) / n, len(texts[i]) != size))
+        columns = [
+            *_Layout.read(classes, owner, total).features(),
+            *(np.log1p(counts[:, _CLASS[name]]) for name in LOG_COUNTS),
+            *(counts[:, _CLASS[name]] / total for name in SHARES),
+            *_shares_of_scripts(counts).T,
+        ]
+        out[chunk, : -len(_WORDS)] = np.stack(columns, axis=1).astype(np.float32)
+        out[chunk, -len(_WORDS) :] = np.array(words)
     return out
-
 
 
 def script_shares(texts: Sequence[str]) -> np.ndarray:
@@ -81,7 +96,6 @@ def script_shares(texts: Sequence[str]) -> np.ndarray:
         return np.zeros((0, len(SCRIPTS)), np.float32)
     classes, owner = _classify([text.replace("\0", " ") for text in texts])
     return _shares_of_scripts(_histogram(classes, owner, len(texts)))
-
 
 
 @lru_cache(maxsize=1)
@@ -106,7 +120,6 @@ def _table() -> np.ndarray:
     return table
 
 
-
 def _classify(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Classes of all characters of the texts, a separator after each text, and the index of the owner of each."""
     joined = "\0".join(texts) + "\0"
@@ -115,19 +128,15 @@ def _classify(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return _table()[np.minimum(codes, 0x10000)], np.repeat(np.arange(len(texts), dtype=np.int32), lengths)
 
 
-
 def _histogram(classes: np.ndarray, owner: np.ndarray, n: int) -> np.ndarray:
     """How many characters of each class each text has, (n, len(CLASSES)) float64."""
     width = len(CLASSES)
     return np.bincount(owner * width + classes, minlength=n * width).reshape(n, width).astype(np.float64)
 
 
-
 def _shares_of_scripts(counts: np.ndarray) -> np.ndarray:
     letters = np.stack([counts[:, [_CLASS[c] for c in members]].sum(1) for _, members in SCRIPTS], axis=1)
     return (letters / np.maximum(letters.sum(1, keepdims=True), 1)).astype(np.float32)
-
-
 
 
 @lru_cache(maxsize=64)
@@ -136,34 +145,6 @@ def _members(*names: str) -> np.ndarray:
     table = np.zeros(len(CLASSES), bool)
     table[[_CLASS[name] for name in names]] = True
     return table
-
-
-
-def _features(texts: Sequence[str]) -> np.ndarray:
-    """All features but those of `_WORDS`, of stripped, non-empty texts."""
-    n = len(texts)
-    classes, owner = _classify(texts)
-    counts = _histogram(classes, owner, n)
-    total = np.fromiter((len(t) for t in texts), np.float64, n)
-    columns = [
-        *_Layout.read(classes, owner, total).features(),
-        *(np.log1p(counts[:, _CLASS[name]]) for name in LOG_COUNTS),
-        *(counts[:, _CLASS[name]] / total for name in SHARES),
-        *_shares_of_scripts(counts).T,
-    ]
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
-
-def _word_features(stripped: Sequence[str], texts: Sequence[str]) -> np.ndarray:
-    """log_words, log_mean_word, unique_words (share of distinct words) and outer_whitespace, (n, 4)."""
-    rows = []
-    for text, whole in zip(stripped, texts, strict=True):
-        words = text.lower().split()
-        n = max(len(words), 1)
-        rows.append((np.log1p(n), np.log1p(len(text) / n), len(set(words)) / n, len(whole) != len(text)))
-    return np.array(rows)
-
 
 
 @dataclass
@@ -197,7 +178,13 @@ class _Layout:
         self.closes = np.concatenate([boundary[1:], [True]]) & ~boundary
         self.lines = np.maximum(self.count(self.opens), 1)
         self.breaks = self.count(self.newline & np.concatenate([[False], self.newline[:-1]]))
-        self.bullets, self.numbers = self._list_items()
+        following = np.concatenate([classes[1:], [0, 0]])
+        bullets = np.flatnonzero(self.opens & _members("dash", "bullet", "star")[classes])
+        self.bullets = self.count(bullets[~_members("star", "dash")[following[bullets]]])
+        numbers = np.flatnonzero(self.opens & (classes == _CLASS["digit"]))
+        two = following[numbers] == _CLASS["digit"]
+        mark = np.where(two, following[numbers + 1], following[numbers])
+        self.numbers = self.count(numbers[_members("period", "close", "comma", "colon")[mark]])
         starts, ends = np.flatnonzero(self.opens), np.flatnonzero(self.closes)
         texts = self.owner[starts]
         low = np.searchsorted(texts, np.arange(len(self.total)), side="left")
@@ -208,20 +195,8 @@ class _Layout:
         """How many characters of each text the mask (or positions) marks, (n,) float64."""
         return np.bincount(self.owner[mask], minlength=len(self.total)).astype(np.float64)
 
-    def _list_items(self) -> tuple[np.ndarray, np.ndarray]:
-        following = np.concatenate([self.classes[1:], [0, 0]])
-        bullets = np.flatnonzero(self.opens & _members("dash", "bullet", "star")[self.classes])
-        bullets = bullets[~_members("star", "dash")[following[bullets]]]
-        numbers = np.flatnonzero(self.opens & (self.classes == _CLASS["digit"]))
-        two = following[numbers] == _CLASS["digit"]
-        mark = np.where(two, following[numbers + 1], following[numbers])
-        return self.count(bullets), self.count(numbers[_members("period", "close", "comma", "colon")[mark]])
-
     def features(self) -> list[np.ndarray]:
         """The features of `_LAYOUT`, each (n,)."""
-        return [*self._line_features(), *self._list_features()]
-
-    def _line_features(self) -> list[np.ndarray]:
         (first, first_end), (last, last_end) = self.first, self.last
         start, head, end = self.classes[first], self.classes[first_end], self.classes[last_end]
         single = np.maximum(self.count(self.newline) - 2 * self.breaks, 0)
@@ -229,6 +204,11 @@ class _Layout:
         counts = (
             self.total, self.lines, self.breaks, single, self.bullets, self.numbers, colons, self.trailing, self.double,
         )  # fmt: skip
+        star, newline, listed = self.classes == _CLASS["star"], self.newline, self.bullets + self.numbers
+        bold = self.count(np.flatnonzero(star[:-1] & star[1:])) / 2
+        open_breaks = self.count(np.flatnonzero(newline[:-2] & newline[1:-1] & newline[2:]))
+        stops = self.count(_members("period", "question", "exclamation")[self.classes])
+        item = _members("dash", "bullet", "star", "digit")[self.classes]
         return [
             *map(np.log1p, counts),
             *(_members(*names)[start] for names in (("upper",), ("lower",), ("digit",), ("dash", "bullet", "star"))),
@@ -236,15 +216,6 @@ class _Layout:
             _members("quote", "close", "backtick", "star", "colon")[end],
             end >= _CLASS["latin_other"], (self.lines > 1) & (head == _CLASS["colon"]),
             np.log1p(first_end - first), np.log1p(last_end - last), np.log1p(self.total / self.lines),
-        ]  # fmt: skip
-
-    def _list_features(self) -> list[np.ndarray]:
-        star, newline, listed = self.classes == _CLASS["star"], self.newline, self.bullets + self.numbers
-        bold = self.count(np.flatnonzero(star[:-1] & star[1:])) / 2
-        open_breaks = self.count(np.flatnonzero(newline[:-2] & newline[1:-1] & newline[2:]))
-        stops = self.count(_members("period", "question", "exclamation")[self.classes])
-        item = _members("dash", "bullet", "star", "digit")[self.classes]
-        return [
             np.minimum(self.breaks / self.lines, 1), np.minimum(listed / self.lines, 1),
             (listed > 1) & (self.breaks >= listed - 1), np.log1p(bold), np.log1p(open_breaks),
             np.log1p(stops), np.log1p(self.total / (stops + 1)),

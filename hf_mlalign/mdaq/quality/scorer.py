@@ -225,10 +225,27 @@ class QualityScorer:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if self.has_head:
-            self._save_head(folder)
-        else:
+        if not self.has_head:
             self.encoder.model.save_pretrained(str(folder), create_model_card=False)
+        else:
+            from safetensors.numpy import save_file
+
+            head, name = self._load_head(), self._encoder_name()
+            if name is not None and not isinstance(name, str):
+                kind = type(name).__name__
+                raise DataError(f"save: the encoder is a {kind} in memory. Use a named encoder or a folder.")
+            bundled = name is None or Path(name).resolve() == (BUNDLED / "encoder").resolve()
+            encoder = None if bundled else name
+            if encoder is not None and Path(name).is_dir():
+                encoder = "./encoder"
+                if Path(name).resolve() != (folder / "encoder").resolve():
+                    shutil.copytree(name, folder / "encoder", dirs_exist_ok=True)
+            config = {
+                "model_type": MODEL_TYPE, "format": FORMAT, "encoder": encoder, "encoder_hash": _encoder_hash(name),
+                "shape": head.shape.to_dict(),
+            }  # fmt: skip
+            save_file(head.arrays, folder / WEIGHTS)
+            (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         if card is not None:
             (folder / "README.md").write_text(card, encoding="utf-8")
         return folder
@@ -277,26 +294,6 @@ class QualityScorer:
                 arrays = load_file(self._folder / WEIGHTS)
                 self._head = QualityHead(HeadShape.from_dict(self._config["shape"]), arrays)
         return self._head
-
-    def _save_head(self, folder: Path) -> None:
-        from safetensors.numpy import save_file
-
-        head, name = self._load_head(), self._encoder_name()
-        if name is not None and not isinstance(name, str):
-            raise DataError(f"save: the encoder is a {type(name).__name__} in memory. Use a named encoder or a folder.")
-        bundled = name is None or Path(name).resolve() == (BUNDLED / "encoder").resolve()
-        encoder = None if bundled else name
-        if encoder is not None and Path(name).is_dir():
-            encoder = "./encoder"
-            if Path(name).resolve() != (folder / "encoder").resolve():
-                shutil.copytree(name, folder / "encoder", dirs_exist_ok=True)
-        config = {
-            "model_type": MODEL_TYPE, "format": FORMAT, "encoder": encoder, "encoder_hash": _encoder_hash(name),
-            "shape": head.shape.to_dict(),
-        }  # fmt: skip
-        save_file(head.arrays, folder / WEIGHTS)
-        (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-
 
 def _read_config(folder: Path | None) -> dict | None:
     """The head's config.json in `folder`; None where the folder holds a plain encoder or is none."""

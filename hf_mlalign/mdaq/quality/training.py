@@ -118,15 +118,10 @@ def train_head(inputs: TripletInputs, settings: HeadTraining = HeadTraining(), o
         is_check = i == settings.members
         arrays = _train_member(inputs, shape, mean, scale, settings, i, on_epoch if i == 0 else None, is_check)
         weight = settings.check_weight if is_check else 1 / settings.members
-        members.append(_scaled(arrays, sqrt(total * weight)))
+        factor, last = np.float32(sqrt(total * weight)), ("linear", "bias", "out")  # vectors `factor` times as long
+        members.append({name: a * factor if name.split(".")[1] in last else a for name, a in arrays.items()})
     arrays = {name: np.stack([member[name] for member in members]) for name in members[0]}
     return QualityHead(shape, {**arrays, "feature_mean": mean, "feature_scale": scale})
-
-
-def _scaled(arrays: dict[str, np.ndarray], factor: float) -> dict[str, np.ndarray]:
-    """The member whose vectors are `factor` times as long."""
-    last = ("linear", "bias", "out")
-    return {name: a * np.float32(factor) if name.split(".")[1] in last else a for name, a in arrays.items()}
 
 
 def _train_member(inputs, shape, mean, scale, settings, member, on_epoch, checking) -> dict[str, np.ndarray]:
@@ -134,6 +129,10 @@ def _train_member(inputs, shape, mean, scale, settings, member, on_epoch, checki
 
     generator = np.random.default_rng([settings.seed, member])
     loss_of = _check_loss if checking else _pair_loss
+
+    def inputs_of(pair: tuple[np.ndarray, np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.concatenate([pair[0], standardise(pair[1], mean, scale)], axis=1))
+
     with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(int(generator.integers(2**31)))
         towers = _Towers(shape, settings.dropout)
@@ -146,7 +145,7 @@ def _train_member(inputs, shape, mean, scale, settings, member, on_epoch, checki
                 done = (epoch * steps + step) / (settings.epochs * steps)
                 optimizer.param_groups[0]["lr"] = settings.lr * (1 - done)
                 batch = inputs.rows(order[step * size : (step + 1) * size])
-                loss = loss_of(towers, batch, lambda pair: _response_inputs(pair, mean, scale), settings)
+                loss = loss_of(towers, batch, inputs_of, settings)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -167,12 +166,6 @@ def _one_thread():
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _response_inputs(pair: tuple[np.ndarray, np.ndarray], mean: np.ndarray, scale: np.ndarray) -> torch.Tensor:
-    import torch
-
-    return torch.from_numpy(np.concatenate([pair[0], standardise(pair[1], mean, scale)], axis=1))
 
 
 def _order(groups: np.ndarray, generator: np.random.Generator, together: int = 4) -> np.ndarray:
@@ -198,14 +191,20 @@ def _pair_loss(towers, batch: TripletInputs, inputs_of, settings: HeadTraining) 
 
 
 def _check_loss(towers, batch: TripletInputs, inputs_of, settings: HeadTraining) -> torch.Tensor:
-    """The same loss with broken responses and the other rows' positives as negatives."""
+    """The same loss with broken responses and the other rows' positives as negatives: rows of other groups and of the
+    same group (other languages) count as two means."""
     import torch
 
     anchor = towers.instruction(torch.from_numpy(batch.instruction))
     positive = towers.response(inputs_of(batch.positive))
     near, far = _distance(anchor, positive), _distance(anchor, towers.response(inputs_of(batch.broken)))
     loss = torch.relu(near - far + settings.epsilon).mean()
-    return loss + _loss_of_others(anchor, positive, near, batch.groups, settings.epsilon)
+    squares = (anchor**2).sum(1)[:, None] + (positive**2).sum(1)[None] - 2 * anchor @ positive.T
+    losses = torch.relu(near[:, None] - squares.clamp_min(1e-6).sqrt() + settings.epsilon)
+    same = torch.from_numpy(batch.groups[:, None] == batch.groups[None])
+    other_language = same & ~torch.eye(len(same), dtype=torch.bool)
+    means = [(losses * mask).sum() / mask.sum() for mask in (~same, other_language) if mask.any()]
+    return loss + (sum(means) if means else losses.sum() * 0)
 
 
 def _even_weights(batch: TripletInputs, extra: float) -> np.ndarray:
@@ -213,19 +212,6 @@ def _even_weights(batch: TripletInputs, extra: float) -> np.ndarray:
     lengths = [np.expm1(pair[1][:, FEATURES.index("log_characters")]) for pair in (batch.positive, batch.negative)]
     weights = 1 + extra * np.exp(-np.square(np.log(np.maximum(lengths[0], 1) / np.maximum(lengths[1], 1)) / 0.15))
     return (weights / weights.mean()).astype(np.float32)
-
-
-def _loss_of_others(anchor, positive, near, groups: np.ndarray, epsilon: float) -> torch.Tensor:
-    """Mean triplet loss with the other rows' positives as negatives: rows of other groups and of the same group (other
-    languages) count as two means."""
-    import torch
-
-    squares = (anchor**2).sum(1)[:, None] + (positive**2).sum(1)[None] - 2 * anchor @ positive.T
-    losses = torch.relu(near[:, None] - squares.clamp_min(1e-6).sqrt() + epsilon)
-    same = torch.from_numpy(groups[:, None] == groups[None])
-    other_language = same & ~torch.eye(len(groups), dtype=torch.bool)
-    means = [(losses * mask).sum() / mask.sum() for mask in (~same, other_language) if mask.any()]
-    return sum(means) if means else losses.sum() * 0
 
 
 def _distance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -96,7 +96,7 @@ def _selected(
     if ROW in names:
         row_numbers(table_references(ds))
     had_vectors = EMBEDDING_COLUMN in names
-    if selector._needs_scoring(SimpleNamespace(column_names=names)):
+    if selector.needs_scoring(SimpleNamespace(column_names=names)):
         given = [name for name in (SCORE_COLUMN, EMBEDDING_COLUMN) if name in names]
         if given:
             raise DataError(f"The dataset has {listed(given)} but not both of quality_score and embedding. Drop it, "
@@ -245,15 +245,11 @@ def _mark(table: pa.Table, marks: _Marks, *chosen: pa.Table) -> pa.Table:
         clusters[hit] = np.where(own >= 0, own + offset, -1)
         reasons[hit] = np.asarray(taken.column(REASON).to_pylist(), dtype="<U9")
     if marks.clusters is not None:
-        clusters = _codes(numbers(arrow_dataset(table), CLUSTER_COLUMN), marks.clusters)
+        given, distinct = numbers(arrow_dataset(table), CLUSTER_COLUMN), marks.clusters
+        place = np.minimum(np.searchsorted(distinct, given), max(len(distinct) - 1, 0))
+        clusters = np.where(distinct[place] == given, place, -1).astype(np.int32)
     columns = {CLUSTER_COLUMN: pa.array(clusters), "selected": pa.array(reasons != ""),
                REASON: pa.array(reasons.tolist(), pa.string())}  # fmt: skip
     columns = {name: column for name, column in columns.items() if not marks.wanted or name in marks.wanted}
     out = with_columns(table.drop_columns([name for name in marks.drop if name in table.column_names]), columns)
     return out.filter(pa.array(reasons != "")) if marks.only_selected else out
-
-
-def _codes(given: np.ndarray, distinct: np.ndarray) -> np.ndarray:
-    """int32 place of each cluster id among the distinct ones of all rows, −1 for a row without one."""
-    place = np.minimum(np.searchsorted(distinct, given), max(len(distinct) - 1, 0))
-    return np.where(distinct[place] == given, place, -1).astype(np.int32)

@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "SelectionResult": "hf_mlalign.mdaq.selector",
         "ShardStore": "hf_mlalign.mdaq.shards",
         "StreamedDAS": "hf_mlalign.mdaq.selection",
-        "allocate": "hf_mlalign.mdaq.budgets",
+        "allocate": "hf_mlalign.mdaq.options",
         "car_clusters": "hf_mlalign.mdaq.baselines",
         "curate": "hf_mlalign.mdaq.curation",
         "das_select": "hf_mlalign.mdaq.selection",

@@ -14,6 +14,7 @@ import numpy as np
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.validation import (
+    as_numbers,
     as_table,
     check_share,
     check_whole,
@@ -22,7 +23,6 @@ from hf_mlalign.core.validation import (
     shown,
     unit_rows,
 )
-from hf_mlalign.mdaq.budgets import as_scores, score_order
 
 BLOCK = 1024
 WINDOW = 2048
@@ -207,3 +207,19 @@ def _top_window(bound: np.ndarray, size: int) -> tuple[np.ndarray, float, int]:
     rest = np.where(inside, -np.inf, bound)
     first = int(np.argmax(rest))
     return np.flatnonzero(inside), float(rest[first]), first
+
+
+def score_order(scores: Any) -> np.ndarray:
+    """Row numbers by score, best first, ties by row number, rows with NaN left out; ±inf are ordinary values."""
+    scores = as_scores(scores)
+    rows = np.flatnonzero(~np.isnan(scores))
+    return rows[np.argsort(-scores[rows], kind="stable")]
+
+
+
+def as_scores(values: Any, argument: str = "scores") -> np.ndarray:
+    """`values` as a 1-D float array (None becomes NaN); DataError for anything else."""
+    array = values if isinstance(values, np.ndarray) and values.dtype.kind == "f" else as_numbers(values, argument)
+    if array.ndim != 1:
+        raise DataError(f"{argument} has shape {array.shape}; pass a 1-D array, one number per row")
+    return array

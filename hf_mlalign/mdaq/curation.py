@@ -267,8 +267,8 @@ class _Curating:
             codes, names = text_codes(values)
             return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())).cast(pa.string())
 
-        schema = pa.schema({"row": pa.int64(), "language": pa.string(), "quality_score": pa.float32(),
-                            "cluster": pa.int32(), "selected": pa.bool_(), "selection_reason": pa.string()})  # fmt: skip
+        schema = pa.schema({"row": pa.int64(), "language": pa.string(), "quality_score": pa.float32(), "cluster":
+                            pa.int32(), "selected": pa.bool_(), "selection_reason": pa.string()})  # fmt: skip
         with pq.ParquetWriter(folder / WORK / SCORES, schema) as writer:
             for begin in range(0, len(ds), SCORES_ROWS):
                 rows = slice(begin, min(begin + SCORES_ROWS, len(ds)))

@@ -1,12 +1,17 @@
-"""The options of selection, `curate` and `score`: names, types, defaults, help texts, and where defaults come from."""
+"""The options of selection, `curate` and `score`, and how many rows they take from each language.
+
+Names, types, defaults and help texts of the options stand here, and where each default comes from.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.options import Options, PublishOptions, SourceOptions, UploadOptions, option
+from hf_mlalign.core.validation import check_whole
 
 SHARD_ROWS = 20_000
 """Rows per shard (*ours*: about a second of work with the bundled model)."""
@@ -98,3 +103,126 @@ class ScoreOptions(UploadOptions, SourceOptions):
     def check(self) -> None:
         if self.encoder is not None and not self.embeddings:
             raise DataError("encoder: it makes the embeddings, which are switched off. Leave one of the two out.")
+
+
+PAPER_RATIO = (6000, 1000)
+MODES = ("each", "total", "proportional")
+
+
+def allocate(
+    counts: Mapping[str, int],
+    n_quality: int = 6000,
+    n_diversity: int = 1000,
+    budgets: str | Mapping[str, Any] | None = None,
+) -> tuple[dict[str, tuple[int, int]], tuple[str, ...]]:
+    """(n_quality, n_diversity) of each language → (shares in the order of `counts`, notes).
+
+    Args:
+        counts: rows in the pool of each language that could be selected.
+        n_quality, n_diversity: 6,000 and 1,000 (*paper*).
+        budgets: one of
+
+            None or "each": the two numbers hold for each language (*paper*).
+
+            "total": they are totals over all languages, shared equally.
+
+            "proportional": they are totals, shared in proportion to `counts`.
+
+            A mapping language → rows: split by the ratio n_quality : n_diversity (6 : 1 when both are 0), quality
+            rounded half up; or language → (n_quality, n_diversity). It must name exactly the languages in `counts`.
+
+    "total" and "proportional" round by largest remainder (ties go to the alphabetically first), never give a language
+    more rows than it has and hand what it cannot use to the others, so the shares add up to
+    min(n_quality + n_diversity, all rows); within a language they keep the ratio as nearly as whole numbers allow. The
+    result does not depend on the order of `counts`.
+
+    notes: one sentence for each language whose pool is smaller than its budget, and one when a total cannot be met.
+    Raises DataError for a negative or fractional number, an unknown mode, missing or unknown languages.
+    """
+    sizes = {language: check_whole(size, f"counts[{language!r}]") for language, size in counts.items()}
+    nq, nd = check_whole(n_quality, "n_quality"), check_whole(n_diversity, "n_diversity")
+    if budgets in ("total", "proportional"):
+        equal = budgets == "total"
+        rows = share(nq + nd, {name: int(size > 0) if equal else size for name, size in sizes.items()}, sizes)
+        given = sum(rows.values())
+        quality = share(_round_half_up(given * nq, nq + nd), rows, rows)
+        notes, fair = [], (nq + nd) // max(1, len(sizes))
+        if given < nq + nd:
+            notes = [f"{nq + nd:,} rows were asked for in total but the pool has {given:,}: all are in the budget"]
+        elif equal:
+            notes = [
+                f"{language}: only {size:,} rows, an equal share would be {fair:,}; the rest went to other languages"
+                for language, size in sizes.items()
+                if size < fair
+            ]
+        return {language: (quality[language], rows[language] - quality[language]) for language in sizes}, tuple(notes)
+    if budgets is None or budgets == "each":
+        shares = dict.fromkeys(sizes, (nq, nd))
+    elif isinstance(budgets, Mapping):
+        shares = _given(sizes, nq, nd, budgets)
+    else:
+        modes = ", ".join(f'"{mode}"' for mode in MODES)
+        raise DataError(f"budgets is {budgets!r}; use None, {modes} or a mapping from language to rows")
+    return shares, tuple(
+        f"{language}: the budget is {sum(shares[language]):,} rows but the pool has {size:,}"
+        for language, size in sizes.items()
+        if size < sum(shares[language])
+    )
+
+
+
+def share(total: int, weights: Mapping[str, int], limits: Mapping[str, int]) -> dict[str, int]:
+    """`total` split in proportion to whole-number `weights` by largest remainder, none above its limit.
+
+    What a limit cuts off is shared again among the others. Adds up to `total`, or to the sum of the limits of all
+    names with a positive weight if that is less.
+    """
+    result = dict.fromkeys(weights, 0)
+    open_names = sorted(name for name in weights if weights[name] > 0)
+    left = min(total, sum(limits[name] for name in open_names))
+    while open_names:
+        weight = sum(weights[name] for name in open_names)
+        full = [name for name in open_names if left * weights[name] >= limits[name] * weight]
+        if not full:
+            break
+        for name in full:
+            result[name] = limits[name]
+        left -= sum(limits[name] for name in full)
+        open_names = [name for name in open_names if name not in full]
+    if open_names:
+        for name in open_names:
+            result[name] = left * weights[name] // weight
+        rest = left - sum(result[name] for name in open_names)
+        for name in sorted(open_names, key=lambda name: -(left * weights[name] % weight))[:rest]:
+            result[name] += 1
+    return result
+
+
+
+def _given(sizes: dict[str, int], nq: int, nd: int, budgets: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    missing, unknown = sorted(set(sizes) - set(budgets)), sorted(set(budgets) - set(sizes), key=str)
+    if missing or unknown:
+        wrong = [f"has no entry for {listed(missing)}"] * bool(missing)
+        wrong += [f"names {listed(unknown)}, which the data lacks"] * bool(unknown)
+        raise DataError(
+            f"budgets {' and '.join(wrong)}; the data has {listed(sorted(sizes))}. Name exactly these languages "
+            "(0 leaves one out)"
+        )
+    q, d = (nq, nd) if nq + nd else PAPER_RATIO
+    shares = {}
+    for language in sizes:
+        value, name = budgets[language], f"budgets[{language!r}]"
+        if isinstance(value, (tuple, list)):
+            if len(value) != 2:
+                raise DataError(f"{name} is {value!r}; give one number or (n_quality, n_diversity)")
+            shares[language] = (check_whole(value[0], f"{name}[0]"), check_whole(value[1], f"{name}[1]"))
+        else:
+            rows = check_whole(value, name)
+            quality = _round_half_up(rows * q, q + d)
+            shares[language] = (quality, rows - quality)
+    return shares
+
+
+
+def _round_half_up(numerator: int, denominator: int) -> int:
+    return (2 * numerator + denominator) // (2 * denominator) if denominator else 0

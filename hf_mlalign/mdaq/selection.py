@@ -11,7 +11,7 @@ import numpy as np
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.validation import as_array, check_whole, finite_vectors
 from hf_mlalign.mdaq import baselines
-from hf_mlalign.mdaq.budgets import as_scores, score_order
+from hf_mlalign.mdaq.baselines import as_scores, score_order
 
 QUALITY, DIVERSITY = "quality", "diversity"
 STREAM_ROWS = 2**18

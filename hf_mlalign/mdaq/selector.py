@@ -26,8 +26,8 @@ from hf_mlalign.data.columns import (
 )
 from hf_mlalign.data.languages import check_languages
 from hf_mlalign.data.layouts import Layout, readable, recognise_layout
-from hf_mlalign.mdaq.budgets import allocate, as_scores
-from hf_mlalign.mdaq.options import SelectionOptions
+from hf_mlalign.mdaq.baselines import as_scores
+from hf_mlalign.mdaq.options import SelectionOptions, allocate
 from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer, NullableFloats
 from hf_mlalign.mdaq.selection import METHODS, Pool, select
 from hf_mlalign.models.clustering import cluster_groups, group_rows

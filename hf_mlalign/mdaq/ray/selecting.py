@@ -29,7 +29,7 @@ from hf_mlalign.data.ray_tables import (
     vectors_column,
     with_columns,
 )
-from hf_mlalign.mdaq.budgets import allocate
+from hf_mlalign.mdaq.options import allocate
 from hf_mlalign.mdaq.ray.scoring import score
 from hf_mlalign.mdaq.scorer import EMBEDDING_COLUMN, SCORE_COLUMN, MDaQScorer
 from hf_mlalign.mdaq.selection import METHODS, Method

@@ -24,8 +24,8 @@ def lazy_names(
 
     Args:
         package: `__name__` of the package.
-        names: public name → module that defines it; a module of the same name as one of its names is refused, since
-            it would hide the name once imported.
+        names: public name → module that defines it. A name that is also a module of the package is refused, because
+            the module would hide it.
     """
     for name in names:
         if names[name] == f"{package}.{name}":

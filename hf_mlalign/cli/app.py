@@ -37,7 +37,7 @@ def _options(
 
 @app.command(cls=HelpCommand, rich_help_panel="Start here", context_settings=HELP_FLAGS)
 def demo(output: Output = Path("mlalign-demo")) -> None:
-    """Curate, build pairs and tune a tiny model on the pool that ships with the package: offline, in minutes."""
+    """Curate, build pairs, tune and judge a tiny model on the included pool: offline, in a minute or two."""
     from hf_mlalign.cli.demo import run_demo
 
     run_demo(output, say)
@@ -50,7 +50,7 @@ app.add_typer(metrics, name="metrics", rich_help_panel="Evaluate")
 
 
 def main() -> None:
-    """Run the command; every error ends with exit code 2 and one line, Ctrl-C with 130, see `hf_mlalign.cli.exit`."""
+    """Run the command. Errors end with one line and exit code 2, Ctrl-C with 130; see `hf_mlalign.cli.exit`."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     sys.exit(exit_code_of(lambda: app(arguments, standalone_mode=False), debug))

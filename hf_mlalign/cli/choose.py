@@ -31,9 +31,9 @@ def _curate(source: Source, output: Output = Path("curated"), *, options: Curate
               "accelerate launch --multi_gpu -m hf_mlalign score pool.jsonl"],
 )  # fmt: skip
 def _score(source: Source, output: Output = Path("scored"), *, options: ScoreOptions) -> None:
-    """Score instruction/response pairs and save them as Parquet. A rerun scores only what is missing.
+    """Score instruction/response pairs and save them as Parquet. Run it again to score only what is missing.
 
-    On several GPUs, start it with accelerate launch: each process scores its share.
+    To use several GPUs, start it with accelerate launch: each process scores its share.
     """
     from hf_mlalign.cli.tables import print_record
     from hf_mlalign.mdaq.scoring import score as run

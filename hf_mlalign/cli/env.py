@@ -1,4 +1,4 @@
-"""`hf-mlalign env`: versions of what results depend on; loads none of these packages."""
+"""`hf-mlalign env`: versions of the packages that results depend on; imports none of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OTHERS = ("torch", "peft", "tokenizers", "safetensors", "numpy", "pandas", "pyar
 
 
 def env() -> None:
-    """Print versions; paste them into bug reports."""
+    """Print the versions to paste into a bug report."""
     from hf_mlalign import __version__
 
     say(f"hf_mlalign {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")

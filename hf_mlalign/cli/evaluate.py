@@ -74,9 +74,9 @@ def _print_judged(done: RunResult) -> None:
     "annotate", AnnotateOptions, panel=PANEL, examples=["hf-mlalign annotate answers.jsonl --languages de,sw --open"]
 )
 def _annotate(pairs: Pairs, output: Output = Path("judgements"), *, options: AnnotateOptions) -> None:
-    """Serve a page on which people judge pairs of answers blind. Run it again to continue.
+    """Serve a web page on which people judge pairs of answers blind. Run it again to continue.
 
-    Every judgement is on the disk before the page says so.
+    Every judgement is saved before the page confirms it.
     """
     from hf_mlalign.evaluation.annotation.run import annotate as run
 
@@ -87,7 +87,7 @@ def _annotate(pairs: Pairs, output: Output = Path("judgements"), *, options: Ann
     "annotate-export", AnnotateExportOptions, panel=PANEL, examples=["hf-mlalign annotate-export judgements -o human"]
 )
 def _annotate_export(judgements: Human, output: Output = Path("human"), *, options: AnnotateExportOptions) -> None:
-    """Write people's judgements, win rates and agreement (Krippendorff's alpha). The page may be running."""
+    """Export people's judgements, win rates and agreement (Krippendorff's alpha). The page may be running."""
     from hf_mlalign.cli.tables import print_human, print_winrates
     from hf_mlalign.evaluation.annotation.human import HumanJudge
 
@@ -105,9 +105,9 @@ def _annotate_export(judgements: Human, output: Output = Path("human"), *, optio
               "    --baseline before -o after"],
 )  # fmt: skip
 def _classify(source: Labelled, output: Output = Path("classification"), *, options: ClassifyOptions) -> None:
-    """Measure few-shot accuracy per language. With --baseline: did the model become better?
+    """Measure few-shot accuracy per language; with --baseline, also the gain over an earlier run.
 
-    Rows are written as they are scored. The same command continues where it was stopped.
+    Rows are saved as they are scored. Run the same command again to continue.
     """
     from hf_mlalign.cli.tables import print_record
     from hf_mlalign.spontaneous.classification.evaluate import classify as run
@@ -121,13 +121,13 @@ def _classify(source: Labelled, output: Output = Path("classification"), *, opti
     examples=["hf-mlalign lens google/gemma-3-270m --data parallel.jsonl --adapter tuned -o lens"],
 )  # fmt: skip
 def _lens(model: Model, data: Parallel = None, output: Output = Path("lens"), *, options: LensOptions) -> None:
-    """Show per layer and language what a model predicts and how its hidden states lie, as data and pictures."""
+    """Show per layer and language what a model predicts and where its hidden states lie, as data and figures."""
     from hf_mlalign.cli.tables import print_lens
     from hf_mlalign.core.errors import DataError, quiet
     from hf_mlalign.spontaneous.lens.run import run_lens
 
     if data is None:
-        raise DataError("--data: missing. Name parallel prompts: a file, a folder or a Hub dataset.")
+        raise DataError("--data: missing. Name a file, a folder or a Hub dataset with parallel prompts.")
     with quiet():
         done = run_lens(data, output, options=options, on_step=say)
     print_lens(done.result)

@@ -18,16 +18,16 @@ from hf_mlalign.core.system_errors import AGAIN, explain
 FAILED = 2
 """Exit code of every error."""
 SIGNAL = 128
-"""Exit code of a signal, less its number: 130 for Ctrl-C, 143 for SIGTERM."""
+"""Added to the number of a signal for its exit code: 130 for Ctrl-C, 143 for SIGTERM."""
 LONGEST = 2000
-"""Characters of an error's line (*ours*)."""
+"""Most characters of an error that are printed (*ours*)."""
 
 
 def exit_code_of(command: Callable[[], Any], debug: bool = False) -> int:
     """Call the command and return the exit code of the process.
 
     0 or what the command returns; 2 for every error, with one line on stderr (and, with `debug`, the traceback);
-    130 after Ctrl-C and 143 after SIGTERM; 0 where the reader of stdout went away (`… | head`).
+    130 after Ctrl-C and 143 after SIGTERM; 0 if the reader of stdout stops reading (`… | head`).
     """
     with _stoppable() as came:
         try:
@@ -72,7 +72,7 @@ def _of_error(error: BaseException, came: list[int], debug: bool) -> int:
 
 
 def _tell(text: str) -> None:
-    """Print to stderr, as `printable`, in red on a terminal; nobody may be listening."""
+    """Print to stderr, as `printable`, errors in red on a terminal; ignore that nobody reads it."""
     text = printable(text)
     with suppress(OSError, ValueError):
         red = text.startswith("Error") and sys.stderr.isatty()
@@ -81,10 +81,9 @@ def _tell(text: str) -> None:
 
 @contextmanager
 def _stoppable() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM raise `KeyboardInterrupt`; yields the list of those that came.
+    """Ctrl-C and SIGTERM raise `KeyboardInterrupt`; yields the list of the signals received.
 
-    Forked workers end silently. Once the command is over, a signal ends the process as the system does by default:
-    nothing is left to save.
+    Forked workers end silently. After the command, when nothing is left to save, signals have their default effect.
     """
     came: list[int] = []
     owner = os.getpid()

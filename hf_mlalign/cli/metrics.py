@@ -1,4 +1,4 @@
-"""`hf-mlalign metrics`: the metrics that ship with the package, in the module cache of `evaluate` and on the Hub."""
+"""`hf-mlalign metrics`: install the metrics of this package for `evaluate`, or publish them on the Hub."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Names = Annotated[list[str] | None, typer.Argument(help="Metrics, e.g. winrate (
 
 @app.command("list", cls=HelpCommand)
 def _list_metrics() -> None:
-    """Show the packaged metrics, and which script evaluate takes for their names without the Hub."""
+    """List the metrics of this package, and the script that evaluate runs for each name offline."""
     from hf_mlalign.evaluation.metrics.loading import NAMESPACE, installed_path, metric_names, metric_script
 
     for name in metric_names():
@@ -30,11 +30,11 @@ def _list_metrics() -> None:
 @app.command("install", cls=HelpCommand)
 def _install(
     names: Names = None,
-    namespace: Annotated[str, typer.Option(help="What stands before the slash in evaluate.load.")] = "hf_mlalign",
-    check_hub: Annotated[bool, typer.Option(help="Ask the Hub whether it has other code under the name.")] = True,
+    namespace: Annotated[str, typer.Option(help="Name before the slash in evaluate.load.")] = "hf_mlalign",
+    check_hub: Annotated[bool, typer.Option(help="Check whether the Hub has other code under this name.")] = True,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the Hub.")] = 5.0,
 ) -> None:
-    """Make evaluate.load("hf_mlalign/winrate") work offline, from any folder; a rerun changes nothing."""
+    """Install the metrics, so that evaluate.load("hf_mlalign/winrate") works offline and from any folder."""
     from hf_mlalign.evaluation.metrics.loading import check_spaces, install_metrics
 
     done = install_metrics(names, namespace=namespace)
@@ -46,7 +46,7 @@ def _install(
         if space.state == "other":
             warning = (
                 f"Warning: the Hub has a Space {name} with other code ({space.reason}). Online, "
-                f'evaluate.load("{name}") runs that one, not the installed one. To be sure: '
+                f'evaluate.load("{name}") runs that code. To run the installed code: '
                 f'hf_mlalign.load_metric("{name.split("/")[-1]}"), or HF_EVALUATE_OFFLINE=1.'
             )
             typer.secho(printable(warning), fg="red", err=True)
@@ -62,12 +62,15 @@ def _install(
 def _push(
     namespace: Annotated[str, typer.Option(help="Your user or organisation on the Hub.")],
     names: Names = None,
-    private: Annotated[bool, typer.Option("--private/--public", help="Of new Spaces.")] = True,
+    private: Annotated[bool, typer.Option("--private/--public", help="Who can see new Spaces.")] = True,
     requirement: Annotated[
-        str, typer.Option(help="Line of requirements.txt, e.g. 'hf-mlalign @ git+https://…'.")
+        str, typer.Option(help="How requirements.txt names this package, e.g. 'hf-mlalign @ git+https://…'.")
     ] = "hf-mlalign",
 ) -> None:
-    """Publish the metrics as Spaces; the token is the saved one, or HF_TOKEN."""
+    """Publish the metrics as Spaces.
+
+    The token is that of `hf auth login`, or of the environment variable HF_TOKEN.
+    """
     from hf_mlalign.evaluation.metrics.loading import push_metrics
 
     for address in push_metrics(namespace, names, private=private, requirement=requirement):

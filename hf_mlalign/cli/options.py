@@ -1,4 +1,4 @@
-"""Commands made from options classes: parameters, `--config`, `--print-config`, help pages, and what is printed."""
+"""Make commands from options classes: parameters, `--config`, `--print-config`, help pages and output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ APP = typer.Typer(
     name="hf-mlalign", help="Multilingual alignment for the Hugging Face stack.", no_args_is_help=True,
     pretty_exceptions_enable=False, context_settings=HELP_FLAGS, rich_markup_mode="rich",
 )  # fmt: skip
-"""The command; the modules of this room register theirs on it."""
+"""The command `hf-mlalign`; the other modules of this room add their commands to it."""
 LAST = ("Output", "Run")
 """Groups at the end of a help page."""
 Source = Annotated[str, typer.Argument(help="A local file or folder, or a Hub dataset (user/name).")]
@@ -60,7 +60,7 @@ def split_codes(text: str | None) -> list[str] | None:
 
 
 class HelpCommand(TyperCommand):
-    """A command whose help page never cuts the name of an option: two columns, names and what they mean."""
+    """A command whose help page never cuts the name of an option: two columns, names and meanings."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from rich.console import Console
@@ -111,9 +111,9 @@ def command(
 ) -> Callable[[Callable], Callable]:
     """Register a function as a command that takes the options of a class.
 
-    The function's own parameters (the arguments, and `output`) are Typer's; one that has the name of an option stands
-    for it. Its parameter `options` gets a checked instance. Every command also takes `--config run.yaml` (the command
-    line wins), `--print-config`, `--quiet` and `--verbose`.
+    The function's own parameters (the arguments, and `output`) are declared as in Typer; one with the name of an option
+    replaces it. Its parameter `options` gets a checked instance. Every command also takes `--config run.yaml` (the
+    command line wins), `--print-config`, `--quiet` and `--verbose`.
 
     Args:
         name: of the command.
@@ -142,7 +142,7 @@ def command(
             arguments = {n: values.pop(n, p.default) for n, p in own.items()}
             values |= {n: v for n, v in arguments.items() if n in hints}
             if absent := [n for n, p in own.items() if arguments[n] is inspect.Parameter.empty]:
-                raise DataError(f"{absent[0].upper()}: missing. Name it on the command line or in the --config file.")
+                raise DataError(f"{absent[0].upper()}: missing. Give it on the command line or in the --config file.")
             for n in own:
                 if plain_type(own[n].annotation.__origin__) is Path and isinstance(arguments[n], str):
                     arguments[n] = Path(arguments[n])
@@ -174,7 +174,7 @@ def command(
 
 
 def _argument(parameter: inspect.Parameter) -> inspect.Parameter:
-    """A parameter of the command's own; a required one may also come from the file of `--config`."""
+    """One of the command's own parameters; a required one may also come from the file of `--config`."""
     kind, *facts = typing.get_args(parameter.annotation)
     default = None if parameter.default is inspect.Parameter.empty else parameter.default
     for fact in facts:
@@ -228,7 +228,7 @@ def _common() -> list[inspect.Parameter]:
 
 
 def _read(value: Any, hint: Any, flag: str) -> Any:
-    """A value of the command line or of a YAML file as its option has it: `de,ja` is a list, `a=b` a mapping."""
+    """Convert a value of the command line or a YAML file: `de,ja` to a list, `a=b` to a mapping."""
     if isinstance(value, StrEnum):
         return value.value
     kind = plain_type(hint)

@@ -22,7 +22,7 @@ Pairs = Annotated[str, typer.Argument(help="Preference pairs: a local file or fo
               "hf-mlalign sample prompts.jsonl --model m --base-url http://localhost:8000/v1"],
 )  # fmt: skip
 def _sample(source: Source, output: Output = Path("samples"), *, options: SampleOptions) -> None:
-    """Sample several answers to each prompt in each language. A rerun asks only for what is missing.
+    """Sample several answers to each prompt in each language. Run it again to sample only what is missing.
 
     The server's key is read from the environment variable MLALIGN_API_KEY.
     """
@@ -30,7 +30,7 @@ def _sample(source: Source, output: Output = Path("samples"), *, options: Sample
 
     done = run(source, output, options=options)
     drawn = done.record.results["drawn"]
-    say(f"{drawn:,} answers were sampled now." if drawn else "Nothing to do: every answer was there already.")
+    say(f"{drawn:,} answers were sampled now." if drawn else "Nothing to do: all answers had been sampled before.")
     say(f"{len(done.dataset):,} answers are in {output}. Next: hf-mlalign build-pairs {output} --output pairs")
 
 
@@ -40,7 +40,7 @@ def _sample(source: Source, output: Output = Path("samples"), *, options: Sample
               "hf-mlalign build-pairs samples --reward embedding --test-size 0.05 -o pairs"],
 )  # fmt: skip
 def _build_pairs(source: Samples, output: Output = Path("pairs"), *, options: BuildPairsOptions) -> None:
-    """Build preference pairs for DPO by cross-lingual consistency and save them with all counts."""
+    """Build preference pairs for DPO by cross-lingual consistency."""
     from hf_mlalign.cli.tables import print_record
     from hf_mlalign.cmalign.build import build_pairs as run
 
@@ -53,7 +53,7 @@ def _build_pairs(source: Samples, output: Output = Path("pairs"), *, options: Bu
 
 @command("lint", LintOptions, panel=PANEL, examples=["hf-mlalign lint pairs"])
 def _lint(source: Pairs, *, options: LintOptions) -> None:
-    """Check a preference dataset for known traps, among them leaks between its splits."""
+    """Check a preference dataset for known traps, such as leaks between its splits."""
     from hf_mlalign.cmalign.lint import lint_preferences
     from hf_mlalign.data.sources import load_source, load_splits
 

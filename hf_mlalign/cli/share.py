@@ -1,4 +1,4 @@
-"""The commands that show results to others: `report`, `push`."""
+"""The commands that share results: `report`, `push`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hf_mlalign.report.options import ReportOptions
 
 PANEL = "Share"
 RunFolder = Annotated[Path, typer.Argument(help="A run folder, or a folder with several of them.")]
-Finished = Annotated[Path, typer.Argument(help="What curate, build-pairs, … or a training wrote.")]
+Finished = Annotated[Path, typer.Argument(help="Folder that a command or a training wrote.")]
 Repository = Annotated[str, typer.Argument(help="Repository on the Hub: user/name.")]
 PageFolder = Annotated[
     Path | None,
@@ -25,7 +25,7 @@ PageFolder = Annotated[
 
 @command("report", ReportOptions, panel=PANEL, examples=["hf-mlalign report curated", "hf-mlalign report runs -o page"])
 def _report(run: RunFolder, output: PageFolder = None, *, options: ReportOptions) -> None:
-    """Write one page with the pictures of a run, and the pictures as PNGs. The page works offline and when mailed."""
+    """Write a report on one self-contained page, and its figures as PNGs."""
     from hf_mlalign.report import write_report
 
     page = write_report(run, output, source=options.source, seed=options.seed)

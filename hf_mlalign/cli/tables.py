@@ -1,4 +1,4 @@
-"""What the terminal shows: tables, and silence where libraries would drown them."""
+"""Tables printed in the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def print_selection(result: SelectionResult) -> None:
-    """Print the per-language table of a selection and everything that did not go as asked."""
+    """Print the per-language table of a selection and its notes."""
     from rich.table import Table
 
     table = Table(header_style="bold", box=None, pad_edge=False)
@@ -144,7 +144,7 @@ def _number(value: float | None) -> str:
 
 
 def _console(width: int = 120) -> Console:
-    """Of a fixed width where nobody looks; text is never read as markup."""
+    """A console; of a fixed width if it is not a terminal. Text is never read as markup."""
     from rich.console import Console
 
     width = None if Console().is_terminal else width

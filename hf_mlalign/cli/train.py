@@ -1,4 +1,4 @@
-"""The commands around training: `train` prints or runs the accelerate line; `questions` makes rows to train on."""
+"""The commands for training: `train` runs a training script with accelerate, `questions` makes rows to train on."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def _train(
     setup: Annotated[
         str | None, typer.Option(help="Accelerate config: a file, or single_gpu, multi_gpu, fsdp2, deepspeed_zero3, ….")
     ] = None,
-    only_print: Annotated[bool, typer.Option("--print", help="Print the line instead of running it.")] = False,
+    only_print: Annotated[bool, typer.Option("--print", help="Print the command instead of running it.")] = False,
 ) -> None:
-    """Train with accelerate. Every other option goes to the training script as it is."""
+    """Train a model with accelerate. All other options are passed on to the training script."""
     from hf_mlalign.launch.configs import config_path
 
     launcher = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]

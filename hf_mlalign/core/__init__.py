@@ -1,1 +1,1 @@
-"""What everything else stands on: errors, files, checks, memory, processes."""
+"""Shared by all rooms: errors, files, checks, options, processes."""

@@ -1,4 +1,4 @@
-"""What a user sees: errors one can act on, printable text, and silence where libraries would drown it."""
+"""Errors that users can act on, text that is safe to print, and a context that silences libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME_CHARS = 300
 
 
 class DataError(ValueError):
-    """Input that cannot be used; the message names the column or argument, the first bad row and the remedy."""
+    """Input that cannot be used. The message names the column or argument, the first bad row and the remedy."""
 
 
 def listed(names, limit: int = 20) -> str:
@@ -33,14 +33,14 @@ def counted(n: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with what a terminal would obey (escape sequences, overrides of the direction) or cannot show written as
-    escapes such as \\x1b; line breaks and tabs stay."""
+    """`text` with control characters, direction overrides and lone surrogates written as escapes such as \\x1b; line
+    breaks and tabs stay."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the progress bars, warnings and log lines of libraries; `HF_MLALIGN_VERBOSE` (--verbose) keeps them."""
+    """A context without progress bars, warnings and logs of libraries; `HF_MLALIGN_VERBOSE` (--verbose) keeps them."""
     if os.environ.get("HF_MLALIGN_VERBOSE"):
         yield
         return

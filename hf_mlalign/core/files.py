@@ -1,4 +1,4 @@
-"""Files that are never seen half written, locks, and digests of content."""
+"""Atomic writes, locks, digests of content, and a cache of results block by block."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.core.system_errors import note_folder
 
 HASHED_BYTES = 2**32
-"""Files that are larger together are compared by size and time of change alone (*ours*)."""
+"""Files larger than this in total are compared only by size and modification time (*ours*)."""
 LOCK = ".lock"
 MOST_FILES = 100_000
-"""A folder with more files is not taken for a dataset (*ours*)."""
+"""A folder with more files is refused as a dataset (*ours*)."""
 SMALL_BYTES = 2**24
-"""Largest file of templates or of a task (*ours*)."""
+"""Largest settings file that is read, e.g. templates or a task (*ours*)."""
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a small file so that a reader sees either the old or the whole new content, also after a power failure."""
+    """Write a small file atomically: readers see the old or the new content, even after a power failure."""
     with atomic_path(path.with_name(f".{path.name}.partial"), path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def atomic_path(partial: Path, target: Path) -> Iterator[Path]:
-    """A context that writes `partial`, which is published as `target` at its end, or removed if anything fails."""
+    """A context that writes `partial`; at its end it is renamed to `target`, or removed if anything fails."""
     try:
         yield partial
         commit(partial, target)
@@ -46,7 +46,7 @@ def atomic_path(partial: Path, target: Path) -> Iterator[Path]:
 
 
 def commit(partial: Path, target: Path) -> None:
-    """Give a finished file or folder its name, once its content is on the disk (fsync)."""
+    """Flush a finished file or folder to the disk (fsync), then rename it."""
     for path in (*partial.rglob("*"), partial):
         sync_path(path)
     os.replace(partial, target)
@@ -54,7 +54,7 @@ def commit(partial: Path, target: Path) -> None:
 
 
 def sync_path(path: Path) -> None:
-    """Flush a file or a folder's names to the disk (fsync), where the file system can."""
+    """Flush a file, or the list of names in a folder, to the disk (fsync) if the file system supports it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -66,7 +66,7 @@ def sync_path(path: Path) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise a `DataError` if nothing can be written to a folder, or it cannot be made. Touches nothing."""
+    """Raise a `DataError` if a folder cannot be created or written to. Changes nothing on disk."""
     path = folder.absolute()
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -81,7 +81,7 @@ def check_writable(folder: Path) -> None:
 
 
 def read_small(path: str | Path, role: str) -> str:
-    """The text of a settings file; DataError for a pipe, a device or more than `SMALL_BYTES`.
+    """The text of a settings file of at most `SMALL_BYTES`.
 
     Raises:
         DataError: not a regular file, too large, or not UTF-8.
@@ -99,7 +99,7 @@ def read_small(path: str | Path, role: str) -> str:
 
 
 def list_names(folder: Path) -> set[str]:
-    """Names of the files in a folder, none if it does not exist yet; DataError if it is a file."""
+    """Names of the files in a folder; empty if it does not exist yet. DataError if it is a file."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"output: {str(folder)!r} is a file. Name a folder.")
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
@@ -107,7 +107,7 @@ def list_names(folder: Path) -> set[str]:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Make the folder and lock it; DataError where another process writes to it or nobody can."""
+    """Create the folder and lock it; DataError if another process is writing to it or it is not writable."""
     from filelock import FileLock, Timeout
 
     try:
@@ -127,11 +127,11 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def pin_parameters(path: Path, parameters: Mapping[str, Any], holds: str, remedy: str) -> None:
-    """Write the parameters to a new JSON file, or raise a `DataError` if an old one has others.
+    """Write the parameters to a JSON file, or raise a `DataError` if the file exists with others.
 
     Args:
-        holds: what the folder holds, for the message: "answers drawn with other parameters".
-        remedy: the message's last sentence.
+        holds: what the folder holds, for the message, e.g. "answers drawn with other parameters".
+        remedy: last sentence of the message.
     """
     if not path.is_file():
         write_atomic(path, json.dumps(parameters, indent=1, ensure_ascii=False) + "\n")
@@ -150,8 +150,8 @@ def content_digest(source: str | Path, pattern: str = "*") -> str:
     """Digest (32 hexadecimal characters) of a file, of a folder, of the files of a glob pattern, or of a name.
 
     Args:
-        source: files count by their names and content, what does not exist by its text.
-        pattern: which files of a folder, at any depth; those in folders that begin with a dot do not count.
+        source: files are digested by name and content; a name that does not exist by its text.
+        pattern: which files of a folder, at any depth; hidden folders are ignored.
     """
     import xxhash
 
@@ -180,7 +180,7 @@ def content_digest(source: str | Path, pattern: str = "*") -> str:
     return digest.hexdigest()
 
 CHECK_BYTES = 4
-"""Each block in a file begins with its CRC-32, which shows what a power failure left incomplete."""
+"""Each block in a file begins with its CRC-32, which reveals blocks that a power failure left incomplete."""
 
 
 
@@ -197,8 +197,8 @@ def cached_blocks(
         blocks: indices of rows of `out`; the same ones in the same order in every run.
         compute: from a block to its rows.
         out: (n,) or (n, d), of any type; returned.
-        folder: where finished blocks are kept; `None`: nowhere.
-        key: everything that decides the result (texts, model, options); values of one key are never used for another.
+        folder: where finished blocks are kept; `None` keeps none.
+        key: everything that determines the result (texts, model, options); another key has another file.
     """
     if folder is None:
         for block in blocks:
@@ -224,7 +224,7 @@ def cached_blocks(
 
 
 def _read_blocks(file: BinaryIO, blocks: Iterable[np.ndarray | slice], out: np.ndarray) -> Iterator[np.ndarray | slice]:
-    """Fill in the blocks that the file holds; yields the others, the file cut where they begin."""
+    """Fill in the blocks that the file holds, cut off the rest of the file, and yield the missing blocks."""
     missing = False
     for block in blocks:
         if not missing:

@@ -1,4 +1,4 @@
-"""An append-only log of JSON lines: written at once, safe against a kill at any moment, read back on a rerun."""
+"""An append-only log of JSON lines, which survives a kill at any moment and is read back on a rerun."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def to_line(row: Mapping[str, Any]) -> str:
 
 
 def read_log(path: Path, role: str = "output") -> tuple[list[dict[str, Any]], int]:
-    """The rows of all whole lines, and how many bytes these are; nothing where there is no file.
+    """The rows of all complete lines, and the number of bytes they take; empty if there is no file.
 
-    A last line without a line break is what a killed process left unfinished; it does not count.
+    A last line without a line break was left unfinished by a killed process, and is ignored.
 
     Raises:
         DataError: a line is not a JSON object (path and line are named; `role` begins the message).
@@ -55,9 +55,9 @@ class RecordLog:
     """A file of JSON lines that one process appends to.
 
     Args:
-        path: of the file; made by `open`. `None` keeps nothing on disk.
-        sync: flush every append to the disk (fsync) before it returns; else the operating system does so when the log
-            is closed.
+        path: the file, created by `open`; `None` keeps nothing on disk.
+        sync: flush every append to the disk (fsync) before it returns; by default the log is flushed when it is
+            closed.
         role: begins messages about damaged lines.
     """
 
@@ -72,10 +72,10 @@ class RecordLog:
 
     @contextmanager
     def open(self, *, fresh: bool = False) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows that are there, and keep the file open for `append`; an unfinished last line is cut off.
+        """Yield the rows in the file, and keep it open for `append`; an unfinished last line is cut off.
 
         Args:
-            fresh: drop what is there.
+            fresh: start with an empty file.
         """
         if self.path is None:
             yield []
@@ -96,7 +96,7 @@ class RecordLog:
                 os.close(descriptor)
 
     def append(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write the rows, all of them or, where the disk is full, none. May be called from any thread.
+        """Write all rows or, if the disk is full, none of them. Thread-safe.
 
         Raises:
             OSError: they could not be written; the file is as it was before.

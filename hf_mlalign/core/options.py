@@ -47,11 +47,11 @@ def option(
         panel: group of the option on the help page of the command ("Data", "Selection", "Model", "Output", …).
         choices: the values that are known; others are refused.
         low, high: bounds of a number, both included.
-        flag: on the command line, where it is not `--name-with-dashes`; "--yes/--no" names both of a switch,
+        flag: name on the command line, if it is not `--name-with-dashes`; "--yes/--no" names both of a switch,
             "--new,--old" two names of one option.
-        shown: how the default is shown where its value says little, e.g. "bundled".
-        in_record: whether it decides the result: it then stands in run.json, and two values of it are never mixed.
-        on_command_line: `False` for what only Python can give (objects).
+        shown: how the default is shown if its value says little, e.g. "bundled".
+        in_record: whether it affects the result. If so, it is stored in run.json, and a folder never mixes two values.
+        on_command_line: `False` for options that only Python can take (objects).
     """
     if origin not in ORIGINS:
         raise ValueError(f"origin: {origin!r}")
@@ -66,9 +66,9 @@ def option(
 
 @dataclass(kw_only=True)
 class Options:
-    """Base of all options classes; an instance is checked when it is made.
+    """Base of all options classes; an instance is checked when it is created.
 
-    A job subclasses it, and may put several groups together: `class CurateOptions(SelectionOptions, SourceOptions)`.
+    A job subclasses it, and may combine several groups: `class CurateOptions(SelectionOptions, SourceOptions)`.
     A subclass adds checks of its own in `check`.
     """
 
@@ -82,7 +82,7 @@ class Options:
         self.check()
 
     def check(self) -> None:
-        """Raise a `DataError` where options do not go together."""
+        """Raise a `DataError` if options contradict each other."""
 
     def _check_field(self, field: dataclasses.Field, hint: Any) -> None:
         name, facts = field.name, field.metadata
@@ -114,7 +114,7 @@ class Options:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Options:
-        """An instance of these values; `DataError` for a name that is unknown, with the one that was meant."""
+        """An instance with these values; `DataError` for an unknown name, with a suggestion."""
         known = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in known:
@@ -124,7 +124,7 @@ class Options:
 
     @classmethod
     def part_of(cls, options: Options) -> Options:
-        """The options of this group out of a larger set, e.g. the selector's out of those of `curate`."""
+        """The options of this group from a larger set, e.g. those of the selector from those of `curate`."""
         return cls(**{field.name: getattr(options, field.name) for field in dataclasses.fields(cls)})
 
     def values(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Options:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
 
     def parameters(self) -> dict[str, Any]:
-        """Name → value of what decides the result, for run.json."""
+        """Name → value of the options that affect the result, for run.json."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.metadata.get("in_record", True)}
 
     @classmethod
@@ -147,7 +147,7 @@ class Options:
 
     @classmethod
     def shown_defaults(cls) -> dict[str, str]:
-        """Name → how a default is shown that says little itself, e.g. "bundled" for `None`."""
+        """Name → text that is shown instead of the default, e.g. "bundled" for `None`."""
         return {f.name: f.metadata["shown"] for f in dataclasses.fields(cls) if f.metadata.get("shown")}
 
     @classmethod
@@ -168,10 +168,10 @@ class Options:
 
     @classmethod
     def from_yaml(cls, path: str | Path, extra: Sequence[str] = ()) -> dict[str, Any]:
-        """Name → value as a YAML file gives them; `extra` names more keys that it may hold (source, output).
+        """Name → value, as read from a YAML file; `extra` names further keys that it may hold (source, output).
 
         Raises:
-            DataError: the file cannot be read, is not a mapping, or names an option that is not there.
+            DataError: the file cannot be read, is not a mapping, or names an unknown option.
         """
         from yaml import YAMLError
 
@@ -198,7 +198,7 @@ class Options:
         return found
 
     def to_yaml(self, first: Mapping[str, Any] | None = None) -> str:
-        """The options as YAML, one per line with its help as a comment; `first` is written before them."""
+        """The options as YAML, one per line with its help as a comment; `first` holds keys to write before them."""
         from hf_mlalign.core.yaml_values import dump_yaml
 
         def line(name: str, value: Any) -> str:
@@ -265,11 +265,11 @@ def takes(options: type[Options], positional: int = 0) -> Callable:
     """Give a function the options of a class as keyword arguments.
 
     The function has a parameter `options`; callers write `f(source, n_quality=5)` or `f(source, options=made_before)`.
-    The signature and the docstring of the result show every option. A parameter of the function that has the name of
-    an option comes before it, so that Python can give an object where the command line gives its name.
-    A function with `**more` gets the keywords that are not options there; without, they are refused.
+    The signature and the docstring of the result show every option. A parameter of the function with the name of an
+    option replaces it, so that Python can pass an object where the command line passes its name. Keywords that are not
+    options go to the function's `**more` if it has it, and are refused otherwise.
 
-    positional: how many of the options, from the first, may also be given without their name.
+    positional: how many options, from the first, may also be given by position.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -313,7 +313,7 @@ def takes(options: type[Options], positional: int = 0) -> Callable:
 
 @dataclass(kw_only=True)
 class SourceOptions(Options):
-    """Which part of a source is read, and how its columns are named."""
+    """Which part of a source is read, and what its columns are called."""
 
     split: str | None = option(None, "Split of the source, e.g. train.", panel="Data", in_record=False)
     config_name: str | None = option(None, "Configuration of the source.", panel="Data", in_record=False)

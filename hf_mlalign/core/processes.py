@@ -1,4 +1,4 @@
-"""The processes of one launcher (`accelerate launch`, `torchrun`): which one this is, and what they tell each other."""
+"""The processes started by `accelerate launch` or `torchrun`: the rank of this one, and messages between them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.system_errors import AGAIN
 
 LONGEST_WAIT = timedelta(days=30)
-"""How long a process waits for the slowest one; if one ends early, the others notice at once (*ours*)."""
+"""How long a process waits for the others; if one of them ends early, it notices at once (*ours*)."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """A group of processes that started together; without a launcher, this one alone.
+    """A group of processes that were started together; without a launcher, only this one.
 
     Attributes:
-        index: of this process, from 0, the main one.
-        count: how many there are on all machines.
-        device: "cuda:<n>", a GPU for each process of a machine; `None` without GPUs or without a launcher.
+        index: of this process; 0 is the main process.
+        count: number of processes on all machines.
+        device: "cuda:<n>", one GPU per process of a machine; `None` without GPUs or without a launcher.
     """
 
     index: int = 0
@@ -32,11 +32,11 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process speaks for all."""
+        """Whether this is the main process."""
         return self.index == 0
 
     def broadcast(self, value: Any = None) -> Any:
-        """The main process's `value` in every process; DataError if another process ended."""
+        """Return the main process's `value` in every process; DataError if another process ended."""
         if self.count == 1:
             return value
         values = [value]
@@ -45,7 +45,7 @@ class Processes:
         return values[0]
 
     def wait(self) -> None:
-        """Return once every process has come here; DataError if another process ended."""
+        """Return when every process has called this; DataError if another process ended."""
         if self.count > 1:
             with self._together() as distributed:
                 distributed.barrier()
@@ -70,13 +70,13 @@ class Processes:
 
 
 def join_processes() -> Processes:
-    """The group that a launcher started this process in.
+    """The group of processes that a launcher started with this one.
 
-    The processes talk over TCP (gloo), also where each has a GPU: they exchange only a few words, and a wait on a GPU
-    would block it.
+    The processes communicate over TCP (gloo), even with GPUs: they exchange little, and waiting on a GPU would block
+    it.
 
     Raises:
-        DataError: there are GPUs, but fewer than processes on this machine.
+        DataError: this machine has GPUs, but fewer than processes.
     """
     if int(os.environ.get("WORLD_SIZE", 1)) < 2:
         return Processes()
@@ -93,7 +93,7 @@ def join_processes() -> Processes:
 
 
 def check_world_size(wanted: int | None, running: int) -> None:
-    """DataError if other than `wanted` processes are running."""
+    """DataError unless `wanted` processes are running."""
     if wanted is not None and wanted != running:
         raise DataError(
             f"world_size: {wanted} processes were asked for, {running} are running. Launch with accelerate's "

@@ -1,4 +1,4 @@
-"""Ray: connecting to it, its errors as ours, tasks, and objects that a worker keeps."""
+"""Ray: connections, errors, tasks, and objects that workers keep."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import Any, ClassVar
 from hf_mlalign.core.errors import DataError
 
 RETRIES = 8
-"""How often a task whose worker or node died is run again before the error is raised (*ours*)."""
+"""How often a task is repeated when its worker or node dies (*ours*)."""
 STORE_BYTES = 256 * 2**20
-"""Shared memory per core for a Ray instance of our own (*ours*); Ray spills what is more to disk."""
+"""Shared memory per core for a Ray instance that we start (*ours*); Ray spills the rest to disk."""
 CONNECT_SECONDS = 10
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
 def import_ray() -> Any:
-    """The module `ray`, `ray.data` loaded; `DataError` with the remedy where it is not installed."""
+    """Import `ray` and `ray.data`; `DataError` with the remedy if it is not installed."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -34,12 +34,12 @@ def import_ray() -> Any:
 
 @contextmanager
 def session(address: str | None = None, workers: int | None = None) -> Iterator[Any]:
-    """The module `ray`, connected: to what this process is connected to already, to `address`, or to an instance of
-    our own, which ends with the block.
+    """A context with the module `ray`, connected: the connection of this process if it has one, else to `address`, else
+    to a new instance, which ends with the context.
 
     Args:
-        address: "auto", "ray://host:port" or "host:port"; `None`: this machine alone.
-        workers: cores of an instance of our own; default all.
+        address: "auto", "ray://host:port" or "host:port"; `None` for this machine only.
+        workers: cores of a new instance (default: all).
     Raises:
         DataError: Ray is missing, or nothing answers at the address.
     """
@@ -69,7 +69,7 @@ def session(address: str | None = None, workers: int | None = None) -> Iterator[
 
 
 def _check_answers(address: str) -> None:
-    """DataError if nothing listens at host:port, where Ray itself would wait for minutes."""
+    """DataError if nothing listens at host:port; Ray itself would wait for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if address == "auto":
         return
@@ -83,7 +83,7 @@ def _check_answers(address: str) -> None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """A context in which the error output is dropped, also what Ray's own code writes; errors come as exceptions."""
+    """A context that drops stderr, including that of Ray's native code; errors still arrive as exceptions."""
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -97,7 +97,7 @@ def _silent() -> Iterator[None]:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """A context in which errors of tasks are raised as they were there, and lost workers as a `DataError`."""
+    """A context that raises the original error of a task, and a `DataError` for a lost worker."""
     ray = import_ray()
     try:
         yield
@@ -110,13 +110,13 @@ def plain_errors() -> Iterator[None]:
         if isinstance(error, ray.exceptions.RayTaskError):
             raise
         raise DataError(
-            f"Ray: a worker or node was lost and its work could not be done elsewhere ({type(error).__name__}). "
-            "Look for a lack of memory, and run it again: what is on disk is kept."
+            f"Ray: a worker or node was lost, and its work could not be done elsewhere ({type(error).__name__}). "
+            "Check whether it ran out of memory, and run the same again: what is on disk is kept."
         ) from error
 
 
 def _cause(error: BaseException) -> DataError | None:
-    """The plain `DataError` inside what Ray made of it; Ray Data leaves only its text."""
+    """The original `DataError` inside an error of Ray; Ray Data keeps only its text."""
     inner = getattr(error, "cause", None)
     if type(inner) is DataError:
         return inner
@@ -125,8 +125,8 @@ def _cause(error: BaseException) -> DataError | None:
 
 
 def submit(function: Callable, *arguments: Any, parts: int = 1, **options: Any) -> Any:
-    """Run `function(*arguments)` as a task that is repeated when its worker or node dies; `parts` results → a list of
-    references."""
+    """Run `function(*arguments)` as a task that is repeated if its worker or node dies; returns a list of references to
+    its `parts` results."""
     ray = import_ray()
     task = ray.remote(function).options(num_returns=parts, max_retries=RETRIES, scheduling_strategy="SPREAD", **options)
     found = task.remote(*arguments)
@@ -134,17 +134,17 @@ def submit(function: Callable, *arguments: Any, parts: int = 1, **options: Any) 
 
 
 def gpus() -> int:
-    """GPUs of the cluster."""
+    """Number of GPUs of the cluster."""
     return int(import_ray().cluster_resources().get("GPU", 0))
 
 
 def cores() -> int:
-    """Cores of the cluster, at least 1."""
+    """Number of cores of the cluster, at least 1."""
     return max(1, int(import_ray().cluster_resources().get("CPU", 1)))
 
 
 class Held:
-    """An object that each worker process unpickles once, however many tasks use it: a model stays loaded."""
+    """An object that each worker process unpickles only once, so that a model stays loaded between tasks."""
 
     _known: ClassVar[dict[str, Any]] = {}
 

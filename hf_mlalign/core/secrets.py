@@ -1,4 +1,4 @@
-"""Tokens and keys: found, hidden in messages, and kept out of uploads."""
+"""Find tokens and keys, hide them in messages, and keep them out of uploads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT_FILES = (".md", ".json", ".jsonl", ".yaml", ".yml", ".txt", ".html", ".csv"
 
 
 def refuse_secrets(folder: Path, paths: Sequence[str], token: str | None = None) -> None:
-    """Raise a `DataError` if one of these text files holds a token or key of this user, or what looks like one."""
+    """Raise a `DataError` if one of these text files holds something that looks like a token or key."""
     known = _known_secrets(token)
     for path in paths:
         if Path(path).suffix not in TEXT_FILES:
@@ -25,19 +25,19 @@ def refuse_secrets(folder: Path, paths: Sequence[str], token: str | None = None)
                 if SECRET.search(line) or any(secret in line for secret in known):
                     raise DataError(
                         f"push_to_hub: {path}, line {number} holds what looks like an access token. Nothing was "
-                        "uploaded; take it out (and revoke it if others could read it)."
+                        "uploaded. Remove it, and revoke it if others could have read it."
                     )
 
 
 def redacted(text: str, token: str | None = None) -> str:
-    """`text` without tokens and keys."""
+    """`text` with tokens and keys replaced by ***."""
     for secret in _known_secrets(token):
         text = text.replace(secret, "***")
     return SECRET.sub("***", text)
 
 
 def _known_secrets(token: str | None) -> set[str]:
-    """The tokens and keys of this user that are longer than a few characters."""
+    """The tokens and keys of this user, except very short ones."""
     from huggingface_hub import get_token
 
     found = {token, get_token(), *(os.environ.get(name) for name in SECRET_VARIABLES)}

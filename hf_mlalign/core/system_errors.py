@@ -1,4 +1,4 @@
-"""Errors of the system as one line that says what failed, where, and what to do."""
+"""Turn errors of the system into one line that says what failed, where, and what to do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from hf_mlalign.core.errors import DataError, listed
 
 NEARLY_FULL = 2**20
-"""A disk with fewer free bytes is named as the full one (*ours*)."""
+"""A disk with fewer free bytes counts as full (*ours*)."""
 AGAIN = "Run the same command again to continue; what was finished is kept."
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -32,7 +32,7 @@ REMEDIES = {
 }
 """Error number of the system → what happened and what to do."""
 ALWAYS = (*FULL, errno.EROFS, errno.EMFILE, errno.EIO, errno.ENOMEM)
-"""Errors that say what happened better than whatever was raised from them."""
+"""Errors that are reported even if another error was raised from them."""
 TEXTS = {
     r"No space left on device|os error 28\b|disk is full|Not enough disk space|\d+ requested and \d+ written|"
     r"failed writing file|fwrite error": errno.ENOSPC,
@@ -42,11 +42,11 @@ TEXTS = {
     r"Too many open files|os error 24\b": errno.EMFILE,
     r"can't allocate memory|[Oo]ut of memory|bad_alloc|Unable to allocate|Cannot allocate memory": errno.ENOMEM,
 }
-"""Words of libraries that do not raise an `OSError` → error number."""
+"""Texts of errors that libraries raise instead of an `OSError` → error number."""
 
 
 def explain(error: BaseException) -> str:
-    """One line that tells a user what failed, where, and what to do; of an unknown error its kind and words."""
+    """One line that says what failed, where, and what to do; for an unknown error, its type and message."""
     if (told := known(error)) is not None:
         return told
     text = " ".join(str(error).split())
@@ -59,10 +59,10 @@ def explain(error: BaseException) -> str:
 
 
 def known(error: BaseException) -> str | None:
-    """What a user can do about an error; `None` if it is neither of this package nor of the system.
+    """What a user can do about an error; `None` if it is neither a `DataError` nor an error of the system.
 
-    The whole chain of causes is searched, so that a full disk is recognised whichever library wrapped it. A
-    `DataError` keeps its own words unless the disk or the memory ran out under it.
+    The whole chain of causes is searched, so a full disk is recognised whichever library wrapped the error. A
+    `DataError` keeps its message unless the disk or the memory ran out.
     """
     for cause in _chain(error):
         number = _number(cause)
@@ -73,14 +73,14 @@ def known(error: BaseException) -> str | None:
 
 
 def note_folder(error: BaseException, folder: Path) -> None:
-    """Note in which folder an error came up, for `explain`; the first note counts."""
+    """Note the folder in which an error occurred, for `explain`; the first note counts."""
     if not hasattr(error, "_hf_mlalign_folder"):
         with suppress(AttributeError):
             error._hf_mlalign_folder = str(folder)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, its causes, and what was being handled when it was raised, also where that is not to be shown."""
+    """The error, its causes, and the errors that were being handled when it was raised, even suppressed ones."""
     seen: list[BaseException] = []
     waiting: list[BaseException | None] = [error]
     while waiting:
@@ -92,7 +92,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _number(error: BaseException) -> int | None:
-    """The system's number of an error, also where a library raises its words only; `None` for other errors."""
+    """The error number of the system, recognised by the text if a library gives only that; `None` for other errors."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     if isinstance(error, MemoryError):
@@ -104,7 +104,7 @@ def _number(error: BaseException) -> int | None:
 
 
 def _place(error: BaseException, cause: BaseException, number: int | None) -> str | None:
-    """Where it failed: the full disk, the file that is named, or the folder that was being written."""
+    """Where it failed: the full disk, the file in the error, or the folder that was being written."""
     if number in (errno.ENOMEM, errno.EMFILE):
         return None
     noted = next((one._hf_mlalign_folder for one in _chain(error) if hasattr(one, "_hf_mlalign_folder")), None)

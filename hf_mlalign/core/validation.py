@@ -1,4 +1,4 @@
-"""Checks of what users pass: lists, texts, numbers, codes and vectors from whatever container holds them."""
+"""Check arguments: lists, texts, numbers, codes and vectors in any common container."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def as_list(values: Any, name: str, n: int | None = None, rows: str = "rows") ->
         values: a list, a tuple, an array, a pandas Series (in its order, whatever its index), an Arrow array, a dataset
             column or an iterator.
         name: of the argument, for the message.
-        n: how many there must be; `None`: any number.
-        rows: what there are `n` of, for the message.
+        n: required length; `None` for any.
+        rows: what the `n` entries are, for the message.
     Raises:
-        DataError: one text, a mapping, a set, a table or another thing than a list of values; or not `n` of them.
+        DataError: not a list of values (e.g. a single text, a mapping, a set, a table), or not `n` of them.
     """
     check_list(values, name)
     for method in ("to_pylist", "tolist"):
@@ -39,17 +39,17 @@ def as_list(values: Any, name: str, n: int | None = None, rows: str = "rows") ->
 
 
 def check_list(values: Any, name: str) -> None:
-    """DataError for one text, a mapping, a set, a table or something else that is not a list of values."""
+    """DataError unless it is a list of values: a single text, a mapping, a set or a table are refused."""
     no_list = isinstance(values, (str, bytes, bytearray, Mapping, Set)) or hasattr(values, "columns")
     if no_list or not isinstance(values, Iterable) or getattr(values, "ndim", 1) == 0:
         raise DataError(f"{name}: {shown(values)} is not a list. Give one value per row.")
 
 
 def as_texts(values: Any, name: str, n: int | None = None, rows: str = "rows", missing: bool = False) -> list:
-    """`values` as a list of texts; with `missing`, `None` stands for `None`, NaN and NA.
+    """`values` as a list of texts; with `missing`, `None`, NaN and NA are allowed and become `None`.
 
     Raises:
-        DataError: as `as_list`, or a value that is not a text (first row named).
+        DataError: as for `as_list`, or a value is not a text (the first such row is named).
     """
     out = as_list(values, name, n, rows)
     for row, value in enumerate(out):
@@ -73,7 +73,7 @@ def is_missing(value: Any) -> bool:
 
 
 def shown(value: Any, most: int = 60) -> str:
-    """What a message shows of a value: its `repr`, cut after `most` characters."""
+    """The `repr` of a value for a message, cut after `most` characters."""
     try:
         text = repr(value[: most + 1] if isinstance(value, (str, bytes)) else value)
     except Exception:  # a broken __repr__, or an integer of too many digits
@@ -96,7 +96,7 @@ def check_whole(value: Any, name: str, note: str = "") -> int:
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1; zero rows stay zero. Rows whose squares over- or underflow are scaled twice."""
+    """Scale rows to length 1; zero rows stay zero. Rows whose squares over- or underflow are scaled in two steps."""
     vectors = vectors if vectors.dtype.kind == "f" else vectors.astype(np.float64)
     with np.errstate(over="ignore", under="ignore"):
         squares = np.einsum("nd,nd->n", vectors, vectors)
@@ -113,7 +113,7 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 
 
 def as_table(embeddings: Any, name: str = "embeddings") -> np.ndarray:
-    """`embeddings` as an (n, d) array of numbers, without a copy if it is one; DataError for anything else."""
+    """`embeddings` as an (n, d) array of numbers, without a copy if possible; DataError for anything else."""
     array = as_array(embeddings, name)
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise DataError(f"{name} has shape {array.shape} and dtype {array.dtype}; pass a 2-D array of numbers")
@@ -121,7 +121,7 @@ def as_table(embeddings: Any, name: str = "embeddings") -> np.ndarray:
 
 
 def as_array(values: Any, name: str) -> np.ndarray:
-    """`values` as an array; DataError where the rows are of unequal length."""
+    """`values` as an array; DataError if the rows have unequal lengths."""
     try:
         return np.asarray(values)
     except (TypeError, ValueError, OverflowError, RuntimeError):
@@ -129,7 +129,7 @@ def as_array(values: Any, name: str) -> np.ndarray:
 
 
 def as_vectors(embeddings: Any, name: str = "embeddings") -> np.ndarray:
-    """`as_table` as float32; what is too large becomes infinite."""
+    """`as_table` as float32; values that are too large become infinite."""
     array = as_table(embeddings, name)
     with np.errstate(over="ignore"):
         return array.astype(np.float32, copy=False)
@@ -143,13 +143,13 @@ def finite_vectors(
     rows: np.ndarray | None = None,
     dtype: type[np.floating] | None = np.float32,
 ) -> np.ndarray:
-    """`as_table`, checked: `n` rows of one number or more, none of them NaN, infinite or too large for float32.
+    """`as_table` with `n` rows of at least one number, all finite and within the range of float32.
 
     Args:
-        rows: numbers of the rows that must be finite; default all.
-        dtype: of the result; `None` leaves the array as it is.
+        rows: indices of the rows that must be finite (default: all).
+        dtype: of the result; `None` keeps that of the array.
     Raises:
-        DataError: another shape, or the first row with NaN or infinity is named.
+        DataError: another shape, or NaN or infinity (the first such row is named).
     """
     vectors = as_table(embeddings, name)
     if n is not None and len(vectors) != n:
@@ -170,7 +170,8 @@ def as_numbers(values: Any, name: str, n: int | None = None, rows: str = "rows")
     """`values` as (n,) float64; `None` and NA become NaN.
 
     Raises:
-        DataError: another shape or length, or texts, dates or other things that are not numbers (first row named).
+        DataError: another shape or length, or values that are not numbers, e.g. texts or dates (the first such row is
+            named).
     """
     array = _array(values)
     if array is None or array.dtype.kind not in "fiub":
@@ -201,7 +202,7 @@ def _array(values: Any) -> np.ndarray | None:
 
 
 def one_blas_thread():
-    """Context in which numpy's matrix products use one thread, so that their bits do not depend on the machine."""
+    """A context in which numpy multiplies matrices with one thread, so that results do not depend on the machine."""
     from threadpoolctl import threadpool_limits
 
     return threadpool_limits(limits=1, user_api="blas")
@@ -228,10 +229,10 @@ def as_codes(codes: Any, n: int, name: str, least: int = 0, below: int | None = 
 
 
 def clean_text(text: str) -> str:
-    """`text` with lone surrogates (which no tokenizer or Arrow column can hold) replaced by U+FFFD."""
+    """`text` with lone surrogates replaced by U+FFFD; tokenizers and Arrow cannot hold them."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def has_text(text: str | None) -> bool:
-    """Whether there is anything to score: neither None nor empty nor blank."""
+    """Whether a text is neither missing nor empty nor blank."""
     return text is not None and bool(text.strip())

@@ -1,4 +1,4 @@
-"""YAML whose plain words mean what they say: `no` is Norwegian, `1e-4` is a number, `12:30` and `2020-01-01` are texts.
+"""YAML without surprises: `no` is a text (Norwegian), `1e-4` is a number, `12:30` and `2020-01-01` are texts.
 
 YAML 1.1, which the library follows, reads them as False, a text, 750 and a date; YAML 1.2 does not.
 """
@@ -27,7 +27,7 @@ class _PlainSafeLoader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what either version of YAML would not read as a text."""
+    """Quotes texts that YAML 1.1 or 1.2 would read as something else."""
 
     def represent_str(self, value: str) -> yaml.ScalarNode:
         return self.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')

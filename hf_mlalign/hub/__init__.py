@@ -1,4 +1,4 @@
-"""Runs, their folders and cards, and the way to the Hub."""
+"""Run folders with their records and cards, and uploads to the Hub."""
 
 from hf_mlalign import lazy_names
 

@@ -1,4 +1,4 @@
-"""Dataset cards that say how the rows were made."""
+"""Dataset cards that document how the rows were made."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def write_card(
     metadata: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> None:
-    """Write `README.md` into a folder of results: licence, size, languages, configurations, and what the template
-    shows.
+    """Write the card of a folder of results (`README.md`): metadata with licence, size, languages and configurations,
+    and the text of a template.
 
     Args:
-        folder: holds the data files already: their content names the configurations.
-        template: file name below `hf_mlalign/hub/templates`. It gets `record`, `rows`, `languages`, `versions`,
+        folder: must hold the data files already, because their content is part of the configurations.
+        template: file name in `hf_mlalign/hub/templates`. It gets `record`, `rows`, `languages`, `versions`,
             `source` (a text), `parameters` (a Markdown table) and `values`.
-        record: of the run: parameters, source, results.
-        options: the job's options, for defaults and where they come from.
-        rows: how many there are, for the size category.
-        languages: codes that the card's metadata names.
-        tags: beside "hf_mlalign".
+        record: the record of the run: parameters, source, results.
+        options: the options class of the job, for defaults and their origins.
+        rows: number of rows, for the size category.
+        languages: codes for the metadata.
+        tags: in addition to "hf_mlalign".
         configs: configurations of the dataset, see `data_configs`.
-        metadata: more keys of the YAML block, or other values of those above.
+        metadata: further keys of the YAML block, or values that replace those above.
     """
     block = {
         **({"language": list(languages)} if languages else {}), **provenance(record.source),
@@ -74,11 +74,11 @@ def render_card(template: str, metadata: Mapping[str, Any], **values: Any) -> st
 
 
 def metadata_block(metadata: Mapping[str, Any]) -> str:
-    """The YAML of a card's metadata, to stand between two lines of `---`."""
+    """The metadata of a card as YAML, to be put between two lines of `---`."""
     import yaml
 
     class Dumper(yaml.SafeDumper):
-        """Quotes texts with line breaks other than \n, which YAML would fold into spaces."""
+        """Quotes texts with line breaks other than \n, which YAML would turn into spaces."""
 
     def text(dumper: Dumper, value: str) -> yaml.ScalarNode:
         style = '"' if LINE_BREAKS & set(value) else None
@@ -102,20 +102,20 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]
 
 
 def data_configs(folder: str | Path, configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The configurations of a card, with a description that names the content of the folder's Parquet files.
+    """The configurations of a card, each with a digest of the folder's Parquet files as its description.
 
-    `load_dataset` caches by folder name and configurations: for a second folder of the same name it would return the
-    rows of the first. The digest makes the configurations differ.
+    `load_dataset` caches by folder name and configurations, and would return the rows of another folder with the same
+    name. The digest makes the configurations differ.
     """
     content = f"content {content_digest(folder, '*.parquet')}"
     return [{**config, "description": content} for config in configs]
 
 
 def provenance(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata on where rows come from: licence, which no tool can know, and source datasets.
+    """The metadata on the origin of the rows: licence (unknown, since only the user can tell) and source datasets.
 
     Args:
-        source: of a run's record; a Hub dataset is named, a file or a `Dataset` in memory is not.
+        source: as in the record of a run; only a Hub dataset is named, not a file or a `Dataset` in memory.
     """
     name = str(source.get("name", ""))
     known = name.count("/") == 1 and not name.endswith((".parquet", ".json", ".jsonl", ".csv", ".tsv"))
@@ -123,7 +123,7 @@ def provenance(source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def source_text(source: Mapping[str, Any], **more: Any) -> str:
-    """The source of a run's record for a card: name, configuration, split, and what else is given."""
+    """The source of a run as text for a card: name, configuration, split, and the values in `more`."""
     part = {name: source[name] for name in ("config", "split") if name in source}
     given = {name: value for name, value in more.items() if value}
     return f"`{source['name']}`" + "".join(f", {name} `{value}`" for name, value in {**part, **given}.items())
@@ -133,5 +133,5 @@ SIZES = (("n<1K", 1e3), ("1K<n<10K", 1e4), ("10K<n<100K", 1e5), ("100K<n<1M", 1e
 
 
 def size_category(rows: int) -> str:
-    """The Hub's name for a number of rows."""
+    """The size category of the Hub for a number of rows."""
     return next((name for name, bound in SIZES if rows < bound), "n>10M")

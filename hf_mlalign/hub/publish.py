@@ -1,4 +1,4 @@
-"""Upload finished folders to the Hub: their content says what they are; data are loaded back and compared."""
+"""Upload finished folders to the Hub, load the data back and compare."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SIGNS = {
     "modules.json": "encoder",
     "config.json": "model",
 }
-"""File → kind of a model folder, in this order."""
+"""File that identifies a model folder → its kind, in order of precedence."""
 QSM = "hf_mlalign_quality_head"
 HASH_ROWS = 1000
 
@@ -37,9 +37,9 @@ class Pushed:
     """What was uploaded.
 
     Attributes:
-        repo_id, repo_type, address: where it is.
+        repo_id, repo_type, address: the repository.
         kind: "curate", "build-pairs", … for a run folder; "adapter", "encoder", "qsm" or "model".
-        verified: configuration/split → content hash, the same here and on the Hub; empty for models.
+        verified: configuration/split → content hash, equal in the folder and on the Hub; empty for models.
     """
 
     repo_id: str
@@ -62,8 +62,8 @@ def push(folder: str | Path, repo_id: str, *, token: str | None = None, options:
         repo_id: user/name.
         token: Hub token; default: the saved one.
     Raises:
-        DataError: nothing here to upload, an unfinished run, another process at work in the folder, an upload that
-            failed, or data that came back different.
+        DataError: there is nothing to upload, the run is unfinished, another process is writing to the folder, the
+            upload failed, or the data on the Hub differ.
     """
     folder = Path(folder)
     kind_of(folder)
@@ -83,11 +83,11 @@ def push(folder: str | Path, repo_id: str, *, token: str | None = None, options:
 
 
 def kind_of(folder: Path) -> str:
-    """What a folder holds, see `Pushed.kind`; DataError if it cannot be uploaded."""
+    """The kind of a folder, see `Pushed.kind`; DataError if it cannot be uploaded."""
     record = read_record(folder) if folder.is_dir() else None
     if record is not None and record.state != "finished":
         raise DataError(
-            f"folder: {str(folder)!r} holds an unfinished {record.command!r} run. Run the same again to finish it."
+            f"folder: {str(folder)!r} holds an unfinished {record.command!r} run. Run the command again to finish it."
         )
     if record is not None and _has_data(folder):
         return record.command
@@ -149,7 +149,7 @@ def _hashes(load, folder: str | Path) -> dict[str, str]:
 
 
 def content_hash(ds: Dataset) -> str:
-    """SHA-256 of the rows in their order, by column name and value; equal for any chunking, file layout or cache."""
+    """SHA-256 of column names and values in row order; independent of chunks, file layout and cache."""
     columns = sorted(ds.column_names)
     digest = hashlib.sha256(json.dumps(columns).encode())
     for batch in ds.select_columns(columns).with_format(None).iter(HASH_ROWS):
@@ -161,7 +161,7 @@ def content_hash(ds: Dataset) -> str:
 def add_to_collection(
     title: str, repo_id: str, repo_type: str, *, private: bool = True, token: str | None = None
 ) -> str:
-    """List a repository in the collection of that title in the repository's namespace; returns the collection's slug.
+    """Add a repository to the collection with this title in its namespace; returns the slug of the collection.
 
     Raises:
         DataError: the Hub cannot be reached or refuses.

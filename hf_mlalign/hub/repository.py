@@ -1,4 +1,4 @@
-"""Upload folders to repositories of the Hub: merge cards with those there, keep secrets out, say how to fix errors."""
+"""Upload folders to repositories of the Hub: merge cards, keep secrets out, explain errors."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from hf_mlalign.core.secrets import redacted, refuse_secrets
 
 CARD = "README.md"
 BEGIN, END = "<!-- hf_mlalign: begin -->", "<!-- hf_mlalign: end -->"
-"""The text between these marks in a card is ours; everything else is left as it is."""
+"""An upload replaces the text of a card between these marks, and keeps everything else."""
 OURS = ("configs", "size_categories", "dataset_info")
-"""Keys of a card's metadata that a later upload replaces; lists under other keys are joined."""
+"""Metadata keys of a card that a later upload replaces; lists under other keys are joined."""
 OFFLINE = "OfflineModeIsEnabled"
 REMEDIES = {
     401: " Log in with `hf auth login`, or set HF_TOKEN.",
     403: " The token may not write there: make one with write access to this namespace.",
-    429: " The Hub asks to slow down: run the same again later; what arrived is kept.",
+    429: " The Hub asks to slow down: run the same again later; what was uploaded is kept.",
 }
-AGAIN = " Run the same again to continue; what arrived is kept."
+AGAIN = " Run the same again to continue; what was uploaded is kept."
 
 
 def upload(
@@ -36,23 +36,23 @@ def upload(
     ignore_patterns: Sequence[str] = (),
     delete_patterns: Sequence[str] = (),
 ) -> str:
-    """Create a repository where there is none, upload a folder to it in one commit, and return its address.
+    """Create a repository if there is none, upload a folder to it in one commit, and return its address.
 
-    If the connection breaks, the same call again sends only what has not arrived. The card of an existing repository
+    If the connection breaks, make the same call again to send only what is missing. The card of an existing repository
     keeps its text; see `merged_card`.
 
     Args:
         folder: what to upload.
         repo_id: user/name.
         repo_type: "dataset", "model" or "space".
-        private: of a new repository (`True`, *ours*); an existing one stays as it is.
+        private: visibility of a new repository (`True`, *ours*); that of an existing one does not change.
         token: Hub token; default: the saved one.
         space_sdk: needed for a Space.
-        license: of the card, by the Hub's name, e.g. "cc-by-nc-4.0"; default: what the card says.
-        ignore_patterns: files of the folder that stay here.
-        delete_patterns: files of the repository that go unless the folder has them.
+        license: identifier on the Hub for the card, e.g. "cc-by-nc-4.0" (default: as the card says).
+        ignore_patterns: files of the folder that are not uploaded.
+        delete_patterns: files of the repository that are deleted unless the folder has them.
     Raises:
-        DataError: the Hub cannot be reached or refuses, the name is not valid, or a file holds what looks like a token.
+        DataError: the Hub cannot be reached or refuses, the name is invalid, or a file holds something like a token.
     """
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
     from huggingface_hub.utils import filter_repo_objects
@@ -88,21 +88,20 @@ def _files(folder: Path, ignore_patterns: Sequence[str]) -> list[str]:
     paths = list(filter_repo_objects(found, ignore_patterns=list(ignore_patterns)))
     for path in paths:
         if not (folder / path).is_file():
-            raise DataError(f"push_to_hub: {path!r} is not a file, or a link to nothing. Remove it.")
+            raise DataError(f"push_to_hub: {path!r} is not a file, or a broken link. Remove it.")
         if not (folder / path).resolve().is_relative_to(folder.resolve()):
             raise DataError(
-                f"push_to_hub: {path!r} is a link to a file outside of {str(folder)!r}. Nothing was uploaded; put the "
-                "file itself there, or remove the link."
+                f"push_to_hub: {path!r} is a link to a file outside of {str(folder)!r}. "
+                "Nothing was uploaded. Replace the link with the file, or remove it."
             )
     return paths
 
 
 def merged_card(ours: str, existing: str | None, license: str | None = None) -> str:
-    """Our card put into an existing one.
+    """Merge our card into an existing one.
 
-    A marked section of an earlier upload is replaced; where there is none, ours is added at the end. The rest of the
-    text is left as it is. Metadata that is there is kept; lists are joined; what describes the files (`OURS`) is
-    replaced.
+    The section of an earlier upload is replaced; if there is none, ours is added at the end. Other text stays.
+    Existing metadata is kept, lists are joined, and the keys that describe the files (`OURS`) are replaced.
     """
     new = _card(ours)
     if license:
@@ -146,7 +145,7 @@ def _text(card) -> str:
 
 @contextmanager
 def hub_errors(what: str, token: str | None = None) -> Iterator[None]:
-    """Turn what the Hub's client raises into a `DataError` that begins with `what` and holds no token."""
+    """Turn errors of the Hub's client into a `DataError` that begins with `what` and contains no token."""
     from huggingface_hub.errors import HFValidationError
 
     known = (HFValidationError, *connection_errors())
@@ -166,7 +165,7 @@ def hub_errors(what: str, token: str | None = None) -> Iterator[None]:
 
 
 def connection_errors() -> tuple[type[Exception], ...]:
-    """What the client raises when the Hub refuses or cannot be reached, whatever HTTP library it is built on."""
+    """The errors of the client when the Hub refuses or cannot be reached, for any HTTP library."""
     from huggingface_hub.errors import HfHubHTTPError
 
     transport = tuple(c for c in HfHubHTTPError.__mro__ if c.__module__.split(".")[0].startswith(("httpx", "requests")))

@@ -1,7 +1,7 @@
 """The record of a command in the folder it writes: parameters, source, versions and results.
 
 A folder belongs to one command with one set of parameters. The same command again finds its work done, or continues
-where a killed one stopped; with other parameters it refuses to mix the two.
+where it was killed. With other parameters it is refused.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PACKAGES = ("datasets", "faiss-cpu", "numpy", "peft", "sentence-transformers", "
 
 
 def versions() -> dict[str, str]:
-    """Name → version of hf_mlalign and of the installed packages its results depend on."""
+    """Package → version, for hf_mlalign and the installed packages that results depend on."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"hf_mlalign": __version__}
@@ -54,16 +54,16 @@ class RunRecord(BaseModel):
     """What `run.json` holds.
 
     Attributes:
-        schema_version: of this layout.
-        command: e.g. "curate".
+        schema_version: version of this layout.
+        command: name of the command, e.g. "curate".
         state: "running" until the command is done.
-        parameters: everything that decides the result, defaults and seeds included; plain JSON values.
-        source: name and digest of what was read.
+        parameters: everything that affects the result, including defaults and seeds; plain JSON values.
+        source: name and digest of the source.
         versions: package → version.
         started, finished: times in UTC.
         seconds: step → seconds.
-        results: what the command found, under its own keys.
-        notes: everything that was not done as asked, one sentence each.
+        results: the results, under keys of the command.
+        notes: one sentence for everything that was not done as requested.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -82,7 +82,7 @@ class RunRecord(BaseModel):
 
 
 def read_record(folder: str | Path) -> RunRecord | None:
-    """The record in a folder; `None` where there is none.
+    """The record in a folder; `None` if there is none.
 
     Raises:
         DataError: it cannot be read, or is not of this layout (the field is named).
@@ -101,31 +101,30 @@ def read_record(folder: str | Path) -> RunRecord | None:
 
 
 def language_rows(record: RunRecord) -> list[dict[str, Any]]:
-    """`results["per_language"]` as rows with the language as a column, whichever of two forms the record has."""
+    """`results["per_language"]` as rows with the language as a column, from a mapping or a list."""
     found = record.results.get("per_language") or []
     return [{"language": code, **row} for code, row in found.items()] if isinstance(found, dict) else found
 
 
 def write_record(folder: str | Path, record: RunRecord) -> None:
-    """Write the record of a command that locks its folder itself."""
+    """Write a record into a folder that the caller has locked."""
     write_atomic(Path(folder) / RECORD, record.model_dump_json(indent=1) + "\n")
 
 
 class Run:
-    """One command and the folder it writes.
+    """A run of a command, and the folder that it writes.
 
     Args:
-        folder: where the record and the results go.
-        command: its name.
-        parameters: see `RunRecord`; values that JSON does not know are stored as their text.
+        folder: for the record and the results.
+        command: name of the command.
+        parameters: see `RunRecord`; values that JSON cannot hold are stored as text.
         source: see `describe_source`.
-        overwrite: start over even if the folder holds a run of this command.
-        grows: parameters that may change from run to run, because that only adds to what is there; "source" may be
-            one of them.
-        own: names of files that the folder may hold before the first record is written (partial work of this command).
+        overwrite: start again if the folder holds a run of this command.
+        grows: parameters, or "source", that may change from run to run, because that only adds to the results.
+        own: names of files that the folder may hold before the first record is written (partial results).
         defaults: name → default of the options; an older record that lacks a parameter had its default.
     Raises:
-        DataError: the folder is a file, cannot be written to, holds something else, or a run with other parameters.
+        DataError: the folder is a file, is not writable, holds something else, or a run with other parameters.
     """
 
     def __init__(
@@ -152,7 +151,7 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the folder holds the finished result of exactly this command."""
+        """Whether the folder holds the finished result of this command with these parameters."""
         same = self.found is not None and self.found.parameters == self.record.parameters
         return same and self.found.state == "finished"
 
@@ -161,8 +160,8 @@ class Run:
         """Lock the folder and mark the run as started.
 
         A finished result that is overwritten is kept in `.previous` until `finish`. If the new run fails before it has
-        written anything, the old result is put back at once; if it fails or is killed later, `.previous` keeps the old
-        result until the run is resumed and finished.
+        written anything, the old result is restored at once; if it fails or is killed later, `.previous` keeps the old
+        result until the run has been resumed and finished.
 
         Args:
             overwrite: replace a finished result, as with the class's `overwrite`.
@@ -180,14 +179,14 @@ class Run:
                 raise
 
     def timed(self, step: str, function: Callable, *arguments, **options) -> Any:
-        """Call the function and note its seconds."""
+        """Call a function and record its duration in seconds."""
         start = time.perf_counter()
         value = function(*arguments, **options)
         self.record.seconds[step] = round(time.perf_counter() - start, 3)
         return value
 
     def finish(self, results: Mapping[str, Any], notes: Sequence[str] = ()) -> RunRecord:
-        """Write the record with its results."""
+        """Write the finished record with the results."""
         self.record.state, self.record.finished = "finished", datetime.now(UTC)
         self.record.results, self.record.notes = to_json(results), list(notes)
         write_record(self.folder, self.record)
@@ -195,13 +194,13 @@ class Run:
         return self.record
 
     def drop(self, name: str) -> None:
-        """Remove the partial work that a killed process left in a finished folder, unless a process is using it."""
+        """Remove partial results that a killed process left in a finished folder, unless a process is using them."""
         if (self.folder / name).exists():
             with suppress(DataError), lock(self.folder):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _set_aside(self) -> None:
-        """Move a finished result away, its record first: a folder without one is put back by the next run."""
+        """Move a finished result away, its record first, so that the next run restores a half-moved one."""
         found = read_record(self.folder)
         if found is None or found.state != "finished":
             return
@@ -211,13 +210,13 @@ class Run:
             os.replace(self.folder / name, self.folder / PREVIOUS / name)
 
     def _written(self) -> set[str]:
-        """Names of what the command wrote, without its stores and folders of other commands."""
+        """Names of what the command wrote in its folder, without its stores and the folders of other commands."""
         paths = [path for path in self.folder.iterdir() if path.name not in self._stays | {RECORD}]
         return {path.name for path in paths if not any((path / own).exists() for own in (LOCK, RECORD))}
 
     def _undo(self) -> None:
-        """After a failure: put the old result back unless there is something of the new one, and remove the record of
-        a run that wrote nothing, so that other parameters may use the folder."""
+        """After a failure, restore the old result if the new run wrote nothing, and remove the record of such a run, so
+        that the folder can be used with other parameters."""
         previous, new = self.folder / PREVIOUS, [self.folder / name for name in self._written()]
         files = [file for path in new for file in (path, *path.rglob("*")) if file.is_file()]
         if (previous / RECORD).is_file() and not any(file.stat().st_size for file in files):
@@ -230,14 +229,14 @@ class Run:
                 (self.folder / RECORD).unlink()
 
     def _restore(self) -> None:
-        """Move the old result back, its record last."""
+        """Restore the old result, its record last."""
         previous = self.folder / PREVIOUS
         for path in sorted(previous.iterdir(), key=lambda path: path.name == RECORD):
             os.replace(path, self.folder / path.name)
         previous.rmdir()
 
     def _drop_previous(self) -> None:
-        """Remove the old result; files that the new one does not replace are kept."""
+        """Remove the old result, but keep files that the new one does not replace."""
         previous = self.folder / PREVIOUS
         if previous.is_dir():
             for path in previous.iterdir():
@@ -246,7 +245,7 @@ class Run:
             shutil.rmtree(previous)
 
     def _found(self, grows: Sequence[str]) -> RunRecord | None:
-        """The record that is there; `None` for none, or one to overwrite. DataError for one of another run."""
+        """The record in the folder; `None` if there is none or it is to be overwritten. DataError for another run's."""
         shown, names = repr(str(self.folder)), list_names(self.folder)
         if RECORD not in names and (self.folder / PREVIOUS / RECORD).is_file():
             with lock(self.folder):
@@ -271,17 +270,17 @@ class Run:
         changed = [f"{name} was {names_of[0].get(name)!r}, now {names_of[1].get(name)!r}" for name in changed]
         if changed:
             raise DataError(
-                f"output: {shown} holds a run with other parameters ({listed(changed, 5)}). Name another folder, use "
-                "the same parameters, or --overwrite (overwrite=True) it; two settings are not mixed."
+                f"output: {shown} holds a run with other parameters ({listed(changed, 5)}). Use the same parameters, "
+                "name another folder, or replace the run with --overwrite (overwrite=True)."
             )
         return old
 
 
 def describe_source(source: Any, **which: Any) -> dict[str, Any]:
-    """Name and digest of what a run reads, and which part of it.
+    """Name and digest of the source of a run, and which part of it is read.
 
-    Only the last part of a local path is stored, since records may be published. The digest of local files comes from
-    their content, that of a `Dataset` in memory from its fingerprint, that of a Hub dataset from its name.
+    Only the last part of a local path is stored, because records may be published. The digest is that of the content
+    of local files, of the fingerprint of a `Dataset` in memory, or of the name of a Hub dataset.
     """
     part = {key: value for key, value in which.items() if value is not None}
     if not isinstance(source, (str, Path)):
@@ -294,7 +293,7 @@ def describe_source(source: Any, **which: Any) -> dict[str, Any]:
 
 
 def model_name(model: Any) -> str | None:
-    """A model's name in a record: a name as it is, an object's own name, or its class; never its address."""
+    """The name of a model for a record: the name given, the `name` of an object, or its class."""
     if model is None or isinstance(model, (str, Path)):
         return model and str(model)
     name = getattr(model, "name", None)
@@ -302,7 +301,7 @@ def model_name(model: Any) -> str | None:
 
 
 def to_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The mapping in plain JSON values: numpy scalars as numbers, NaN and infinity as null, other objects as text."""
+    """The mapping as plain JSON values: numpy scalars as numbers, NaN and infinity as null, other objects as text."""
     return json.loads(json.dumps(_finite(values), ensure_ascii=False, default=str))
 
 
@@ -325,11 +324,11 @@ class RunResult:
     """The outcome of a job.
 
     Attributes:
-        dataset: the rows that were written, as `load_dataset(folder)` opens them; `None` for a job that writes none.
-        folder: where everything is.
-        record: what run.json holds: parameters, versions, seconds, figures (`record.results`) and notes.
-        result: the job's own object, e.g. a `SelectionResult`; `None` where a finished folder was read back.
-        fresh: `False` where the folder held this result already and nothing was done.
+        dataset: the rows, as `load_dataset(folder)` opens them; `None` for a job that writes none.
+        folder: the folder with all files.
+        record: the content of run.json: parameters, versions, seconds, results and notes.
+        result: the job's own object, e.g. a `SelectionResult`; `None` if a finished folder was read back.
+        fresh: `False` if the folder held this result already and nothing was done.
     """
 
     dataset: Dataset | DatasetDict | None
@@ -349,13 +348,13 @@ class RunResult:
         return push(self.folder, repo_id, **options)
 
     def per_language(self) -> pd.DataFrame:
-        """The figures with one row per language; the language is a column. Empty where the job has none."""
+        """The results with one row per language; the language is a column. Empty if the job has none."""
         import pandas as pd
 
         return pd.DataFrame(language_rows(self.record))
 
     def _repr_html_(self) -> str:
-        """For notebooks: what was done, the table of languages, the notes."""
+        """For notebooks: the command, the table of languages, the notes."""
         from html import escape
 
         parts = self.dataset.values() if isinstance(self.dataset, dict) else [self.dataset]

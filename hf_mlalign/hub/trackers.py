@@ -1,4 +1,4 @@
-"""Send the figures of a run, per language, to the experiment trackers that transformers' `report_to` names."""
+"""Send the results of a run, per language, to experiment trackers, by the names of transformers' `report_to`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hf_mlalign.hub.run_record import RunRecord, language_rows
 
 
 def per_language_metrics(record: RunRecord) -> dict[str, float]:
-    """The numbers of `results["per_language"]` as `<command>_<name>/<language>`; null and text are left out."""
+    """The numbers in `results["per_language"]` as `<command>_<name>/<language>`; nulls and texts are left out."""
     return {
         f"{record.command}_{name}/{row['language']}": value
         for row in language_rows(record) for name, value in row.items()
@@ -20,13 +20,13 @@ def per_language_metrics(record: RunRecord) -> dict[str, float]:
 
 
 def report_run(record: RunRecord, report_to: str | Sequence[str] | None, folder: str | Path) -> list[str]:
-    """Log a finished run's figures per language; returns the trackers that got them.
+    """Log the results of a finished run per language; returns the names of the trackers.
 
     Args:
-        record: of the run.
-        report_to: one or several of the names transformers knows ("trackio", "tensorboard", "wandb", …), "all" for
-            those that are installed, `None` or "none" for none.
-        folder: run folder; trackers that write files (tensorboard) write below it. Its name is the run's name.
+        record: the record of the run.
+        report_to: one or more names that transformers knows ("trackio", "tensorboard", "wandb", …), "all" for those
+            that are installed, `None` or "none" for none.
+        folder: run folder. Trackers that write files (tensorboard) write into it; its name is that of the run.
     Raises:
         DataError: a tracker that transformers does not know, or that is not installed.
     """
@@ -58,6 +58,6 @@ def _callbacks(report_to: str | Sequence[str]) -> list[Any]:
 
 
 def check_trackers(report_to: str | Sequence[str] | None) -> None:
-    """Raise the `DataError` of `report_run` now, before a command begins its work."""
+    """Raise the `DataError` of `report_run` before a command starts its work."""
     if report_to not in (None, "none", []):
         _callbacks(report_to)

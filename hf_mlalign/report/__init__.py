@@ -1,4 +1,4 @@
-"""One page with the pictures of a run: `write_report` makes it, `section` adds to it."""
+"""Reports of runs on one page: `write_report` makes it, `section` adds to it."""
 
 from hf_mlalign import lazy_names
 

@@ -1,4 +1,4 @@
-"""Figures that can be read by the colour-blind, in the light, in the dark, and on a telephone."""
+"""Figures that are readable for the colour-blind, in light and dark mode, and on a phone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, OLIVE = COLOURS
 GREY, GRID = "#8a9199", "#dddddd"
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo")
 WIDTH = 4.6
-"""Inches; 331 points, about the width of a telephone, so that letters keep their size there (*ours*)."""
+"""Inches; 331 points, about the width of a phone, so that letters keep their size there (*ours*)."""
 STYLE = {
     "font.size": 9.5, "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
     "grid.color": GRID, "grid.linewidth": 0.7, "hatch.linewidth": 0.8, "axes.titlesize": 9.5, "xtick.major.size": 3,
@@ -31,18 +31,18 @@ VARIABLES = {
     "#000000": "currentColor", "#ffffff": "var(--paper)", GRID: "var(--grid)", "#eeeeee": "var(--grid)",
     **{colour.lower(): f"var(--c{i})" for i, colour in enumerate(COLOURS)},
 }  # fmt: skip
-"""Colour in a figure → what the page makes of it, by day and by night."""
+"""Colour in a figure → CSS variable or keyword, which follows light and dark mode."""
 
 
 def new_figure(height: float, width: float = WIDTH) -> Figure:
-    """A figure of its own (inches), without pyplot and its global state."""
+    """A new figure (sizes in inches), without the global state of pyplot."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def rows_figure(n: int) -> tuple[Figure, Axes]:
-    """A figure with one line for each of n languages, the first on top."""
+    """A figure with n rows, one per language, the first on top."""
     figure = new_figure(1.1 + 0.27 * max(n, 2))
     axes = figure.subplots()
     axes.set_ylim(n - 0.4, -0.6)
@@ -52,12 +52,12 @@ def rows_figure(n: int) -> tuple[Figure, Axes]:
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """Write names at the lines of `rows_figure`."""
+    """Label the rows of `rows_figure`."""
     axes.set_yticks(range(len(names)), names)
 
 
 def legend_above(figure: Figure, axes: Axes, ncols: int = 3) -> None:
-    """One legend above the axes."""
+    """Add a legend above the axes."""
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=ncols, columnspacing=1.2, handlelength=1.8)
 
@@ -70,7 +70,7 @@ def language_style(i: int) -> dict[str, str]:
 def box_rows(
     axes: Axes, values: Sequence, shift: float, height: float, *, colour: str, label: str, face: str = "none"
 ) -> None:
-    """A box a line: quartiles and median, whiskers from the 5th to the 95th percentile; empty values give none."""
+    """One box per row: quartiles and median, whiskers from the 5th to the 95th percentile; none for empty values."""
     import numpy as np
 
     for i, own in enumerate(values):
@@ -86,7 +86,7 @@ def box_rows(
 
 
 def to_svg(figure: Figure, key: str) -> str:
-    """The figure as SVG for the page: colours by variables, no prolog, ids that begin with `key`."""
+    """The figure as SVG for the page: colours as CSS variables, no prolog, ids that begin with `key`."""
     import matplotlib
 
     buffer = io.StringIO()
@@ -108,7 +108,7 @@ def to_svg(figure: Figure, key: str) -> str:
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """The figure with black letters on white, 150 dots an inch."""
+    """Save the figure as PNG, black on white, 150 dots per inch."""
     import matplotlib
 
     with matplotlib.rc_context(STYLE), _no_glyph_warnings():
@@ -117,7 +117,7 @@ def save_png(figure: Figure, path: Path) -> None:
 
 @contextmanager
 def _no_glyph_warnings() -> Iterator[None]:
-    """Letters that matplotlib's own font lacks are shown by the reader's browser."""
+    """No warnings about letters that matplotlib's font lacks; the browser shows them."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+")
         yield

@@ -9,11 +9,11 @@ from hf_mlalign.core.options import Options, option
 
 @dataclass(kw_only=True)
 class ReportOptions(Options):
-    """What a report page shows beside the run itself."""
+    """What a report shows in addition to the run itself."""
 
     job = "report"
 
     source: str | None = option(
-        None, "The pool a curation was made from, if it is not found beside the run.", panel="Data"
+        None, "The pool that a set was curated from, if it is not next to the run folder.", panel="Data"
     )
-    seed: int = option(0, "Seed of the sample on the map of a large pool.", panel="Run", low=0)
+    seed: int = option(0, "Seed of the sample that the map shows of a large pool.", panel="Run", low=0)

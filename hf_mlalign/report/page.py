@@ -1,4 +1,4 @@
-"""From a folder to one page: collect the parts, ask every section, draw, render, write."""
+"""Write a report: find the run folders, ask every section, draw and render."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ BUILT_IN = ("curation", "cluster_map", "pairs", "training", "judging", "scaling"
 """Modules with sections, in the order of the page."""
 PAGE = "report.html"
 DEPTH = 3
-"""Run folders are looked for this many levels down."""
+"""Levels of folders in which run folders are looked for."""
 ORDER = ("sample", "curate", "questions", "build-pairs", "train", "judge", "classify", "lens")
-"""Commands in the order of the work; others come after them."""
+"""Order of the commands on the page; others come last."""
 SHOWN_ELSEWHERE = ("curate", "build-pairs", "classify", "lens", "judge")
-"""Commands whose figures have sections of their own."""
+"""Commands whose results have sections of their own."""
 TRAINING = ("curve.json", "trainer_state.json", "checkpoint-*/trainer_state.json")
 JUDGED = ("judgements.parquet",)
 TEXT = 1500
-"""Characters of an example that are shown (*ours*)."""
+"""Most characters of an example that are shown (*ours*)."""
 
 
 @dataclass
@@ -52,16 +52,16 @@ class View:
 def write_report(run: str | Path, output: str | Path | None = None, *, source: Any = None, seed: int = 0) -> Path:
     """Write `report.html` and its figures as PNGs (`figures/`); returns the path of the page.
 
-    The page stands alone: it needs no file beside it and no network. What is damaged or missing is named in the page
-    and does not stop the rest.
+    The page is self-contained: it needs no other file and no network. Damaged or missing files are named on the page;
+    the rest is shown.
 
     Args:
-        run: a run folder (of any command or a training), or a folder with several of them, up to three levels down.
-        output: folder to write; default: `report` within a folder of several runs, `<run>-report` beside a single run,
-            whose own files stay as they are.
-        source: the pool a curation was made from (a `Dataset`, file or folder): the map of clusters then shows all of
-            it, and the examples show what was not selected. A file that still lies beside the run is found without it.
-        seed: of the sample that the map shows of a large pool (0, *ours*).
+        run: a run folder (of a command or a training), or a folder with run folders up to three levels down.
+        output: folder to write. Default: `report` in a folder with several runs, or `<run>-report` next to a single
+            run folder, which itself does not change.
+        source: the pool that a set was curated from (a `Dataset`, file or folder). With it, the map shows the whole
+            pool and the examples show rows that were not selected. A file next to the run folder is found without it.
+        seed: seed of the sample that the map shows of a large pool (0, *ours*).
     Raises:
         DataError: `run` is not a folder or holds nothing to report on, or `output` holds something else.
     """
@@ -73,7 +73,7 @@ def write_report(run: str | Path, output: str | Path | None = None, *, source: A
         single = any(part.folder == run for part, _ in parts)
         output = run.resolve().with_name(f"{run.resolve().name}-report") if single else run / "report"
     if list_names(output) and not (output / PAGE).is_file():
-        raise DataError(f"output: {str(output)!r} does not hold a report, but something else. Name another folder.")
+        raise DataError(f"output: {str(output)!r} holds something other than a report. Name another folder.")
     (output / FIGURES).mkdir(parents=True, exist_ok=True)
     for old in (output / FIGURES).glob("*.png"):
         old.unlink()
@@ -84,7 +84,7 @@ def write_report(run: str | Path, output: str | Path | None = None, *, source: A
 
 
 def _view(part: ReportedRun, problems: list[str], key: str, output: Path) -> View:
-    """What all sections say about a part; a section that fails is named and the others go on."""
+    """The output of all sections for one run folder; a section that fails is named, the others are shown."""
     import matplotlib
 
     view = View(part, key, command_of(part), problems=list(problems))
@@ -128,7 +128,7 @@ def _render(name: str, views: list[View]) -> str:
     from markupsafe import Markup
 
     def text(value: Any) -> Any:
-        """Texts without control characters and overrides of the direction; markup of ours stays."""
+        """Escape control characters and direction overrides in texts; our own markup stays."""
         return value if not isinstance(value, str) or hasattr(value, "__html__") else printable(value)
 
     def cut(value: str) -> str:
@@ -152,7 +152,7 @@ def _render(name: str, views: list[View]) -> str:
 
 
 def results_per_language(part: ReportedRun) -> Iterator[Block]:
-    """Single figures and the table per language of `run.json`, for commands without sections of their own."""
+    """Single numbers and the table per language from `run.json`, for commands without sections of their own."""
     import pandas as pd
 
     if part.record is None or part.record.command in SHOWN_ELSEWHERE:
@@ -166,17 +166,17 @@ def results_per_language(part: ReportedRun) -> Iterator[Block]:
     if isinstance(rows, dict):
         rows = [{"language": name, **row} for name, row in rows.items() if isinstance(row, dict)]
     if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
-        yield Numbers("Results by language", "As the command recorded them in run.json.", pd.DataFrame(rows))
+        yield Numbers("Results by language", "As recorded in run.json.", pd.DataFrame(rows))
 
 
 def find_parts(run: Path, source: Any, seed: int) -> list[tuple[ReportedRun, list[str]]]:
-    """The parts of a report in the order of the work, each with a sentence if its record cannot be read.
+    """The run folders of a report in the order of the work, each with a sentence if its record cannot be read.
 
     Raises:
-        DataError: there is no such folder, or nothing in it to report on.
+        DataError: the folder does not exist or holds nothing to report on.
     """
     if not run.is_dir():
-        raise DataError(f"run: no folder {str(run)!r}. Name a run folder, or a folder with run folders in it.")
+        raise DataError(f"run: no folder {str(run)!r}. Name a run folder, or a folder with several of them.")
     parts = []
     for folder in _folders(run, DEPTH):
         name = folder.relative_to(run).as_posix() if folder != run else run.resolve().name
@@ -188,8 +188,8 @@ def find_parts(run: Path, source: Any, seed: int) -> list[tuple[ReportedRun, lis
             parts.append((part, problems))
     if not parts:
         raise DataError(
-            f"run: {str(run)!r} holds no {RECORD}, no training and no judgements, nor do the folders in it. Name what "
-            "a command of hf-mlalign wrote."
+            f"run: neither {str(run)!r} nor the folders in it hold a {RECORD}, a training or judgements. Name a folder "
+            "that hf-mlalign wrote."
         )
     rank = {command: place for place, command in enumerate(ORDER)}
     return sorted(parts, key=lambda pair: (rank.get(command_of(pair[0]), len(ORDER)), pair[0].name))
@@ -204,7 +204,7 @@ def _folders(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def command_of(part: ReportedRun) -> str:
-    """The command that wrote a part; by its files where there is no record; "" if they do not tell."""
+    """The command that wrote a run folder, by its record or else by its files; "" if unknown."""
     if part.record is not None:
         return part.record.command
     return "train" if part.files(*TRAINING) else "judge" if part.files(*JUDGED) else ""

@@ -1,4 +1,4 @@
-"""What a report is made of: parts (folders), sections that look at them, and the blocks that sections give."""
+"""The parts of a report: run folders, the sections that read them, and the blocks that sections yield."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class ReportedRun:
     """One folder that the report shows.
 
     Attributes:
-        folder: where it is.
-        name: its path below the folder reported on.
-        record: its `run.json`; `None` where there is none or it cannot be read.
+        folder: its path.
+        name: its path relative to the folder of the report.
+        record: its `run.json`; `None` if there is none or it cannot be read.
         source: the pool, if the user named it.
-        seed: of samples.
+        seed: seed of samples.
     """
 
     folder: Path
@@ -36,20 +36,20 @@ class ReportedRun:
     seed: int = 0
 
     def files(self, *patterns: str) -> list[Path]:
-        """Files of the folder that match any of the patterns, sorted within each."""
+        """Files of the folder that match any of the patterns, sorted within each pattern."""
         return [path for pattern in patterns for path in sorted(self.folder.glob(pattern)) if path.is_file()]
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A few figures shown large: label → value."""
+    """A few numbers in large type: label → value."""
 
     values: dict[str, str]
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """A table. `caption` says how to read it; rows whose `language` is "all" or "macro" stay at the end."""
+    """A table. `caption` explains it; rows whose `language` is "all" or "macro" stay at the end."""
 
     title: str
     caption: str
@@ -58,11 +58,11 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure, how to read it, and its numbers.
+    """A figure, a caption that explains it, and its numbers.
 
     Attributes:
-        alt: what the figure shows, in a sentence, for those who cannot see it.
-        wide: it takes the whole width of the page.
+        alt: what the figure shows, in a sentence, for screen readers.
+        wide: whether it takes the whole width of the page.
     """
 
     title: str
@@ -75,7 +75,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Example:
-    """A row of a dataset: a label, its kind ("good", "bad" or ""), and (heading, text, language code) for each text."""
+    """A row of a dataset: a label, a kind ("good", "bad" or ""), and (heading, text, language code) per text."""
 
     label: str
     kind: str
@@ -84,7 +84,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows by group, usually a language code."""
+    """Rows by group; the group is usually a language code."""
 
     title: str
     caption: str
@@ -92,7 +92,7 @@ class Examples:
 
 
 def read_parquet(part: ReportedRun, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """A Parquet file of a part, or those of `columns` that it has; DataError, naming it, where it is damaged."""
+    """Read a Parquet file, or those of `columns` that it has; DataError with its name if it is damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -117,7 +117,7 @@ class Section:
     files: Sequence[str] = field(default=())
 
     def fits(self, part: ReportedRun) -> bool:
-        """Whether the part has what this section shows."""
+        """Whether this section applies to a run folder."""
         of_command = part.record is not None and part.record.command == self.command
         return of_command or bool(part.files(*self.files))
 
@@ -126,13 +126,12 @@ SECTIONS: list[Section] = []
 
 
 def section(title: str, *, command: str | None = None, files: Sequence[str] = ()) -> Callable[[Callable], Callable]:
-    """Register a function that turns a `ReportedRun` into blocks; in the page sections stand in the order of
-    registration.
+    """Register a function that turns a `ReportedRun` into blocks. Sections are shown in the order of registration.
 
     Args:
-        title: its heading, shown only if the function yields something.
-        command: show it for run folders of this command,
-        files: and for folders with a file that matches one of these patterns.
+        title: heading, used in messages if the section fails.
+        command: show the section for run folders of this command.
+        files: show it for folders with a file that matches one of these patterns.
     """
 
     def register(show: Callable[[ReportedRun], Iterable[Block]]) -> Callable[[ReportedRun], Iterable[Block]]:

@@ -1,4 +1,4 @@
-"""Tables of numbers as the page shows them: words for columns, few digits, totals at the end."""
+"""Format tables for the page: readable headings, few digits, totals at the end."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST = 400
-"""Rows of a table that are shown (*ours*)."""
+"""Most rows of a table that are shown (*ours*)."""
 TOTALS = ("all", "macro", "seen", "unseen")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is shown, what is sorted by, whether it is a number, and a name to be shown beside it."""
+    """The text shown, the key to sort by, whether it is a number, and a name to show next to it."""
 
     text: str
     sort: str
@@ -39,7 +39,7 @@ class Shown:
 
 
 def shown_table(table: pd.DataFrame) -> Shown:
-    """The table with its totals apart and long ones cut."""
+    """The table with its totals split off, cut if it is long."""
     names = list(table.columns)
     records = table.to_dict("records")
     numbers = {name: all(_is_number(row[name]) for row in records) for name in names}
@@ -51,7 +51,7 @@ def shown_table(table: pd.DataFrame) -> Shown:
 
 
 def table_cell(column: str, value: Any) -> Cell:
-    """One value: thousands separated, three decimals, a dash for none, the name of a language beside its code."""
+    """One value: thousands separators, few decimals, a dash for missing, the name of a language next to its code."""
     if _is_number(value):
         missing = value is None or value != value or math.isinf(value)
         return Cell("–" if missing else number(value), "" if missing else repr(float(value)), True)
@@ -61,7 +61,7 @@ def table_cell(column: str, value: Any) -> Cell:
 
 
 def number(value: float) -> str:
-    """A number with few digits, and a real minus sign."""
+    """A number with few digits and a true minus sign."""
     value = float(value)
     size = abs(value)
     if value.is_integer() and size < 1e15:

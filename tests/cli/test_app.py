@@ -32,7 +32,7 @@ def test_demo_tells_its_story_and_writes_its_files(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "1. The pool: 32 prompts" in done.stdout
     assert "clusters covered" in done.stdout
-    assert "3. Was it right?" in done.stdout
+    assert "3. Did it work?" in done.stdout
     for name in ("data", "README.md", "scores.parquet", "run.json"):
         assert (tmp_path / "here" / "curated" / name).exists()
     record = json.loads((tmp_path / "here" / "curated" / "run.json").read_text())

@@ -116,7 +116,7 @@ def test_errors_name_the_flag_or_the_file(brew, tmp_path, written, arguments, me
 
 def test_a_missing_argument_is_named(brew):
     run, _ = brew
-    assert str(run().exception) == "SOURCE: missing. Name it on the command line or in the --config file."
+    assert str(run().exception) == "SOURCE: missing. Give it on the command line or in the --config file."
 
 
 def test_quiet_prints_nothing(brew, capsys):

@@ -18,8 +18,8 @@ from tests.report.conftest import ATTACK, pool
 
 TITLES = (
     "Pool and selection by language", "Quality score by language, before and after",
-    "Clusters covered as rows are added", "All languages", "Rows taken and left", "Margins by language",
-    "Dropped by language and guard", "Chosen and rejected", "Curves", "Consistency of the chosen answers",
+    "Clusters covered as rows are added", "All languages", "Selected and left out", "Margins by language",
+    "Dropped by language and filter", "Chosen and rejected", "Curves", "Consistency of the chosen answers",
     "Last evaluation by language", "Win rate by language", "Wins and losses", "Win rate against training-set size",
 )  # fmt: skip
 
@@ -93,7 +93,7 @@ def test_damage_is_named_and_stays_where_it_is(project):
     for problem in ("scores.parquet cannot be read", "judged/run.json&#39; is not a run record",
                     "trainer_state.json cannot be read", "data/train/ja.parquet cannot be read"):  # fmt: skip
         assert problem in text, problem
-    assert "Dropped by language and guard" in found
+    assert "Dropped by language and filter" in found
     assert "Win rate against training-set size" in found
     assert "Margins by language" not in found
     assert str(project) not in text
@@ -165,8 +165,8 @@ def test_the_pool_is_found_named_or_refused(project, tmp_path):
     assert texts_of(tmp_path / "alone", None).whole
     (tmp_path / "pool.jsonl").rename(tmp_path / "elsewhere.jsonl")
     text = write_report(tmp_path / "alone").read_text()
-    assert "Rows taken" in headings(text)
-    assert "The pool itself was not found" in text
+    assert "Selected rows" in headings(text)
+    assert "The pool was not found" in text
     for named in (tmp_path / "elsewhere.jsonl", pool()):
         assert texts_of(tmp_path / "alone", named).whole
     for other in (pool().select(range(100)), pool().select(range(383, -1, -1))):

@@ -116,8 +116,8 @@ def test_margins_are_those_of_the_rows(made):
         assert table.loc[code, "margin_median"] == pytest.approx(np.median(margins))
 
 
-def test_guards_are_those_of_the_record(made):
-    block = chart(pairs.guards, made / "pairs")
+def test_dropped_counts_are_those_of_the_record(made):
+    block = chart(pairs.dropped_by_filters, made / "pairs")
     recorded = read_record(made / "pairs").results["per_language"]
     for row in block.table.to_dict("records"):
         assert {k: v for k, v in row.items() if k != "language" and v == v} == pytest.approx(

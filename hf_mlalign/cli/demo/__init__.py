@@ -1,4 +1,4 @@
-"""The offline demonstration on the pool that ships with the package, told step by step."""
+"""The offline demo: each step of the work on the pool that ships with the package, explained in the terminal."""
 
 from hf_mlalign.cli.demo.walkthrough import run_demo
 

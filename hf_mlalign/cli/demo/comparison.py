@@ -1,4 +1,4 @@
-"""The demo's last step: the tuned and the untuned tiny model answer the demo prompts, and a judge compares them."""
+"""The last step of the demo: both tiny models answer the demo prompts, and a judge compares them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def compare_models(pool: Dataset, output: Path, say: Callable[[str], None]) -> d
     """Answer every demo prompt with `dpo/tuned` and `dpo/untuned`, judge, and print win rates by language.
 
     Args:
-        pool: see `hf_mlalign.cli.demo.load_demo_pool`; its best-graded answers are the judge's references.
+        pool: see `hf_mlalign.data.load_demo_pool`; its best-graded answers are the judge's references.
         output: folder of the demo; `answers.parquet` and `judged/` are written there.
-        say: gets each line.
+        say: called with each line of text.
     Returns:
-        What `hf_mlalign.evaluation.metrics.winrate.winrate` returns.
+        The dictionary of `hf_mlalign.evaluation.metrics.winrate.winrate`.
     """
     from hf_mlalign.evaluation.judges.run import judge
     from hf_mlalign.generation.sampler import ResponseSampler
@@ -42,9 +42,9 @@ def compare_models(pool: Dataset, output: Path, say: Callable[[str], None]) -> d
         prompts.to_parquet(str(output / "answers.parquet"))
         done = judge(output / "answers.parquet", output / "judged", judge="similarity", hard=True, overwrite=True)
         rates = done.result.rates
-    say("   The judge prefers the answer closer in meaning to the author's best one. Neither model can write, so")
-    say("   expect intervals around 50 %: the table is the point. Share of prompts on which the tuned model is")
-    say("   preferred, with 95 % intervals clustered by prompt; languages that differ from 50 % after Holm's")
-    say("   correction are marked:")
+    say("   The judge prefers the answer closer in meaning to the author's best one. Neither model can really write,")
+    say("   so expect intervals around 50 %: the table only shows how results look. It gives the share of prompts on")
+    say("   which the tuned model is preferred, with 95 % intervals clustered by prompt. Languages that differ from")
+    say("   50 % after Holm's correction are marked.")
     print_winrates(rates)
     return rates

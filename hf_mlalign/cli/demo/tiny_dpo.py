@@ -1,4 +1,4 @@
-"""The demo's second half: preference pairs from the pool's candidates, and DPO on a tiny model."""
+"""The second half of the demo: preference pairs from the candidates of the pool, and DPO on a tiny model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEMPLATE = (
 
 @dataclass
 class DPOOutcome:
-    """Reward accuracy in [0, 1] on training and held-out prompts before and after, and the model's folder."""
+    """Reward accuracy in [0, 1] on training and held-out prompts, before and after DPO, and the folder of the model."""
 
     before: dict[str, float]
     after: dict[str, float]
@@ -40,7 +40,7 @@ class DPOOutcome:
 
 
 def pairs_from_pool(pool: Dataset, folder: Path, say: Callable[[str], None]) -> DatasetDict:
-    """Build pairs from the pool's candidates, save them, and tell whether the author's grades agree."""
+    """Build pairs from the candidates of the pool, save them, and print whether the author's grades agree."""
     from hf_mlalign.cli.tables import print_record
     from hf_mlalign.cmalign.build import build_pairs
 
@@ -68,8 +68,8 @@ def _last(messages: list[dict], limit: int = 90) -> str:
 
 def tiny_causal_lm(texts: Iterable[str], seed: int = 0):
     """A two-layer Llama with random weights, and its tokenizer: the bundled one, cut to the pieces that occur in
-    `texts` (which leaves their segmentation as it is), with a chat template. It has never seen text; it shows that the
-    road works, not what DPO can do."""
+    `texts` (which does not change how these are split), with a chat template. It has never seen text: it shows that
+    the steps work, not what DPO can achieve."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -106,13 +106,13 @@ def _cut_tokenizer(texts: Iterable[str]):
 
 
 def check_dpo_folder(folder: Path) -> None:
-    """DataError if `folder` holds anything but an earlier run of `tune`, which the next one replaces."""
+    """DataError if `folder` holds anything but an earlier run of `tune`, which the next run replaces."""
     if folder.exists() and any(folder.iterdir()) and not (folder / CURVE).is_file():
-        raise DataError(f"output: {str(folder)!r} holds something else. Name another folder.")
+        raise DataError(f"output: {str(folder)!r} holds something other than a demo. Name another folder.")
 
 
 def tune(pairs: DatasetDict, folder: Path, steps: int = STEPS, seed: int = 0) -> DPOOutcome:
-    """DPO for a few steps on the tiny model; saves it to `folder` with its curve (`curve.json`)."""
+    """Train the tiny model with DPO for a few steps; save it to `folder` with its curve (`curve.json`)."""
     from transformers.trainer_callback import PrinterCallback
 
     from hf_mlalign.cmalign.trainer import CMAlignTrainer

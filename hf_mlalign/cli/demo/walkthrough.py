@@ -1,4 +1,4 @@
-"""`hf-mlalign demo`: the main job on the demo pool, told step by step."""
+"""`hf-mlalign demo`: the main job on the demo pool, step by step."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ N_QUALITY, N_DIVERSITY = 24, 4
 
 
 def run_demo(output: str | Path, say: Callable[[str], None] = print) -> RunResult:
-    """Curate the demo pool, build pairs from it, tune a tiny model, and tell what happens; needs no network.
+    """Curate the demo pool, build pairs from it, tune a tiny model, and explain each step; needs no network.
 
     Args:
         output: folder to write.
-        say: gets each line of the story.
+        say: called with each line of text.
     """
     check_dpo_folder(Path(output) / "dpo")
     start = time.perf_counter()
@@ -36,8 +36,8 @@ def run_demo(output: str | Path, say: Callable[[str], None] = print) -> RunResul
     prompts = len(set(pool["prompt_id"]))
     say(f"1. The pool: {prompts} prompts in {len(codes)} languages ({', '.join(codes)}), four candidate answers each,")
     say(f"   {len(pool):,} pairs in all. Their author graded every answer 0–3; the selection never sees the grades.\n")
-    say("2. Curating: score every pair, cluster the prompts, and per language take the best "
-        f"{N_QUALITY} pairs plus up to {N_DIVERSITY} from topics not yet covered.")  # fmt: skip
+    say("2. Curate: score every pair, cluster the prompts, and per language take the best "
+        f"{N_QUALITY} pairs plus up to {N_DIVERSITY} from topics not covered yet.")  # fmt: skip
     folder = Path(output) / "curated"
     curation = curate(
         pool, folder, n_quality=N_QUALITY, n_diversity=N_DIVERSITY, overwrite=True,
@@ -47,18 +47,18 @@ def run_demo(output: str | Path, say: Callable[[str], None] = print) -> RunResul
     grades = np.asarray(pool["grade"])
     chosen = grades[curation.result.selected]
     before, after = (grades >= 2).mean(), (chosen >= 2).mean()
-    say(f"3. Was it right? Answers graded good (2 or 3) by their author: {before:.0%} of the pool, {after:.0%} of the")
-    say(f"   selection; mean grade {grades.mean():.2f} before, {chosen.mean():.2f} after.")
+    say(f"3. Did it work? Answers graded good (2 or 3) by their author: {before:.0%} of the pool, {after:.0%} of the")
+    say(f"   selection. Mean grade: {grades.mean():.2f} before, {chosen.mean():.2f} after.")
     _tell_examples(pool, curation, say)
     _tell_pairs(pool, Path(output), say)
-    say("\n6. Which one is better? Both answer every prompt of the pool in every language.")
+    say("\n6. Which model is better? Both answer every prompt of the pool in every language.")
     compare_models(pool, Path(output), say)
     with quiet():
         page = write_report(output, source=pool)
-    say(f"\nDone in {time.perf_counter() - start:.0f} s. Where things are, below {output}:")
+    say(f"\nDone in {time.perf_counter() - start:.0f} s. What is in {output}:")
     for name, what in FILES.items():
         say(f"   {name:24s} {what}")
-    say(f"\nThe whole story on one page, with pictures:  {page}")
+    say(f"\nAll results on one page, with pictures:  {page}")
     say("\nOn your own data:  hf-mlalign curate your_data.jsonl --output curated")
     say(f'In Python:         load_dataset("{folder}", "de", split="train")')
     return curation
@@ -67,38 +67,30 @@ def run_demo(output: str | Path, say: Callable[[str], None] = print) -> RunResul
 def _tell_pairs(pool, output: Path, say) -> None:
     from hf_mlalign.cli.demo.tiny_dpo import pairs_from_pool, tune
 
-    say("\n4. Preference pairs: the most self-consistent English answer is the reference; in every other language the")
-    say("   answer most consistent with it is chosen, the least consistent one rejected.")
+    say("\n4. Preference pairs: the most self-consistent English answer is the reference. In every other language the")
+    say("   answer most consistent with it is chosen, and the least consistent one rejected.")
     with quiet():
         pairs = pairs_from_pool(pool, output / "pairs", say)
     say(f"\n5. DPO for a few steps on {len(pairs['train'])} pairs, with a tiny Llama that has random weights and has")
-    say("   never seen text: it shows that the road works, not what DPO can do.")
+    say("   never seen text: it shows that the steps work, not what DPO can achieve.")
     outcome = tune(pairs, output / "dpo")
     say(f"   {outcome.parameters / 1e6:.1f} M parameters, {outcome.steps} steps. Reward accuracy (share of pairs")
     say("   whose chosen answer gained more than its rejected one):")
-    for split, name in (("train", "pairs it was tuned on"), ("test", "prompts it never saw")):
+    for split, name in (("train", "training pairs"), ("test", "held-out prompts")):
         before, after = outcome.before[split], outcome.after[split]
-        say(f"      {name:22s} {before:.0%} before (untuned model = reference: no gain at all), {after:.0%} after")
+        say(f"      {name:22s} {before:.0%} before (the untuned model is the reference), {after:.0%} after")
 
 
 FILES = {
-    "curated/data/": "the curated set, one Parquet file a language",
-    "curated/README.md": "its card: what was selected, how, with which parameters",
-    "curated/scores.parquet": "every pair of the pool with score, cluster and reason",
+    "curated/data/": "the curated set, one Parquet file per language",
+    "curated/README.md": "its card: what was selected, how, and with which parameters",
+    "curated/scores.parquet": "every pair of the pool with its score, cluster and reason",
     "curated/run.json": "parameters, versions, counts and timings",
-    "pairs/": "preference pairs for trl.DPOTrainer, with their reasons (run.json: counts)",
+    "pairs/": "preference pairs for trl.DPOTrainer (run.json: counts)",
     "report/": "the report: one page, and its figures as PNGs",
-    "judged/": "the judge's verdicts on answers.parquet, both models' answers",
-    "dpo/tuned/": "the tuned model; dpo/untuned/ the one before, dpo/curve.json its curve",
+    "judged/": "the verdicts of the judge on both models' answers (answers.parquet)",
+    "dpo/tuned/": "the tuned model; dpo/untuned/: the model before; dpo/curve.json: its curve",
 }
-
-
-def _tell_grades(pool, curation: RunResult, say) -> None:
-    grades = np.asarray(pool["grade"])
-    chosen = grades[curation.result.selected]
-    before, after = (grades >= 2).mean(), (chosen >= 2).mean()
-    say(f"3. Was it right? Answers graded good (2 or 3) by their author: {before:.0%} of the pool, {after:.0%} of the")
-    say(f"   selection; mean grade {grades.mean():.2f} before, {chosen.mean():.2f} after.")
 
 
 def _tell_examples(pool, curation: RunResult, say) -> None:
@@ -107,7 +99,7 @@ def _tell_examples(pool, curation: RunResult, say) -> None:
         rows = np.flatnonzero((result.reasons == reason) & (result.languages != "en"))
         if len(rows):
             row = pool[int(rows[np.argmax(result.scores[rows])])]
-            say(f"   Taken for {reason} ({language_name(row['language'])}): {_short(row['prompt'], 60)}")
+            say(f"   Selected for {reason} ({language_name(row['language'])}): {_short(row['prompt'], 60)}")
             say(f"      → {_short(row['response'], 90)}")
 
 

@@ -1,4 +1,4 @@
-"""Sections of a curated set: the map of its instructions, and rows that were taken and left."""
+"""Sections of a curated set: the map of its instructions, and examples of rows."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from hf_mlalign.report.sections.curation_data import SCORES, read_selection, rea
 from hf_mlalign.report.tables import number
 
 MOST = 4000
-"""Points drawn at most (*ours*)."""
+"""Most points that are drawn (*ours*)."""
 MARKS = "Large outlined points were selected, small pale ones were not. "
 
 SHOWN = 2
-"""Examples of each kind and language (*ours*)."""
+"""Examples per kind and language (*ours*)."""
 
 
 @section("Map of the instructions", files=[SCORES])
 def cluster_map(part: ReportedRun) -> Iterator[Block]:
-    """Principal components of the instructions' embeddings, by language, the selected marked."""
+    """The instructions in the plane of their first two principal components, by language, selected rows marked."""
     import pandas as pd
 
     result = read_selection(part)
@@ -55,9 +55,9 @@ def cluster_map(part: ReportedRun) -> Iterator[Block]:
     of_all = f"{len(rows):,} of {len(result.languages):,} rows" if texts.whole else f"{len(rows):,} selected rows"
     sampled = f" (a random sample, seed {part.seed})" if len(texts.rows) > MOST else ""
     caption = (
-        f"Each point is an instruction, embedded with {which} and laid on the first two principal components, which "
-        f"hold {explained[0]:.0%} and {explained[1]:.0%} of the variance: near points ask similar things, but far "
-        f"more than two directions exist. {MARKS * texts.whole}{of_all}{sampled}. {texts.note}"
+        f"Each point is an instruction, embedded with {which} and projected on the first two principal components, "
+        f"which hold {explained[0]:.0%} and {explained[1]:.0%} of the variance. Points close together ask for similar "
+        f"things, but two directions show only a part. {MARKS * texts.whole}{of_all}{sampled}. {texts.note}"
     )
     alt = f"Scatter plot of the instructions of {len(shown)} languages in two dimensions; the selected are outlined."
     figure = _together(points, result.languages[rows], chosen, shown, explained)
@@ -66,8 +66,8 @@ def cluster_map(part: ReportedRun) -> Iterator[Block]:
         small = _apart(points, result.languages[rows], chosen, shown)
         yield Chart(
             "Language by language",
-            "The same map with one language a panel: grey dots are all others, open circles its rows that were not "
-            "selected, filled points those that were. A selection that is diverse reaches wherever its pool reaches.",
+            "The same map with one panel per language. Grey dots are other languages, open circles are rows that were "
+            "not selected, filled points are selected rows. A diverse selection reaches everywhere its pool reaches.",
             alt, small, result_counts(result, rows, chosen, shown), wide=True,
         )  # fmt: skip
 
@@ -86,7 +86,7 @@ def principal_plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def result_counts(result: SelectionResult, rows: np.ndarray, chosen: np.ndarray, shown: list[str]):
-    """For each language, how many of its clusters have a point on the map, and a selected one."""
+    """Per language, how many clusters have a point on the map, and how many a selected point."""
     import pandas as pd
 
     records = []
@@ -98,7 +98,7 @@ def result_counts(result: SelectionResult, rows: np.ndarray, chosen: np.ndarray,
 
 
 def _encoder(part: ReportedRun):
-    """The curation's own encoder where it is here, else the bundled one; and its name for the caption."""
+    """The encoder of the curation if it is on this machine, else the bundled one; and its name for the caption."""
     name = part.record.parameters.get("model") if part.record else None
     if name and Path(str(name)).is_dir():
         return load_encoder(str(name)), f"the curation's encoder ({Path(str(name)).name})"
@@ -144,9 +144,9 @@ def _apart(points, languages, chosen, shown: list[str]):
         axes.set_visible(False)
     return figure
 
-@section("Rows taken and left", files=[SCORES])
+@section("Selected and left out", files=[SCORES])
 def curation_examples(part: ReportedRun) -> Iterator[Block]:
-    """A few rows of each language: best of each reason, and what was left out."""
+    """A few rows per language: the best of each reason, and rows that were left out."""
     result = read_selection(part)
     texts = read_texts(part, result)
     groups = {}
@@ -169,5 +169,5 @@ def curation_examples(part: ReportedRun) -> Iterator[Block]:
             groups[name] = found
     if groups:
         ending = ", and the lowest scores that were left out." if texts.whole else f". {texts.note}"
-        caption = f"The highest scores taken for quality and for diversity in each language{ending}"
-        yield Examples("Rows taken and left" if texts.whole else "Rows taken", caption, groups)
+        caption = f"Per language, the highest scores selected for quality and for diversity{ending}"
+        yield Examples("Selected and left out" if texts.whole else "Selected rows", caption, groups)

@@ -25,7 +25,7 @@ from hf_mlalign.report.tables import number
 
 @section("Pool and selection", files=[SCORES])
 def pool_and_selection(part: ReportedRun) -> Iterator[Block]:
-    """How many rows of each language were there, and how many were taken for which reason."""
+    """Rows per language in the pool, and selected rows by reason."""
     result = read_selection(part)
     table = result.per_language()
     total, rows = table.iloc[-1], table[table["language"] != "all"] if len(table) > 1 else table
@@ -46,8 +46,8 @@ def pool_and_selection(part: ReportedRun) -> Iterator[Block]:
     legend_above(figure, axes)
     yield Chart(
         "Pool and selection by language",
-        "The open bar is the pool, the filled one what was taken from it: plain for quality, hatched for diversity "
-        "(the best row of a cluster that was not covered yet).",
+        "The open bar is the pool, the filled bar the selection: plain for quality, hatched for diversity (the best "
+        "row of a cluster that was not covered yet).",
         f"Bars for {len(rows)} languages: pairs in the pool and pairs selected for quality and for diversity.",
         figure, table,
     )  # fmt: skip
@@ -55,7 +55,7 @@ def pool_and_selection(part: ReportedRun) -> Iterator[Block]:
 
 @section("Quality before and after", files=[SCORES])
 def quality(part: ReportedRun) -> Iterator[Block]:
-    """Distributions of the quality score in the pool and in the selection."""
+    """The distribution of the quality score in the pool and in the selection."""
     import pandas as pd
 
     result = read_selection(part)
@@ -84,9 +84,9 @@ def quality(part: ReportedRun) -> Iterator[Block]:
         rows.append(row)
     yield Chart(
         "Quality score by language, before and after",
-        "Boxes hold the middle half of the rows, the line in them is the median, whiskers reach from the 5th to the "
-        "95th percentile. The open box is the pool, the filled one the selection; further right is better. Scores of "
-        "different languages are not on one scale: compare within a language.",
+        "Boxes hold the middle half of the rows, the line in a box is the median, whiskers reach from the 5th to the "
+        "95th percentile. The open box is the pool, the filled one the selection; further right is better. Compare "
+        "within a language only, because scores of different languages are not on one scale.",
         "Box plots of the quality score of pool and selection for each language.",
         figure, pd.DataFrame(rows),
     )  # fmt: skip
@@ -94,7 +94,7 @@ def quality(part: ReportedRun) -> Iterator[Block]:
 
 @section("Coverage of the clusters", files=[SCORES])
 def coverage_section(part: ReportedRun) -> Iterator[Block]:
-    """Clusters covered against rows selected, beside quality alone."""
+    """Clusters covered against rows selected, compared with selection by quality alone."""
     import pandas as pd
 
     result = read_selection(part)
@@ -122,16 +122,16 @@ def coverage_section(part: ReportedRun) -> Iterator[Block]:
     ])  # fmt: skip
     yield Chart(
         "Clusters covered as rows are added",
-        "Each thin line is a language, its marker where the selection ends; rows are added best score first, those "
-        "taken for diversity last. The heavy line is their mean; the dashed one would be reached by as many rows with "
-        "the best scores. The gap at the end is what selecting for diversity gained.",
+        "Each thin line is a language, with a marker where the selection ends. Rows are added by score, those selected "
+        "for diversity last. The heavy line is the mean; the dashed line is what the same number of rows with the best "
+        "scores would cover. The gap at the end is the gain from selecting for diversity.",
         "Curves of the share of clusters covered against the number of rows selected.",
         figure, table,
     )  # fmt: skip
 
 
 def _covered(result: SelectionResult, name: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Share of a language's clusters covered by the first 0, 1, 2, … selected rows, and by as many best scores."""
+    """Share of a language's clusters covered by the first 0, 1, 2, … selected rows, and by the best scores alone."""
     rows = np.flatnonzero((result.languages == name) & (result.clusters >= 0))
     chosen = rows[result.reasons[rows] != ""]
     if not len(chosen):

@@ -1,4 +1,4 @@
-"""What a curated folder tells: scores of the whole pool, the selection, and the pool's texts where they are found."""
+"""Read a curated folder: scores of the pool, the selection, and the texts of the pool if they are found."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 SCORES = "scores.parquet"
 CHECKED = 1000
-"""About so many selected rows are compared with the pool (*ours*)."""
+"""About how many selected rows are compared with the pool (*ours*)."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts of rows of the pool: of all of it (`whole`), or of the selected rows; `note` says why not of all."""
+    """Texts of the whole pool (`whole`) or of the selected rows only; `note` says why not of all."""
 
     rows: np.ndarray
     dataset: Dataset
@@ -34,7 +34,7 @@ class Texts:
     note: str = ""
 
     def read(self, rows: np.ndarray) -> tuple[list[str], list[str]]:
-        """Instructions and responses of some of `rows`; "" where there is none."""
+        """Instructions and responses of some of `rows`; "" if missing."""
         places = np.searchsorted(self.rows, rows)
         instructions, responses = self.schema.read(self.dataset.select(places)[:], rows)
         return [text or "" for text in instructions], [text or "" for text in responses]
@@ -58,7 +58,7 @@ def read_selection(part: ReportedRun) -> SelectionResult:
 
 
 def read_texts(part: ReportedRun, result: SelectionResult) -> Texts:
-    """Texts of the whole pool if it is found (see `write_report`), else those of the selected rows."""
+    """Texts of the whole pool if it is found (see `write_report`), else of the selected rows."""
     from hf_mlalign.core.errors import quiet
 
     with quiet():
@@ -67,7 +67,7 @@ def read_texts(part: ReportedRun, result: SelectionResult) -> Texts:
             pool = _pool(part)
             return kept if pool is None else _pool_texts(part, pool, len(result.languages), kept)
         except DataError as error:
-            note = f"The source is not the pool of this curation ({error}): only selected rows are shown."
+            note = f"The source is not the pool of this curation ({error}), so only selected rows are shown."
             return replace(kept, note=note)
 
 
@@ -88,7 +88,7 @@ def _selected_texts(part: ReportedRun, result: SelectionResult) -> Texts:
         raise DataError("there are no selected rows: data/*.parquet is missing.")
     order = np.argsort(np.concatenate(rows))
     return _texts(part, concatenate_datasets(parts).select(order), np.concatenate(rows)[order], False,
-                  "The pool itself was not found: only selected rows are shown; --source names it.")  # fmt: skip
+                  "The pool was not found, so only selected rows are shown. Name it with --source.")  # fmt: skip
 
 
 def _pool_texts(part: ReportedRun, pool: Dataset, n: int, kept: Texts) -> Texts:
@@ -114,7 +114,7 @@ def _mapping(part: ReportedRun) -> dict[str, str] | None:
 
 
 def _pool(part: ReportedRun) -> Any:
-    """The pool that the user named, or a local file with the digest of the record; `None` where there is neither."""
+    """The pool that the user named, or a local file with the digest in the record; `None` if there is neither."""
     source = part.record.source if part.record else {}
     which = {"split": source.get("split"), "config_name": source.get("config")}
     if part.source is not None:

@@ -24,7 +24,7 @@ COLUMNS = ("n", "win_rate", "ci_low", "ci_high", "n_wins", "n_ties", "n_losses",
 
 @section("Win rates", command="judge", files=JUDGED)
 def win_rates(part: ReportedRun) -> Iterator[Block]:
-    """Share of comparisons that the candidate wins, by language."""
+    """Share of comparisons that the candidate wins, per language."""
     import pandas as pd
 
     judged, mapping = read_judged(part), _mapping(part)
@@ -50,10 +50,10 @@ def win_rates(part: ReportedRun) -> Iterator[Block]:
     table = pd.DataFrame([{"language": row["language"], **{c: row.get(c) for c in COLUMNS}} for row in rows])
     yield Chart(
         "Win rate by language",
-        "The dot is the share of comparisons the candidate wins (ties count half), the line its 95 % interval, "
-        "clustered by prompt. Filled dots have an interval that leaves 50 % out. adjusted p value: Holm's correction "
-        "for the number of languages; macro: mean of the languages; length controlled: at equal length."
-        + (" Rates are means of both orders of showing the answers." if both else ""),
+        "The dot is the share of comparisons that the candidate wins (ties count half), the line its 95 % interval, "
+        "clustered by prompt. Filled dots have an interval without 50 %. Adjusted p value: with Holm's correction for "
+        "the number of languages; macro: mean of the languages; length controlled: at equal length."
+        + (" Rates are means over both orders of the answers." if both else ""),
         f"Win rates with intervals for {len(rates['per_language'])} languages and overall.",
         figure, table.dropna(axis=1, how="all"),
     )  # fmt: skip
@@ -72,7 +72,7 @@ def _facts(rates: dict[str, Any], judged: Dataset, mapping, both: bool) -> dict[
 
 @section("Wins and losses", command="judge", files=JUDGED)
 def judged_examples(part: ReportedRun) -> Iterator[Block]:
-    """For each language the clearest win and the clearest loss."""
+    """Per language, the clearest win and the clearest loss."""
     judged = read_judged(part)
     table = read_answer_pairs(judged, _mapping(part))
     column = "preference" if "preference" in judged.column_names else "prediction"
@@ -91,12 +91,12 @@ def judged_examples(part: ReportedRun) -> Iterator[Block]:
                     [(head, plain_text(text), name) for head, text in texts.items()],
                 ))  # fmt: skip
     if groups:
-        yield Examples("Wins and losses", "For each language the comparison the candidate won most clearly and the one "
-                       "it lost most clearly.", groups)  # fmt: skip
+        yield Examples("Wins and losses", "Per language, the comparison that the candidate won most clearly and the "
+                       "one that it lost most clearly.", groups)  # fmt: skip
 
 
 def read_judged(part: ReportedRun) -> Dataset:
-    """The judged rows of a folder; DataError if there are none."""
+    """The judged rows of a run folder; DataError if there are none."""
     from hf_mlalign.core.errors import quiet
     from hf_mlalign.data.sources import load_source
 
@@ -108,7 +108,7 @@ def read_judged(part: ReportedRun) -> Dataset:
 
 
 def _mapping(part: ReportedRun) -> dict[str, str] | None:
-    """The column mapping of the judging, as far as its columns are still there."""
+    """The column mapping of the run; `None` if the baseline was joined, because its columns then have new names."""
     parameters = part.record.parameters if part.record else {}
     joined = parameters.get("baseline")
     return None if joined else (parameters.get("column_mapping") or None)

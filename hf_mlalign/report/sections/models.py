@@ -1,4 +1,4 @@
-"""Sections of models looked at from inside and on classification tasks."""
+"""Sections of lenses and of classification."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from hf_mlalign.spontaneous.lens.result import Geometry, LensResult
 
 GROUPS = ("seen", "unseen", "all")
 LENS_CAPTIONS = {
-    "own": "Probability of the answer in the language of the prompt, decoded after each layer (0: embeddings). A model "
-    "that thinks in English shows it only in the last layers.",
-    "english": "Probability of the English answer to the prompt in another language, after each layer. A band in the "
-    "middle that fades at the end is the detour through English.",
+    "own": "Probability of the answer in the language of the prompt, decoded after each layer (0: embeddings). In a "
+    "model that thinks in English, it rises only in the last layers.",
+    "english": "Probability of the English answer to a prompt in another language, after each layer. A band in the "
+    "middle that fades towards the end shows a detour through English.",
 }
 GEOMETRY_CAPTIONS = {
     "distance_in_spreads": "Distance of a language's mean hidden state from the English mean, in units of the spread "
-    "within the two languages: small means that they share a space.",
+    "within the two languages. Small values mean that they share a space.",
     "to_english": "Share of prompts whose nearest English hidden state is that of the same prompt; 1 is perfect.",
 }
 
 
 def _both(part: ReportedRun, kind: type, name: str) -> tuple | None:
-    """Results before and after (`None` without an adapter), or `None` where there are none."""
+    """Results before and after (`None` without an adapter); `None` if there are none."""
     before, after = (part.files(f"{name}_{when}.npz") for when in ("before", "after"))
     if not before:
         return None
@@ -36,21 +36,21 @@ def _both(part: ReportedRun, kind: type, name: str) -> tuple | None:
 def lens_section(part: ReportedRun) -> Iterator[Block]:
     """Heat-maps and curves of the probabilities of answers, layer by layer."""
     found = _both(part, LensResult, "lens")
-    scale = " Colours are on one scale before and after; the difference is on its own, purple down, orange up."
+    scale = " Before and after share one colour scale; the difference has its own (purple: lower, orange: higher)."
     scale *= found[1] is not None
     for value, caption in LENS_CAPTIONS.items():
         picture = lens_plots.heatmap(*found, value)
         alt = f"Heat-map of layers and languages: {lens_plots.TITLES[value]}."
         yield Chart(lens_plots.TITLES[value], caption + scale, alt, picture.figure, picture.data, wide=True)
     picture = lens_plots.curves(*found)
-    yield Chart("By language", "The same as curves: the answer in the prompt's own language and the English one.",
+    yield Chart("By language", "The same as curves: the answer in the language of the prompt, and the English answer.",
                 "Small panels with the two probabilities by layer for each language.", picture.figure, picture.data,
                 wide=True)  # fmt: skip
 
 
 @section("Geometry of the hidden states", files=["geometry_before.npz"])
 def geometry_section(part: ReportedRun) -> Iterator[Block]:
-    """Where languages lie in the layers of the model."""
+    """The distance between languages, layer by layer."""
     import numpy as np
 
     before, after = _both(part, Geometry, "geometry")
@@ -63,8 +63,8 @@ def geometry_section(part: ReportedRun) -> Iterator[Block]:
     if before.points.shape[2] >= 2:
         picture = lens_plots.scatter(before, after)
         means = picture.data.groupby(["when", "layer", "language"], sort=False)[["pc1", "pc2"]].mean().reset_index()
-        yield Chart("Texts in the plane", "Small points are texts, large ones the means of languages, the star is "
-                    "English; the axes are the first two principal components with their share of the variance. The "
+        yield Chart("Texts in the plane", "Small points are texts, large points the means of languages, the star is "
+                    "English. The axes are the first two principal components with their share of the variance. The "
                     "table has the means.",
                     "Scatter plots of texts by language at four layers.", picture.figure, means, wide=True)  # fmt: skip
 
@@ -97,15 +97,15 @@ def classification(part: ReportedRun) -> Iterator[Block]:
     legend_above(figure, axes)
     yield Chart(
         "Accuracy by language",
-        "The mark is the share of questions answered right, the line its 95 % interval (Wilson's; for means of "
-        "languages by resampling questions); the dotted line is what guessing gives.",
+        "The marker is the share of questions answered correctly, the line its 95 % interval (Wilson's; for means of "
+        "languages, from resampled questions). The dotted line is chance.",
         f"Accuracies with intervals for {len(names)} languages and groups.", figure,
         table.rename_axis("language").reset_index().dropna(axis=1, how="all"),
     )  # fmt: skip
 
 
 def _with_gains(part: ReportedRun, table):
-    """The table, with the columns of gains that the run stored when it was compared with a baseline."""
+    """The table with the columns that the run stored when it was compared with a baseline."""
     import pandas as pd
 
     stored = part.record.results.get("per_language") if part.record else None

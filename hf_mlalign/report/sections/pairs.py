@@ -1,4 +1,4 @@
-"""Sections of preference pairs: margins, what the guards took, and examples."""
+"""Sections of preference pairs: margins, what the filters dropped, and examples."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEXTS = ("prompt", "chosen", "rejected", "reference")
 
 @section("Pairs and their margins", command=COMMAND)
 def margins(part: ReportedRun) -> Iterator[Block]:
-    """How far the chosen answer is above the rejected one."""
+    """The distribution of the margin between chosen and rejected answer."""
     table = read_pairs(part, "language", "margin", "score_chosen", "score_rejected").to_pandas()
     names = sorted(table["language"].unique())
     yield Facts({"preference pairs": f"{len(table):,}", "languages": f"{len(names):,}",
@@ -49,15 +49,15 @@ def margins(part: ReportedRun) -> Iterator[Block]:
     yield Chart(
         "Margins by language",
         "The box holds the middle half of a language's pairs, the line in it is the median, whiskers reach from the "
-        "5th to the 95th percentile. Pairs near 0 teach little and may be turned by chance; a language that lies far "
-        "left has answers that differ little, or a reward that cannot tell them apart.",
+        "5th to the 95th percentile. Pairs near 0 teach little, and chance may have decided them. In a language far to "
+        "the left, answers differ little, or the reward cannot distinguish them.",
         f"Box plots of the margins of preference pairs in {len(names)} languages.", figure, numbers,
     )  # fmt: skip
 
 
-@section("What the guards took out", command=COMMAND)
-def guards(part: ReportedRun) -> Iterator[Block]:
-    """Samples and pairs dropped by each guard, by language."""
+@section("Dropped by the filters", command=COMMAND)
+def dropped_by_filters(part: ReportedRun) -> Iterator[Block]:
+    """Samples and pairs dropped by each filter, per language."""
     import pandas as pd
 
     rows = part.record.results.get("per_language") if part.record else None
@@ -74,21 +74,21 @@ def guards(part: ReportedRun) -> Iterator[Block]:
         axes.barh(np.arange(len(shown)), shown[name], left=left, height=0.6, color=COLOURS[k % 7],
                   hatch=HATCHES[k % 7], edgecolor="white", linewidth=0.5, label=name.replace("_", " "))  # fmt: skip
         left += shown[name].to_numpy(dtype=float)
-    axes.set_xlabel("dropped (samples, or pairs that would have been)")
+    axes.set_xlabel("dropped samples or pairs")
     name_rows(axes, list(shown["language"]))
     legend_above(figure, axes)
     meanings = "; ".join(f"{name.replace('_', ' ')}: {MEANINGS[name]}" for name in taken)
     yield Chart(
-        "Dropped by language and guard",
-        f"Each piece of a bar is what one guard dropped. {meanings}. A bar much longer than the others is a language "
-        "whose samples deserve a look.",
-        f"Stacked bars of what {len(taken)} guards dropped in each language.", figure, table,
+        "Dropped by language and filter",
+        f"Each piece of a bar is what one filter dropped. {meanings}. If the bar of a language is much longer than the "
+        "others, look at its samples.",
+        f"Stacked bars of what {len(taken)} filters dropped in each language.", figure, table,
     )  # fmt: skip
 
 
 @section("Chosen and rejected", command=COMMAND)
 def pair_examples(part: ReportedRun) -> Iterator[Block]:
-    """For each language the pair of the largest margin and that of the median one."""
+    """Per language, the pair with the largest margin and the pair with the median margin."""
     groups: dict[str, list[Example]] = {}
     for path in pair_files(part):
         table = read_parquet(part, path, ("language", "margin", *TEXTS))
@@ -105,13 +105,13 @@ def pair_examples(part: ReportedRun) -> Iterator[Block]:
                 groups.setdefault(name, []).append(Example(f"margin {values[i]:.3f}", "", texts))
     groups = dict(sorted(groups.items()))
     if groups:
-        caption = ("For each language the pair with the largest margin and the one with the median margin; the "
-                   "reference is the English answer they were compared with.")  # fmt: skip
+        caption = ("Per language, the pair with the largest margin and the pair with the median margin. The "
+                   "reference is the English answer that they were compared with.")  # fmt: skip
         yield Examples("Chosen and rejected", caption, groups)
 
 
 def plain_text(value: Any) -> str:
-    """A text as it is, messages joined; the role stands before each of several."""
+    """A text unchanged, or messages joined, with their roles if there are several."""
     if value is None or isinstance(value, str):
         return value or ""
     turns = [(str(turn.get("role", "")), str(turn.get("content") or "")) for turn in value]
@@ -119,7 +119,7 @@ def plain_text(value: Any) -> str:
 
 
 def read_pairs(part: ReportedRun, *columns: str) -> pa.Table:
-    """These columns of all pairs, as far as they are there; DataError where no file can be read."""
+    """Those of these columns that the pairs have; DataError if no file can be read."""
     import pyarrow as pa
 
     tables = [read_parquet(part, path, columns) for path in pair_files(part)]
@@ -130,7 +130,7 @@ def read_pairs(part: ReportedRun, *columns: str) -> pa.Table:
 
 
 def pair_files(part: ReportedRun) -> list[Path]:
-    """The Parquet files of a pair set; DataError where there are none."""
+    """The Parquet files of a set of pairs; DataError if there are none."""
     files = part.files("data/*.parquet", "data/*/*.parquet")
     if not files:
         raise DataError("there are no pairs: data/*/*.parquet is missing.")

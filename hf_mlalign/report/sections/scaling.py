@@ -15,7 +15,7 @@ ACROSS = 4
 
 @section("Scale curves", files=[CURVE])
 def scale_curves(part: ReportedRun) -> Iterator[Block]:
-    """One panel a language and their mean, one line a method."""
+    """One panel per language and one for the mean; one line per method."""
     import pandas as pd
 
     try:
@@ -44,14 +44,14 @@ def scale_curves(part: ReportedRun) -> Iterator[Block]:
         axes.grid()
     for axes in list(grid.flat)[len(names) :]:
         axes.set_visible(False)
-    figure.supxlabel("training pairs a language", fontsize=10)
+    figure.supxlabel("training pairs per language", fontsize=10)
     figure.supylabel("win rate, %", fontsize=10)
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=5)
     yield Chart(
         "Win rate against training-set size",
-        "One panel a language, one line a method; whiskers are standard errors, the dashed line is 50 %. A line that "
-        "is high on the left and flat says that few selected rows are enough.",
+        "One panel per language, one line per method; whiskers are standard errors, the dashed line is 50 %. A line "
+        "that is high on the left and flat shows that few selected rows are enough.",
         f"Curves of {len(methods)} methods over {len(sizes)} sizes in {len(names)} panels.", figure, table,
         wide=across > 2,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Sections of a training: curves of the log, and the last evaluation by language."""
+"""Sections of a training: curves, consistency and the last evaluation per language."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ PANELS = {
 }
 """Panel → keys of transformers' log, as trl writes them."""
 REWARDS = (
-    " The reward is how much likelier an answer has become than it was in the reference model: the margin should rise "
-    "and accuracy leave 50 %; a reward of the chosen answer that falls together with the rejected one's means that "
-    "both become less likely."
+    " The reward is how much more likely an answer is than under the reference model. The margin should rise and the "
+    "accuracy move away from 50 %. If the rewards of chosen and rejected answers fall together, both become less "
+    "likely."
 )
 EVAL = re.compile(r"eval_(?:(?P<name>[a-z]{2,3}|[\w-]+?)_)?(?P<key>loss|rewards/\w+|mean_token_accuracy|accuracy)")
 COSINE = "consistency/cosine_"
@@ -60,8 +60,8 @@ def curves_section(part: ReportedRun) -> Iterator[Block]:
     table = pd.DataFrame([{c: row.get(c) for c in columns} for row in log]).dropna(axis=1, how="all")
     numbers = [c for c in table if c not in ("step", "epoch")]
     yield Chart(
-        "Curves", "Lines with dots are the training log (means since the last one), open diamonds evaluations; several "
-        "diamonds at one step are several evaluation sets." + REWARDS * ("reward margin" in shown),
+        "Curves", "Lines with dots are the training log (means since the last entry), open diamonds are evaluations; "
+        "several diamonds at one step are several evaluation sets." + REWARDS * ("reward margin" in shown),
         f"Curves over training steps: {', '.join(shown)}.", figure,
         table.dropna(subset=numbers, how="all") if numbers else table, wide=len(shown) > 1,
     )  # fmt: skip
@@ -87,7 +87,7 @@ def _panel(axes, title: str, keys: tuple[str, ...], log: list[dict[str, Any]]) -
 
 @section("Consistency by language", command="train", files=TRAINING)
 def consistency(part: ReportedRun) -> Iterator[Block]:
-    """Cosine of each language's hidden states with the English reference, first and last logged."""
+    """Cosine of the hidden states with the English reference per language, first and last logged value."""
     import pandas as pd
 
     seen: dict[str, list[float]] = {}
@@ -111,14 +111,14 @@ def consistency(part: ReportedRun) -> Iterator[Block]:
     yield Chart(
         "Consistency of the chosen answers with the English reference, by language",
         "Cosine of the mean hidden states in the training batches, at the first logging step (open) and the last "
-        "(filled); 1 is the same direction. Batches differ from step to step: small changes mean nothing.",
+        "(filled); 1 is the same direction. Batches differ from step to step, so ignore small changes.",
         f"First and last cosine for {len(names)} languages.", figure, table,
     )  # fmt: skip
 
 
 @section("Last evaluation by language", command="train", files=TRAINING)
 def by_language(part: ReportedRun) -> Iterator[Block]:
-    """The last evaluation of each language that was evaluated by itself."""
+    """The last evaluation of each language that has its own evaluation set."""
     import pandas as pd
 
     rows: dict[str, dict[str, Any]] = {}
@@ -129,13 +129,14 @@ def by_language(part: ReportedRun) -> Iterator[Block]:
                 own = rows.setdefault(found["name"], {"language": found["name"]})
                 own |= {"step": row.get("step"), found["key"]: value}
     if rows:
-        yield Numbers("Last evaluation by language", "Each language's own evaluation set, at the last step it was "
-                      "evaluated.", pd.DataFrame([rows[name] for name in sorted(rows)]))  # fmt: skip
+        yield Numbers("Last evaluation by language", "The evaluation set of each language, at the last step when it "
+                      "was evaluated.", pd.DataFrame([rows[name] for name in sorted(rows)]))  # fmt: skip
 
 
 def read_training_log(part: ReportedRun) -> list[dict[str, Any]]:
-    """Log history of a training: `curve.json`, or `trainer_state.json` (of the last checkpoint where there is none in
-    the folder itself); DataError if it is damaged."""
+    """Log history of a training: `curve.json`, or `trainer_state.json` of the folder or else of its last checkpoint;
+    DataError if it is damaged."""
+
     def step(path) -> int:
         digits = path.parent.name.rpartition("-")[2]
         return int(digits) if digits.isdigit() else -1

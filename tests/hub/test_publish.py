@@ -45,7 +45,7 @@ def test_a_curated_set_goes_there_and_comes_back_in_a_fresh_process(curated, tmp
         assert set(files) == {"README.md", "run.json", "data/de.parquet", "data/sw.parquet"}
         card = files["README.md"].decode()
         assert "\nlicense: mit\n" in card
-        assert "launch.sft --recipe mdaq" in card
+        assert "hf-mlalign train sft --recipe mdaq" in card
         (collection,) = hub.collections.values()
         assert [item["id"] for item in collection["items"]] == ["me/set"]
         load = "import datasets; print(datasets.load_dataset('me/set', 'de', split='train')['response'])"

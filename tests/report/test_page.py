@@ -152,9 +152,9 @@ def test_bad_arguments(project, tmp_path):
     with pytest.raises(DataError, match="no folder '.*nothing'"):
         write_report(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="holds no run.json"):
+    with pytest.raises(DataError, match="hold a run.json"):
         write_report(tmp_path / "empty")
-    with pytest.raises(DataError, match="output: .* holds something else"):
+    with pytest.raises(DataError, match="output: .* holds something other"):
         write_report(project, project / "pairs")
     with pytest.raises(DataError, match="is a file"):
         write_report(project, tmp_path / "pool.jsonl")

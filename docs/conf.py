@@ -38,7 +38,6 @@ myst_url_schemes = ["http", "https", "mailto"]
 autodoc_typehints = "signature"
 suppress_warnings = ["ref.python"]  # a type name in a signature that several modules define is shown without a link
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True}
 maximum_signature_line_length = 88
 napoleon_google_docstring = True

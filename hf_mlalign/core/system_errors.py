@@ -21,7 +21,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REMEDIES = {
     errno.ENOSPC: f"no space is left on the disk. Free some space. {AGAIN}",
     errno.EDQUOT: f"your disk quota is used up. Free some space. {AGAIN}",
-    errno.EFBIG: f"a file would be larger than the file system or ulimit -f allows. Raise it or free some space. {AGAIN}",
+    errno.EFBIG: f"a file is larger than the file system or ulimit -f allows. Raise it or free some space. {AGAIN}",
     errno.EROFS: "the disk is read-only. Name another folder, or make it writable.",
     errno.EACCES: "permission denied. Change the permissions, or name another path.",
     errno.EPERM: "this is not permitted. Change the permissions, or name another path.",

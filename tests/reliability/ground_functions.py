@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from hf_mlalign.core import validation
-from hf_mlalign.data import arrow, languages
+from hf_mlalign.data import columns, languages
 from hf_mlalign.data.answers import extract
 from hf_mlalign.mdaq import baselines, budgets, selection
 from hf_mlalign.mdaq.quality import accuracy, scorer
@@ -305,7 +305,7 @@ entry(
 )
 entry(
     "data.clean_clusters",
-    arrow.clean_clusters,
+    columns.clean_clusters,
     {"clusters": "codes", "scores": "numbers"},
     lambda rng, n: {"clusters": rng.integers(0, 4, n), "scores": preferences_of(rng, n)},
     accepts=[

@@ -8,7 +8,7 @@ import pyarrow as pa
 from datasets import Dataset
 
 from hf_mlalign.cmalign.trainer_config import check_preferences
-from hf_mlalign.data import arrow, languages
+from hf_mlalign.data import columns, languages
 from hf_mlalign.evaluation.annotation import items
 from hf_mlalign.evaluation.annotation.agreement import reader_agreement
 from hf_mlalign.evaluation.judges.run import join_responses
@@ -35,7 +35,7 @@ entry("data.normalise", languages.normalise, {"code": "name"}, lambda rng, n: {"
 entry("data.known_code", languages.known_code, {"code": "name"}, lambda rng, n: {"code": "pt-BR", "where": "code"})
 entry(
     "data.matrix",
-    lambda values: arrow.matrix(pa.array([row.tolist() for row in values], pa.list_(pa.float32())), "values"),
+    lambda values: columns.matrix(pa.array([row.tolist() for row in values], pa.list_(pa.float32())), "values"),
     {},
     lambda rng, n: {"values": vectors(rng, n)},
 )

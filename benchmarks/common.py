@@ -1,4 +1,4 @@
-"""What the benchmark scripts share: made-up texts and vectors, medians of interleaved repeats, child memory."""
+"""Shared by the benchmark scripts: made-up texts and vectors, medians of interleaved repeats, child memory."""
 
 from __future__ import annotations
 

@@ -2,8 +2,9 @@
 
     python benchmarks/distributed_ray.py --rows 100000
 
-Prints seconds of each side (starting Ray apart), the ratio to the local engine, and whether the selections are equal.
-On one machine the local engine is the limit: the Ray engine does the same work and moves the rows besides.
+Prints the seconds of each side (starting Ray separately), the ratio to the local engine, and whether the selections
+are equal.
+On one machine the local engine is the limit: the Ray engine does the same work, and also moves the rows.
 """
 
 from __future__ import annotations

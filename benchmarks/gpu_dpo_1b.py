@@ -4,7 +4,7 @@
     python benchmarks/gpu_dpo_1b.py --size tiny     # a smoke test on a CPU
 
 The three sides run one after the other, `--rounds` times in turn, each on the same pairs from the same weights.
-Reported: median seconds of a step, pairs a second, peak GPU memory. Not yet run on a GPU: only the smoke test has been.
+Reported: median seconds per step, pairs per second, peak GPU memory. Only the smoke test has been run, not on a GPU.
 """
 
 from __future__ import annotations

@@ -3,12 +3,12 @@
     python benchmarks/gpu_score_xlmr_large.py           # one GPU
     python benchmarks/gpu_score_xlmr_large.py --tiny    # a smoke test on a CPU
 
-For float32 and bfloat16, and for batches that double until the memory is full (64 to 4,096 texts): tokens and texts a
+For float32 and bfloat16, and for batches that double until the memory is full (64 to 4,096 texts): tokens and texts per
 second of the bare forward pass (token ids on the device, nothing else), and of `SentenceEncoder.encode`, which `score`
 calls: tokenizing, sorting, padding and copying included. Both sides run `--rounds` times in turn on the same texts; the
 ratio is what is lost to everything but the model. Beside it, the arithmetic of the weights (2 · weights outside the
-embeddings · tokens) as TFLOP/s, to be held against the card's data sheet. Not yet run on a GPU: only the smoke test has
-been.
+embeddings · tokens) as TFLOP/s, to be held against the card's data sheet. Only the smoke test has been run, not on a
+GPU.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """DAS against exact maximal marginal relevance: time, mean quality and coverage side by side.
 
-    python benchmarks/mdaq_mmr.py [--data ../shared/data/expert_revisions.parquet]
+    python benchmarks/mdaq_mmr.py [--data expert_revisions.parquet]
 
-With --data, on real pairs (raw and revised responses pooled, scored by the bundled model); else on made-up ones.
+With --data, on real pairs (raw and revised responses pooled, scored by the bundled model); without it, on made-up ones.
 """
 
 import argparse

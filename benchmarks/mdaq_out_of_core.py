@@ -7,9 +7,9 @@ its selection is that of the in-memory path.
 For each size a Parquet source is made (instruction, response, language, quality_score, embedding as float16; four
 languages of uneven size, interleaved row by row; vectors around 2,000 topics of uneven size), `curate` runs in a child
 process under a hard memory limit where the system lets us set one, and what it selected is compared with
-`MDaQSelector.select_from` on arrays (up to `--compare` rows). Beside it, in the same run: the bandwidth of plainly
-reading the same store of vectors, and the arithmetic of one assignment to the centroids against a bare `sgemm`.
-10 M rows take about 25 GB in the folder; all is removed at the end.
+`MDaQSelector.select_from` on arrays (up to `--compare` rows). In the same run it measures the bandwidth of plain
+reads from the same store of vectors, and one assignment to the centroids against a bare `sgemm`.
+10 M rows take about 25 GB in the folder; everything is removed at the end.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Label scoring for 600 six-shot SNLI rows against one forward pass per label (batched, and one row at a time), the
 authors' single pass per row for first tokens only, and a bare forward pass over as many tokens as are distinct.
 
-    OMP_NUM_THREADS=2 python benchmarks/spontaneous_labels.py [--data ../shared/data] [--rows 600] [--peer-rows 48]
+    OMP_NUM_THREADS=2 python benchmarks/spontaneous_labels.py [--data FOLDER] [--rows 600] [--peer-rows 48]
 
-The model has about 100 million weights, random, from a config. Real rows are read if the folder is there, else made
-up. Peers run on the first `--peer-rows` rows; their seconds are scaled to all rows.
+The model has about 100 million weights, random, from a config. Real rows are read if the folder has them; otherwise
+they are made up. The others run on the first `--peer-rows` rows; their seconds are scaled to all rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the Parquet files")
     parser.add_argument("--language", default="de")
     parser.add_argument("--rows", type=int, default=600)
     parser.add_argument("--peer-rows", type=int, default=48)

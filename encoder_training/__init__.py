@@ -1,1 +1,1 @@
-"""Making of the bundled encoder."""
+"""Trains the bundled encoder."""

@@ -29,16 +29,17 @@ tags: [sentence-transformers, feature-extraction, sentence-similarity, static-em
 ---
 # hf_mlalign's multilingual encoder
 
-A table of {vocabulary:,} token vectors of {dimension} dimensions (eight bits each), averaged over the tokens of a text and
-scaled to unit length. It runs on a CPU, offline, in a few microseconds a token. It is opened by
-`SentenceTransformer(folder)`; sentence-transformers 6 or later is needed to read the eight-bit table.
+A table of {vocabulary:,} token vectors of {dimension} dimensions (eight bits each). The vector of a text is the mean of its token
+vectors, scaled to unit length. It runs on a CPU, offline, in a few microseconds per token. Open it with
+`SentenceTransformer(folder)`; sentence-transformers 6 or later reads the eight-bit table.
 
-Made for: finding the texts that say the same thing in English and in ja ko ru pt el fr de es ar tl ms nl pl tr vi th hi sw
-(id, it and zh were trained along). Word order does not matter to it, and negation hardly does; rare names and words outside
-its training text are weak. Where you can use a transformer encoder, that is better.
+Use it to find texts that say the same in English and in ja ko ru pt el fr de es ar tl ms nl pl tr vi th hi sw (id, it and zh
+were trained with half the weight). It ignores word order and nearly ignores negation, and is weak on rare names and on words
+outside its training text. A transformer encoder is much better where you can use one.
 
 ## Held-out figures
-Top-1 of finding a text's English translation among up to 1,000 English texts of the same source, training texts as distractors.
+Top-1 retrieval of a text's English translation among up to 1,000 English texts of the same source, with training texts as
+distractors.
 {remark}
 
 {figures}

@@ -1,4 +1,4 @@
-"""Parallel text out of unpacked software packages: one group {language: text} for each English string."""
+"""Reads parallel text from unpacked software packages: one group {language: text} for each English string."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LANGUAGES = (
     "en", "ja", "ko", "ru", "pt", "el", "fr", "de", "es", "ar", "tl", "ms", "nl", "pl", "tr", "vi", "th", "hi", "sw",
     "id", "it", "zh",
 )  # fmt: skip
-"""The nineteen languages the encoder is made for, and id, it, zh, which cost little and occur in the data."""
+"""The nineteen languages that the encoder is made for, and id, it and zh, which cost little and occur in the data."""
 
 ALIASES = {"fil": "tl", "tgl": "tl", "c": "en", "en-us": "en", "en-gb": "en", "zsm": "ms", "swh": "sw", "in": "id"}
 REGIONS = {"es-419", "es-es", "es-mx", "pt-br", "pt-pt", "hi-in", "zh-cn", "zh-hans", "ar-ma", "sw-ke", "sw-tz"}
@@ -56,7 +56,7 @@ def clean(text: str) -> str:
 
 
 def usable(text: str) -> bool:
-    """Whether a string is prose enough to learn from: two letters or more, at least half of it letters."""
+    """Whether a string is useful for training: two letters or more, and at least half of it letters."""
     letters = sum(c.isalpha() or c in "\u0e31\u0e34\u0e35" for c in text)
     return letters >= 2 and 2 * letters >= len(text.replace(" ", "")) and len(text) < 2000
 
@@ -78,7 +78,7 @@ class Collector:
 
 
 def read_catalogues(folder: str | Path, log: Callable[[str], None] = print) -> dict[str, list[dict[str, str]]]:
-    """Groups by source from a folder with one unpacked package per sub-folder.
+    """Groups by source from a folder with one unpacked package per subfolder.
 
     Returns:
         source ("interface", "browser", "help", "story", "dictionary", "pivot") → list of {language: text}.
@@ -88,7 +88,7 @@ def read_catalogues(folder: str | Path, log: Callable[[str], None] = print) -> d
     """
     root = Path(folder)
     if not root.is_dir():
-        raise DataError(f"catalogues: {root} is not a folder. Unpack packages by dataset_scripts/fetch_catalogues.sh.")
+        raise DataError(f"catalogues: {root} is not a folder. Unpack packages: dataset_scripts/fetch_catalogues.sh.")
     packages = sorted(p for p in root.iterdir() if p.is_dir())
     sources = {
         "story": _mo_groups(p for p in packages if p.name.startswith(("wesnoth", "widelands"))),
@@ -160,7 +160,7 @@ def _mozilla_strings(path: Path) -> dict[str, str]:
 
 
 def _help_groups(packages: list[Path]) -> list[dict[str, str]]:
-    """Paragraphs of manuals: by `id` where they have one, else by position in files with equally many blocks."""
+    """Paragraphs of manuals: by `id` if they have one, or else by position in files with equally many blocks."""
     documents: dict[str, dict[str, Path]] = defaultdict(dict)
     for path in _files(packages, ".html", ".page", ".docbook", ".utf8"):
         language, key = _document_key(path)

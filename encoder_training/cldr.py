@@ -1,4 +1,4 @@
-"""Names out of the Unicode Common Locale Data Repository, through babel: places, languages, dates, currencies."""
+"""Reads names from the Unicode Common Locale Data Repository through babel: places, languages, dates, currencies."""
 
 from __future__ import annotations
 

@@ -25,13 +25,13 @@ class EncoderConfig:
         batch: pairs per step; the other pairs of the batch are the negatives.
         learning_rate: of Adam, falling linearly to a fiftieth.
         scale: factor on the cosines in the softmax (inverse temperature).
-        target_tokens: short texts of one source and language are joined until about so many tokens.
-        max_tokens: longer texts are cut in training.
-        token_dropout: share of tokens left out of each text, drawn anew at each step.
+        target_tokens: short texts of one source and language are joined to about this many tokens.
+        max_tokens: texts are cut after this many tokens in training.
+        token_dropout: share of tokens left out of each text, drawn at each step.
         any_pair: share of pairs between two languages other than English.
         chars_per_language: training text of the tokenizer.
-        seed: of every random draw.
-        prose_phase: share of the steps, the last ones, in which `TERSE` sources count a quarter.
+        seed: seed of every random draw.
+        prose_phase: share of the steps at the end in which `TERSE` sources count a quarter.
         source_weights: by source, see `cell_chances`.
         threads: torch threads; the result depends on it only by rounding.
     """

@@ -21,7 +21,7 @@ CANDIDATES = 1000
 
 
 def quantise(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eight-bit rows and their factors: (n, d) int8 and (n,) float32 whose product is `table` to half a step a row."""
+    """Eight-bit rows (n, d) int8 and their factors (n,) float32, whose product is `table` to half a step per row."""
     factors = np.maximum(np.abs(table).max(axis=1), 1e-12).astype(np.float32) / 127
     return np.rint(table / factors[:, None]).astype(np.int8), factors
 
@@ -56,7 +56,7 @@ def save_encoder(table: np.ndarray, tokenizer: Tokenizer, folder: str | Path, ca
 
 
 def embed(texts: Sequence[str], table: np.ndarray, tokenizer: Tokenizer) -> np.ndarray:
-    """(n, d) float32 unit vectors, zero for a text without tokens: what the saved model computes."""
+    """(n, d) float32 unit vectors as the saved model computes them; zero for a text without tokens."""
     vectors = np.zeros((len(texts), table.shape[1]), np.float32)
     for row, encoding in enumerate(tokenizer.encode_batch(list(texts), add_special_tokens=False)):
         if encoding.ids:
@@ -70,8 +70,8 @@ def retrieval_accuracy(
     """Top-1 by language: how often a text's nearest English candidate is its own translation, in [0, 1].
 
     Args:
-        groups: held-out groups; each one's English text is a candidate.
-        distractors: further English candidates, used up to 1,000 candidates in all.
+        groups: held-out groups; the English text of each is a candidate.
+        distractors: more English candidates, up to 1,000 candidates in all.
         table: token vectors.
         tokenizer: its tokenizer.
         fewest: languages with fewer texts are left out.
@@ -124,7 +124,7 @@ def model_card(
     settings = {name: value for name, value in vars(config).items() if name != "source_weights"}
     remark = "This model was trained without these texts."
     if used_held_out:
-        remark = "**This model has seen these texts**; docs/encoder.md has the figures of one that has not."
+        remark = "**This model was trained on these texts**; see docs/appendix/encoder.md for a model that was not."
     return CARD.format(
         languages=", ".join(LANGUAGES),
         vocabulary=config.vocabulary,

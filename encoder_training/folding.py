@@ -1,6 +1,6 @@
 """Character folding: Greek, Cyrillic and Katakana in Latin letters, Arabic spelling variants in one form.
 
-Names and loan words then share pieces with their English forms; everything else is learned as it stands.
+Names and loan words then share pieces with their English forms. Everything else is learned unchanged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which of the parallel texts to train on: common dictionary words, interface strings of the scarcer languages."""
+"""Chooses the parallel texts to train on: common dictionary words, interface strings of the scarcer languages."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ PIVOT_GROUPS = 40_000
 
 
 def trim_sources(sources: Sources, seed: int = 0) -> Sources:
-    """The sources with "dictionary", "pivot", "help" and "interface" cut down; the others as they are.
+    """The sources, with "dictionary", "pivot", "help" and "interface" reduced and the others unchanged.
 
-    Of a dictionary, the 25,000 pairs a language stay whose English side has at most three words, all of them seen in
-    three texts or more of the other sources, the most frequent first. Of interface strings, the 80,000 stay that
-    exist in the most of the scarce languages. All limits are *ours*.
+    A dictionary keeps 25,000 pairs per language: those whose English side has at most three words, all of which occur
+    in three or more texts of the other sources, the most frequent first. Interface strings keep the 80,000 that exist
+    in the most of the scarce languages. All limits are *ours*.
     """
     trimmed = dict(sources)
     if "interface" in sources:
@@ -38,7 +38,7 @@ def trim_sources(sources: Sources, seed: int = 0) -> Sources:
 
 
 def english_frequencies(sources: Sources) -> Counter[str]:
-    """In how many English texts each word occurs, word lists left out."""
+    """Number of English texts in which each word occurs, without word lists."""
     counts: Counter[str] = Counter()
     for name, groups in sources.items():
         if name not in ("dictionary", "pivot", "names"):

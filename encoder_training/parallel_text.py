@@ -31,10 +31,10 @@ def read_shared(folder: str | Path) -> Sources:
 
     Returns:
         source ("revisions", "paragraphs", "prompts", "x_alpacaeval", "snli", "reviews", "questions", "tatoeba")
-        → groups. A file that is missing is left out.
+        → groups. Missing files are left out.
 
     Raises:
-        DataError: none of the files is there.
+        DataError: none of the files exists.
     """
     import pandas as pd
 
@@ -118,7 +118,7 @@ def _tatoeba(frame: pd.DataFrame) -> Sources:
 
 
 def read_tables(folder: str | Path) -> Sources:
-    """Sentences and word lists out of tab-separated files `*_sentences.tsv` and `*_lexicon.tsv`.
+    """Sentences and word lists from the tab-separated files `*_sentences.tsv` and `*_lexicon.tsv`.
 
     The header names the languages, English first; a word list's cells may hold alternatives separated by " / ".
 
@@ -149,7 +149,7 @@ def hold_out(sources: Sources, seed: int = 0) -> tuple[Sources, Sources]:
     """Training and held-out groups.
 
     Held out: every fifth row of "news", and 500 random groups (at most a fifth) of "x_alpacaeval", "snli", "reviews"
-    and "tatoeba"; no held-out English text stays in the training part, whatever its source.
+    and "tatoeba". No held-out English text stays in the training part, whatever its source.
     """
     held: Sources = {}
     for name in ("x_alpacaeval", "snli", "reviews", "tatoeba"):

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 SCORE_DECIMALS = 3
 DELIMITER = "\x01"
 SHARES = {"ko": 2.0, "th": 1.5, "ar": 1.5, "hi": 1.5, "ru": 1.5, "zh": 0.5, "id": 0.7, "it": 0.7}
-"""More text for the languages with many word forms or none of the others' pieces (*ours*)."""
+"""More text for languages that have many word forms or share no pieces with the others (*ours*)."""
 TECHNICAL = frozenset(("interface", "help", "browser", "names"))
 
 
 def tokenizer_corpus(sources: Sources, chars_per_language: int, seed: int = 0) -> list[str]:
-    """Up to so many characters of every language, drawn source by source in turn so that none crowds out another.
+    """Up to this many characters of every language, drawn from the sources in turn so that none dominates.
 
-    Software texts (`TECHNICAL`) give a third of what the others give.
+    Software texts (`TECHNICAL`) contribute a third as much as the others.
     """
     texts: dict[str, list[tuple[int, list[str]]]] = {}
     for name in sorted(sources):
@@ -39,7 +39,7 @@ def tokenizer_corpus(sources: Sources, chars_per_language: int, seed: int = 0) -
 
 
 def _round_robin(piles: list[tuple[int, list[str]]], budget: int) -> list[str]:
-    """Texts from the piles, always from the one that has given the fewest characters so far."""
+    """Texts from the piles, always from the one that has contributed the fewest characters so far."""
     taken, given = [], [0] * len(piles)
     positions = [0] * len(piles)
     while budget > 0:

@@ -1,6 +1,6 @@
 """Trains the bundled multilingual encoder: a table of token vectors, mean pooling, contrastive loss on parallel text.
 
-    python -m encoder_training.train --data ../shared/data --catalogues PACKAGES \\
+    python -m encoder_training.train --data DATA --catalogues PACKAGES \\
         --extra dataset_scripts/parallel_text --output hf_mlalign/models/bundled/encoder
 """
 
@@ -55,7 +55,7 @@ class TokenisedPairs:
         self.set_chances(config)
 
     def set_chances(self, config: EncoderConfig) -> None:
-        """Takes the lengths and weights of `config` for the draws that follow."""
+        """Use the lengths and weights of `config` for the next draws."""
         self.config = config
         late = {name: weight * (0.25 if name in TERSE else 1) for name, weight in config.source_weights.items()}
         self.chances = cell_chances(self.cells, config.source_weights, config.any_pair)
@@ -64,7 +64,7 @@ class TokenisedPairs:
     def draw(
         self, rng: np.random.Generator, late: bool = False
     ) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-        """One batch, of the prose phase if `late`: (token ids, offsets) of its left and of its right texts."""
+        """One batch (of the prose phase if `late`): (token ids, offsets) of its left and of its right texts."""
         counts = rng.multinomial(self.config.batch, self.late_chances if late else self.chances)
         left, right, sizes = [], [], []
         for cell, count in zip(self.cells, counts, strict=True):
@@ -135,8 +135,8 @@ def _build_cells(numbered: dict[tuple[str, str], list[tuple[int, int]]], lengths
 def cell_chances(cells: list[Cell], source_weights: dict[str, float], any_pair: float) -> np.ndarray:
     """Probability of each cell.
 
-    Languages have equal shares but for `LANGUAGE_WEIGHTS`; pairs without English have the share `any_pair`. Within a
-    language a cell counts by source weight times the square root of its tokens, a text counting for 25 at most.
+    Languages have equal shares except for `LANGUAGE_WEIGHTS`; pairs without English have the share `any_pair`. Within a
+    language, a cell's weight is the source weight times the square root of its tokens, with at most 25 per text.
     """
     raw = np.array([
         source_weights.get(cell.source, 1.0) * np.sqrt(len(cell.pairs) * min(cell.mean_tokens, 25.0))
@@ -200,10 +200,10 @@ def contrastive_loss(left: torch.Tensor, right: torch.Tensor, scale: float) -> t
 def gather_sources(
     data: str | Path | None, catalogues: str | Path | None, extra: str | Path | None, log: Callable[[str], None] = print
 ) -> Sources:
-    """All parallel text from the three places, cut down by `mixture.trim_sources`; each place is optional.
+    """All parallel text from the three places, reduced by `mixture.trim_sources`; each place is optional.
 
     Raises:
-        DataError: no place was given.
+        DataError: no place is given.
     """
     from encoder_training.catalogues import read_catalogues
     from encoder_training.cldr import read_cldr
@@ -249,7 +249,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     defaults = EncoderConfig()
     parser.add_argument("--data", help="folder of the Parquet files (expert_revisions.parquet, tatoeba.parquet, …)")
-    parser.add_argument("--catalogues", help="folder with one unpacked package per sub-folder")
+    parser.add_argument("--catalogues", help="folder with one unpacked package per subfolder")
     parser.add_argument("--extra", help="folder of *_sentences.tsv and *_lexicon.tsv")
     parser.add_argument("--output", required=True, help="folder to write")
     parser.add_argument("--tokenizer", help="tokenizer.json to use instead of training one")

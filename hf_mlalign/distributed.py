@@ -1,6 +1,6 @@
-"""The same transforms on Ray Data: score, cluster, select and build pairs on a cluster, with one process's results.
+"""The transforms on Ray Data: score, cluster, select and build pairs on a cluster, with the results of one process.
 
-Importing this loads neither Ray nor a model. `pip install 'hf-mlalign[ray]'`.
+Importing this loads neither Ray nor a model. To install Ray: `pip install 'hf-mlalign[ray]'`.
 """
 
 from hf_mlalign import lazy_names

@@ -25,7 +25,7 @@ class BuildArguments:
         cache_dir: where downloads and prepared rows are kept.
         push_to_hub: repository to upload to.
         private: of a new repository (`True`, *ours*).
-        overwrite: begin anew where the folder holds a set with other parameters.
+        overwrite: start again if the folder holds a set with other parameters.
     """
 
     source: str = field(metadata={"help": "Clone, folder, file, archive or URL of the public source."})
@@ -119,6 +119,6 @@ def places(template: str, codes: Mapping[str, str] | Sequence[str]) -> dict[str,
 
 
 def own_arguments(recipe: Recipe, arguments: BuildArguments) -> dict[str, Any]:
-    """The arguments that only this script has and that are no sources: name → value."""
+    """The arguments that only this script has, without sources: name → value."""
     shared = {one.name for one in fields(BuildArguments)} | {part.source for part in recipe.parts}
     return {one.name: getattr(arguments, one.name) for one in fields(arguments) if one.name not in shared}

@@ -1,4 +1,4 @@
-"""What the training scripts share: data, the model's options, checkpoints, the record, saving, and the exit code."""
+"""Shared by the training scripts: data, options of the model, checkpoints, the record, saving, and the exit code."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 ROLE = "model_name_or_path"
 PROMPT_IDS = ("prompt_id", "question_id", "id", "prompt")
-"""Columns that name the prompt of a row, in this order."""
+"""Columns that identify the prompt of a row; the first one found is used."""
 
 
 def argument(default: Any, help: str) -> Any:
-    """A field of a class of arguments, for TRL's parser."""
+    """A field of an arguments class, for TRL's parser."""
     return field(default=default, metadata={"help": help})
 
 
@@ -48,14 +48,14 @@ class DataArguments:
     eval_per_language: bool = argument(True, "Evaluate each language separately (ours).")
     languages: list[str] | None = argument(None, "Train on these languages only.")
     world_size: int | None = argument(
-        None, "Stop unless this many processes are running: a launcher may start one where several were asked for."
+        None, "Stop unless this many processes are running: a launcher may start fewer than you asked for."
     )
 
     def __post_init__(self):
         if not 0 <= self.eval_prompts < 1:
             raise DataError(f"eval_prompts: {self.eval_prompts} is not a share in [0, 1).")
         if self.eval_prompts and self.dataset_test_split:
-            raise DataError("eval_prompts and dataset_test_split: give one of them.")
+            raise DataError("eval_prompts and dataset_test_split: give only one of them.")
 
 
 def load_data(
@@ -64,7 +64,7 @@ def load_data(
     """Training and evaluation sets; the latter per language unless switched off.
 
     Args:
-        kind: what the dataset should hold, for the message where none is named.
+        kind: what the dataset should contain, for the message if none is named.
         read: turns the rows of the file into rows to train on.
     """
     from hf_mlalign.data.sources import load_source
@@ -90,8 +90,8 @@ def load_data(
 def hold_out_prompts(ds: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Dataset]:
     """(rest, held out): about `share` of the prompts, at least one, each with all its languages and rows.
 
-    A prompt is known by `prompt_id`, `question_id` (within its `task`, if there is such a column) or `id`, without
-    these columns by its text.
+    A prompt is identified by `prompt_id`, `question_id` (within its `task`, if there is such a column) or `id`, or by
+    its text if there are no such columns.
     """
     column = next((name for name in PROMPT_IDS if name in ds.column_names), None)
     if column is None:
@@ -108,7 +108,7 @@ def hold_out_prompts(ds: Dataset, share: float, seed: int = 0) -> tuple[Dataset,
 
 
 def split_by_language(ds: Dataset) -> dict[str, Dataset]:
-    """The rows of each language, languages sorted."""
+    """Language → its rows, in alphabetical order of the languages."""
     languages = _languages(ds)
     return {name: ds.select(np.flatnonzero(languages == name)) for name in sorted(set(languages))}
 
@@ -134,7 +134,7 @@ def only_languages(ds: Dataset, wanted: Sequence[str]) -> Dataset:
 
 
 def load_tokenizer(training: TrainingArguments, model: ModelConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer of the model that is named; DataError where none is named or it cannot be loaded."""
+    """The tokenizer of the named model; DataError if no model is named or it cannot be loaded."""
     from transformers import AutoTokenizer
 
     if not model.model_name_or_path:
@@ -147,7 +147,7 @@ def load_tokenizer(training: TrainingArguments, model: ModelConfig) -> PreTraine
 
 
 def model_options(training: TrainingArguments, model: ModelConfig) -> dict[str, Any]:
-    """Options of `from_pretrained` from the model's settings; those of --model_init_kwargs win."""
+    """Options of `from_pretrained` from the model's settings; --model_init_kwargs overrides them."""
     return {
         "revision": model.model_revision, "attn_implementation": model.attn_implementation, "dtype": model.dtype,
         **safe_options(),
@@ -156,12 +156,12 @@ def model_options(training: TrainingArguments, model: ModelConfig) -> dict[str, 
 
 
 def find_checkpoint(wanted: str | None, output_dir: str, say: Callable[[str], Any] = print) -> str | None:
-    """The checkpoint to resume from: a folder as given; for "auto" or "true" the last whole one of `output_dir`.
+    """The checkpoint to resume from: the given folder, or, for "auto" or "true", the last complete one in `output_dir`.
 
     Args:
-        say: called with a sentence for each incomplete one that is skipped, and if there is no other.
+        say: called with one sentence for each incomplete checkpoint that is skipped, and if none is complete.
     Raises:
-        DataError: the folder that is named is not there, or lacks something; see `missing_parts`.
+        DataError: the given folder does not exist or is incomplete; see `missing_parts`.
     """
     if not wanted or wanted.lower() == "false":
         return None
@@ -171,23 +171,23 @@ def find_checkpoint(wanted: str | None, output_dir: str, say: Callable[[str], An
         for path in found:
             if not (missing := missing_parts(path)):
                 return str(path)
-            say(f"resume_from_checkpoint: {path.name} skipped, it has no {listed(missing)}.")
+            say(f"resume_from_checkpoint: skipped {path.name}, which has no {listed(missing)}.")
         if found:
-            say("resume_from_checkpoint: no checkpoint is whole; training starts over.")
+            say("resume_from_checkpoint: there is no complete checkpoint; training starts from the beginning.")
         return None
     if not Path(wanted).is_dir():
         raise DataError(
             f"resume_from_checkpoint: no folder {wanted!r}. Use auto for the last one of the output folder."
         )
     if missing := missing_parts(Path(wanted)):
-        raise DataError(f"resume_from_checkpoint: {wanted!r} has no {listed(missing)}. Use auto for a whole one.")
+        raise DataError(f"resume_from_checkpoint: {wanted!r} has no {listed(missing)}. Use auto for a complete one.")
     return wanted
 
 
 def missing_parts(checkpoint: Path) -> list[str]:
-    """What a checkpoint lacks for a restart: weights, optimizer, scheduler, and the trainer's state (written last).
+    """What a checkpoint lacks for resuming: weights, optimizer, scheduler, and the trainer's state (written last).
 
-    The files of one process, DDP, FSDP and DeepSpeed (which keeps the scheduler in its own files) are known.
+    Knows the files of one process, DDP, FSDP and DeepSpeed (which keeps the scheduler in its own files).
     """
     parts = {
         "weights": ("*model*.safetensors", "*model*.bin", "pytorch_model_fsdp*", "global_step*"),
@@ -203,7 +203,7 @@ def missing_parts(checkpoint: Path) -> list[str]:
 
 
 def checkpoint_of(training: TrainingArguments) -> str | None:
-    """The checkpoint these settings resume from; see `find_checkpoint`. One process says what was skipped."""
+    """The checkpoint that these settings resume from; see `find_checkpoint`. One process prints what was skipped."""
     say = print if training.process_index == 0 else lambda sentence: None
     checkpoint = find_checkpoint(training.resume_from_checkpoint, training.output_dir, say)
     if checkpoint:
@@ -212,7 +212,7 @@ def checkpoint_of(training: TrainingArguments) -> str | None:
 
 
 def evaluated_by_language(trainer: Trainer) -> list[dict[str, Any]]:
-    """The last evaluation of each language from the log: rows with language and the metrics' values."""
+    """The last evaluation of each language in the log: rows with the language and the values of the metrics."""
     found: dict[str, dict[str, Any]] = {}
     names = trainer.eval_dataset if isinstance(trainer.eval_dataset, dict) else {}
     for entry in trainer.state.log_history:
@@ -228,10 +228,10 @@ def evaluated_by_language(trainer: Trainer) -> list[dict[str, Any]]:
 def recorded(
     trainer: Trainer, command: str, script: DataArguments, model: ModelConfig, described: dict[str, Any] | None = None
 ) -> Iterator[None]:
-    """Keep `run.json` in the output folder while a training runs: options, source, versions, and then its figures.
+    """Keep `run.json` in the output folder during training: options, source, versions, and at the end the figures.
 
     Args:
-        described: what is known of the training before it begins.
+        described: what is known about the training before it starts.
     """
     if not trainer.accelerator.is_main_process:
         yield
@@ -253,7 +253,7 @@ def recorded(
 def train_and_save(
     trainer: Trainer, training: TrainingArguments, dataset: str, evaluate: bool, checkpoint: str | None
 ) -> None:
-    """Train from scratch or from a checkpoint, evaluate, save model, state and metrics, and push if asked to."""
+    """Train from the beginning or from a checkpoint, evaluate, save model, state and metrics, and push if requested."""
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.log_metrics("train", result.metrics)
     trainer.save_metrics("train", result.metrics)
@@ -267,13 +267,13 @@ def train_and_save(
 
 
 def check_evaluation(training: TrainingArguments, eval_set: Any) -> None:
-    """DataError if an evaluation is asked for and there is nothing to evaluate on."""
+    """Raise a `DataError` if evaluation is requested and there is nothing to evaluate on."""
     if training.eval_strategy != "no" and eval_set is None:
         raise DataError("eval_strategy: there is nothing to evaluate on. Give --dataset_test_split or --eval_prompts.")
 
 
 def finish(trainer: Trainer) -> None:
-    """Leave the process group together, after taking the model out of its distributed wrapper.
+    """Take the model out of its distributed wrapper, then leave the process group together.
 
     A wrapper that outlives its process group can hang in its destructor.
     """
@@ -291,7 +291,7 @@ def hub_name(dataset: str) -> str | None:
 
 
 def parse_options(parser: TrlParser, arguments: Sequence[str] | None) -> tuple:
-    """The settings of the flags and of the file of --config; DataError for an unknown option or a bad value."""
+    """Settings from the flags and the file of --config; DataError for an unknown option or a bad value."""
     from yaml import YAMLError
 
     try:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class DPOScriptArguments(DataArguments):
-    """The preference pairs to train on and to evaluate on."""
+    """Preference pairs for training and evaluation."""
 
 
 def parse_dpo(arguments: Sequence[str] | None = None) -> tuple[DPOScriptArguments, CMAlignConfig, ModelConfig]:
@@ -61,10 +61,10 @@ def parse_dpo(arguments: Sequence[str] | None = None) -> tuple[DPOScriptArgument
 
 
 def train_dpo(script: DPOScriptArguments, training: CMAlignConfig, model: ModelConfig) -> CMAlignTrainer:
-    """Train, evaluate, save, and push if asked to; returns the trainer.
+    """Train, evaluate, save, and push if requested; returns the trainer.
 
     Raises:
-        DataError: another number of processes than asked for, no dataset or model, evaluation without data, a tokenizer
+        DataError: another number of processes than requested, no dataset or model, evaluation without data, a tokenizer
             without a chat template for conversational pairs, or a dataset that cannot be trained on.
     """
     check_world_size(script.world_size, training.world_size)
@@ -79,7 +79,7 @@ def train_dpo(script: DPOScriptArguments, training: CMAlignConfig, model: ModelC
 
 
 def build_dpo_trainer(training: CMAlignConfig, model: ModelConfig, train_set: Dataset, eval_set: Any) -> CMAlignTrainer:
-    """The trainer on a model by name, its tokenizer checked against the data."""
+    """The trainer for a named model, after checking its tokenizer against the data."""
     from trl import get_quantization_config
 
     from hf_mlalign.cmalign.trainer import CMAlignTrainer

@@ -1,4 +1,4 @@
-"""LoRA on the query and value projections, under the name each architecture gives them; merging adapters."""
+"""LoRA on the query and value projections, whatever the architecture calls them; merging adapters."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SEPARATE = (("q_proj", "v_proj"), ("q_lin", "v_lin"), ("query", "value"), ("wq", "wv"))
 FUSED = ("c_attn", "qkv_proj", "query_key_value", "Wqkv", "qkv")
-"""Projections that compute queries, keys and values at once: GPT-2, Phi-3, GPT-NeoX, Falcon and BLOOM, MPT, …"""
+"""Projections that compute queries, keys and values together: GPT-2, Phi-3, GPT-NeoX, Falcon and BLOOM, MPT, …"""
 NOT_TEXT = r".*(vision|visual|audio|image|speech).*"
 
 
@@ -34,7 +34,7 @@ def query_and_value(modules: Iterable[str]) -> LoraTargets:
     """Query and value projections among the full names of a model's linear modules.
 
     Raises:
-        DataError: none of the known names is there; lists what is.
+        DataError: none of the known names occurs; the message lists the names found.
     """
     import re
 
@@ -55,7 +55,7 @@ def query_and_value(modules: Iterable[str]) -> LoraTargets:
 
 
 def linear_modules(model: ModelConfig, trust_remote_code: bool = False) -> list[str]:
-    """Full names of the linear modules of a model, from its config alone: no weights are loaded."""
+    """Full names of the linear modules of a model, from its config alone, without loading weights."""
     from torch.nn import Linear
     from transformers.pytorch_utils import Conv1D
 
@@ -63,9 +63,9 @@ def linear_modules(model: ModelConfig, trust_remote_code: bool = False) -> list[
 
 
 def check_targets(model: ModelConfig, trust_remote_code: bool = False) -> None:
-    """DataError if a name of `lora_target_modules` names no module, or a single pattern matches none.
+    """Raise a `DataError` if an entry of `lora_target_modules` names no module, or a single pattern matches none.
 
-    TRL turns a list of one name into a text; where that is not a pattern of full names, it becomes a list again.
+    TRL turns a list of one name into a string. Unless that is a pattern of full names, it is turned back into a list.
     """
     import re
 
@@ -108,9 +108,9 @@ def lora_config(model: ModelConfig, on_query_and_value: bool, trust_remote_code:
     """(adapter settings, a note on what was chosen); `None` for full training.
 
     Args:
-        on_query_and_value: where no modules are named, choose queries and values; else PEFT chooses.
+        on_query_and_value: if no modules are named, choose queries and values; otherwise PEFT chooses.
     Raises:
-        DataError: a module that is named is not there, or no query and value projections are known.
+        DataError: a named module does not exist, or the query and value projections are not known.
     """
     from trl import get_peft_config
 
@@ -120,7 +120,7 @@ def lora_config(model: ModelConfig, on_query_and_value: bool, trust_remote_code:
         targets = query_and_value(linear_modules(model, trust_remote_code))
         model.lora_target_modules, towers = list(targets.names), targets.other_towers
         note = f"LoRA on {' and '.join(targets.names)}"
-        note += ", which also computes the keys: they are adapted, too." if targets.fused else "."
+        note += ", which also computes the keys, so they are adapted too." if targets.fused else "."
     config = get_peft_config(model)
     if towers:
         config.exclude_modules = NOT_TEXT
@@ -133,7 +133,7 @@ def merge_adapter(adapter: str | Path, output: str | Path, *, dtype: str = "floa
     Args:
         adapter: folder of the adapter; its config names the model.
         output: folder to write.
-        dtype: of the sum; in bfloat16 small changes are lost (*ours*: float32).
+        dtype: type in which the weights are added (*ours*: float32; bfloat16 loses small changes).
     """
     from peft import AutoPeftModelForCausalLM
     from transformers import AutoTokenizer

@@ -1,4 +1,4 @@
-"""Measure on the model itself, before it is trained, whether packed examples see each other."""
+"""Measures on the model itself, before training, whether packed examples see each other."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 LENGTHS = (7, 11, 5)
 TOLERANCE = {"float32": 1e-3, "float64": 1e-3}
-"""Largest difference in proportion to the largest logit (*ours*); half precision gets `HALF`."""
+"""Largest accepted difference, relative to the largest logit (*ours*); half precision gets `HALF`."""
 HALF = 5e-2
 
 
 def packing_difference(model: PreTrainedModel, lengths: Sequence[int] = LENGTHS) -> float:
     """Largest difference between the logits of examples packed in one row and of each alone, over the largest logit.
 
-    The row is collated as TRL does it: position ids that restart with each example, and no attention mask. A model that
+    The row is collated as in TRL, with position ids that restart at each example and no attention mask. A model that
     separates the examples gives rounding errors (about 1e-6); one that ignores the positions gives about 1.
     """
     import torch
@@ -48,8 +48,7 @@ def check_packing(model: PreTrainedModel, packing: bool, strategy: str) -> float
     """Refuse packing that lets examples see each other.
 
     Returns:
-        The measured difference; `None` where an attention kernel for packed rows (flash attention) is used, which is
-        trusted.
+        The measured difference; `None` with an attention kernel for packed rows (flash attention), which is trusted.
     Raises:
         DataError: the strategy "wrapped", which cuts and mixes examples, or a model that reads across the boundaries.
     """
@@ -63,7 +62,7 @@ def check_packing(model: PreTrainedModel, packing: bool, strategy: str) -> float
     if not difference <= TOLERANCE.get(dtype, HALF):
         raise DataError(
             f"packing: in this model ({type(model).__name__}, {attention or 'no'} attention) packed examples see each "
-            f"other: their logits differ by {difference:.2g} of the largest from those alone. Train without packing, "
-            "or with --attn_implementation flash_attention_2 where the model supports it."
+            f"other: packing changes their logits by {difference:.2g} of the largest. Train without packing, or with "
+            "--attn_implementation flash_attention_2 if the model supports it."
         )
     return difference

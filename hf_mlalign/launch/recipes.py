@@ -1,4 +1,4 @@
-"""Settings of the papers for `hf_mlalign.launch.sft`; flags and files win over them."""
+"""Settings of the papers for `hf_mlalign.launch.sft`; flags and files override them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def given_options(arguments: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 
 def recipe_defaults(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe's options without those that are given; a given accumulation replaces its total batch."""
+    """The recipe's options that are not given; a given accumulation replaces its total batch."""
     defaults = {name: value for name, value in RECIPES[recipe].items() if name not in given}
     if "gradient_accumulation_steps" in given:
         defaults.pop("total_batch_size", None)
@@ -64,7 +64,7 @@ def recipe_defaults(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def accumulation(total: int, per_device: int, processes: int) -> int:
-    """Batches that each process adds up for `total` rows per update; DataError if that is not a whole number."""
+    """Batches that each process accumulates for `total` rows per update; DataError if that is not a whole number."""
     steps, rest = divmod(total, per_device * processes)
     if rest or not steps:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Turn training rows of any known layout into the prompt/completion rows that TRL's completion-only loss needs."""
+"""Turns training rows of any known layout into the prompt/completion rows that TRL's completion-only loss needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 READY = ("prompt", "completion")
 FORMATS = ("auto", "conversational", "standard")
 SEPARATOR = "\n\n"
-"""Between instruction and response of plain rows (*ours*): a prompt ends on a token boundary."""
+"""Separates instruction and response of plain rows (*ours*), so that a prompt ends at a token boundary."""
 
 
 def to_training_rows(
@@ -25,11 +25,11 @@ def to_training_rows(
     """Rows with prompt and completion; of the other columns, only the language and the ids are kept.
 
     Args:
-        ds: prompt/completion rows (taken as they are), or any layout that `hf_mlalign.data.layouts.recognise_layout`
-            knows. In messages, the last assistant turn is the completion and all before it the prompt.
+        ds: prompt/completion rows (used unchanged), or any layout that `hf_mlalign.data.layouts.recognise_layout`
+            knows. In messages, the last assistant turn is the completion and everything before it the prompt.
         column_mapping: your column → role, see `recognise_layout`.
-        row_format: for rows that are not prompt/completion yet: "conversational" messages, "standard" texts, or "auto":
-            messages if the tokenizer has a chat template.
+        row_format: form of rows that are not prompt/completion yet: "conversational" messages, "standard" texts, or
+            "auto": messages if the tokenizer has a chat template.
         has_template: whether the tokenizer has one.
     Raises:
         DataError: an unknown layout, a missing text (row named), or messages for a tokenizer without a template.
@@ -73,8 +73,8 @@ def _converted(ds: Dataset, layout: Layout, conversational: bool) -> Dataset:
             prompt, completion = _last_answer(value, layout.messages, row)
             if not conversational and len(prompt) > 1:
                 raise DataError(
-                    f"Column {layout.messages!r}, row {row}: {len(prompt)} messages before the answer have no plain "
-                    "form. Use --row_format conversational and a tokenizer with a chat template."
+                    f"Column {layout.messages!r}, row {row}: {len(prompt)} messages before the answer cannot be "
+                    "plain text. Use --row_format conversational and a tokenizer with a chat template."
                 )
             prompts.append(prompt if conversational else prompt[0]["content"] + SEPARATOR)
             completions.append([completion] if conversational else completion["content"])

@@ -6,8 +6,8 @@
         --model_name_or_path mistralai/Mistral-7B-v0.1 --output_dir tuned \\
         --eval_strategy steps --eval_steps 100 --merge
 
-M-DaQ: --recipe mdaq --dataset curated (all weights; with LoRA: --use_peft). TRL's own defaults: --recipe none. A flag,
-or a setting in the YAML file of --config, wins over the recipe. Packing: --packing. Resume: --resume_from_checkpoint
+M-DaQ: --recipe mdaq --dataset curated (all weights; with LoRA: --use_peft). TRL's own defaults: --recipe none. Flags
+and settings in the YAML file of --config override the recipe. Packing: --packing. Resume: --resume_from_checkpoint
 auto. Upload of the adapter: --push_to_hub --hub_model_id user/name. All options: --help. They come from TRL's
 `ModelConfig` and `SFTConfig`, and from `SFTScriptArguments` here. Without a GPU add --use_cpu --bf16 False.
 """
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SFTScriptArguments(DataArguments):
-    """What to train on and what to evaluate on, in which form, and what happens to the adapter."""
+    """Data for training and evaluation, its form, and what happens to the adapter."""
 
     recipe: str = argument(QUESTION_TRANSLATION, "Settings of a paper: question_translation, mdaq or none.")
     column_mapping: list[str] | None = argument(
@@ -67,7 +67,7 @@ class SFTScriptArguments(DataArguments):
 
 
 def parse_sft(arguments: Sequence[str] | None = None) -> tuple[SFTScriptArguments, SFTConfig, ModelConfig]:
-    """Script, training and model settings: the recipe's, over them the YAML file of --config, over them the flags."""
+    """Script, training and model settings: the recipe, overridden by the YAML file of --config and by the flags."""
     from trl import ModelConfig, SFTConfig, TrlParser
 
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -77,7 +77,7 @@ def parse_sft(arguments: Sequence[str] | None = None) -> tuple[SFTScriptArgument
     script, training, model = parse_options(parser, arguments)
     if script.total_batch_size is not None:
         if "gradient_accumulation_steps" in given:
-            raise DataError("total_batch_size and gradient_accumulation_steps: give one of them.")
+            raise DataError("total_batch_size and gradient_accumulation_steps: give only one of them.")
         training.gradient_accumulation_steps = accumulation(
             script.total_batch_size, training.per_device_train_batch_size, training.world_size
         )
@@ -87,12 +87,12 @@ def parse_sft(arguments: Sequence[str] | None = None) -> tuple[SFTScriptArgument
 
 
 def train_sft(script: SFTScriptArguments, training: SFTConfig, model: ModelConfig) -> SFTTrainer:
-    """Train, evaluate, save, and merge and push if asked to; returns the trainer.
+    """Train, evaluate, save, and merge and push if requested; returns the trainer.
 
     Raises:
-        DataError: another number of processes than asked for, no dataset or model, evaluation without data, a dataset
+        DataError: another number of processes than requested, no dataset or model, evaluation without data, a dataset
             that cannot be trained on, a model whose query and value projections are not known, or packing in a model
-            that cannot keep examples apart.
+            that does not separate packed examples.
     """
     check_world_size(script.world_size, training.world_size)
     tokenizer = load_tokenizer(training, model)
@@ -106,8 +106,8 @@ def train_sft(script: SFTScriptArguments, training: SFTConfig, model: ModelConfi
     described = describe_training(trainer, script, train_set)
     if described["cut"] or described["dropped"]:
         trainer.accelerator.print(
-            f"max_length: of {described['rows']:,} rows {described['cut']:,} fill all {training.max_length} tokens, "
-            f"most of them cut off; {described['dropped']:,} were dropped, their prompts alone being that long."
+            f"max_length: of {described['rows']:,} rows, {described['cut']:,} fill all {training.max_length} tokens "
+            f"and most of these were cut; {described['dropped']:,} were dropped, as their prompts alone are that long."
         )
     with recorded(trainer, "sft", script, model, described):
         train_and_save(trainer, training, script.dataset, eval_set is not None, checkpoint)
@@ -141,7 +141,7 @@ def build_sft_trainer(
     tokenizer: PreTrainedTokenizerBase,
     adapter: Any,
 ) -> SFTTrainer:
-    """The trainer on a model by name; packing is tried on the model first.
+    """The trainer for a named model; packing is first tried on the model.
 
     Raises:
         DataError: no row is left after truncation, or packing that mixes examples.
@@ -155,7 +155,7 @@ def build_sft_trainer(
     )  # fmt: skip
     if not len(trainer.train_dataset):
         raise DataError(
-            f"max_length: every prompt has {training.max_length} tokens or more; no row is left. Raise --max_length."
+            f"max_length: every prompt has {training.max_length} tokens or more, so no row is left. Raise --max_length."
         )
     whole = trainer.accelerator.is_main_process and not trainer.is_deepspeed_enabled
     if (training.packing or training.padding_free) and whole:
@@ -164,8 +164,8 @@ def build_sft_trainer(
 
 
 def describe_training(trainer: SFTTrainer, script: SFTScriptArguments, train_set: Dataset) -> dict[str, Any]:
-    """What is trained on what: recipe, rows per language, rows cut and dropped for their length, sequences (several
-    rows each when packed), tokens, tokens in the loss, trained parameters."""
+    """Description for the record: recipe, rows per language, rows cut and dropped for their length, sequences (several
+    rows each if packed), tokens, tokens in the loss, trained parameters."""
     import pyarrow.compute as pc
 
     prepared = trainer.train_dataset

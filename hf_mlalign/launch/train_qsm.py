@@ -1,12 +1,12 @@
 """Trains a Quality Scoring Model with the paper's triplet loss, measures it on unseen samples and writes its card.
 
-    python -m hf_mlalign.launch.train_qsm --data ../shared/data/expert_revisions.parquet --output qsm
+    python -m hf_mlalign.launch.train_qsm --data expert_revisions.parquet --output qsm
     accelerate launch -m hf_mlalign.launch.train_qsm --data … --encoder FacebookAI/xlm-roberta-large --output qsm-xlmr
 
 The data has one row per pair: `raw_instruction`, `raw_input` (optional), `raw_response` (the negative),
-`revised_response` (the positive), and, optional, `id` (the same sample in every language) and `language`.
-With the bundled encoder, or any other static one, a head is trained on the frozen encoder (about a minute); any other
-encoder is fine-tuned whole.
+`revised_response` (the positive), and, optionally, `id` (the same sample in every language) and `language`.
+With the bundled encoder, or any other static one, a head is trained on the frozen encoder (about a minute). Any other
+encoder is fine-tuned as a whole.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ class QSMConfig:
     output: str = field(metadata={"help": "folder to write"})
     encoder: str | None = field(default=None, metadata={"help": "name or folder; default: the bundled encoder"})
     method: str = field(default="auto", metadata={"help": "head, finetune or auto (head for static encoders)"})
-    leave_out_languages: tuple[str, ...] = field(default=(), metadata={"help": "measured, not trained on"})
+    leave_out_languages: tuple[str, ...] = field(default=(), metadata={"help": "measured, but not trained on"})
     epochs: float | None = field(default=None, metadata={"help": "passes over the triplets"})
     lr: float | None = field(default=None, metadata={"help": "peak learning rate"})
     epsilon: float = field(default=0.3, metadata={"help": "margin of the triplet loss (paper: 0.3)"})
     batch_size: int | None = field(default=None, metadata={"help": "triplets per step and device"})
     max_steps: int = field(default=-1, metadata={"help": "finetune: stop after this many steps"})
-    seed: int = field(default=0, metadata={"help": "of every random draw"})
+    seed: int = field(default=0, metadata={"help": "seed of every random draw"})
     device: str | None = field(default=None, metadata={"help": "cpu, cuda, …"})
-    paper_loss_only: bool = field(default=False, metadata={"help": "head: without our own weights and negatives"})
+    paper_loss_only: bool = field(default=False, metadata={"help": "head: without our weights and negatives"})
 
 
 def read_revisions(path: str | Path) -> pd.DataFrame:
     """Rows with `instruction` (input appended), `positive`, `negative`, `id`, `language`, and `held_out`.
 
-    Pairs that are the same or blank are dropped. A row is held out where `id % 10 == 3`, so that all translations of a
-    sample are on one side.
+    Pairs with equal or blank responses are dropped. A row is held out if `id % 10 == 3`, so that all translations of a
+    sample are on the same side.
 
     Raises:
         DataError: a column is missing, or no usable pair is left.
@@ -96,7 +96,7 @@ def read_revisions(path: str | Path) -> pd.DataFrame:
 def train_scorer(config: QSMConfig) -> tuple[QualityScorer, dict[str, dict[str, float]]]:
     """Train, save and measure; returns the scorer and the figures of `evaluate_pairs` on the held-out samples.
 
-    Figures of languages that were left out of training carry a `*`.
+    Figures of languages that were left out of training are marked with `*`.
     """
     pairs = read_revisions(config.data)
     left_out = pairs["language"].isin(config.leave_out_languages)
@@ -184,7 +184,7 @@ def sanity_checks(scorer: QualityScorer, pairs: pd.DataFrame, seed: int = 0) -> 
 
 
 def _of_next_row(held: pd.DataFrame, same: str, other: str) -> list[str | None]:
-    """For each row the `positive` of a later row (cyclic) with the same `same` and another `other`; None if none."""
+    """For each row, the `positive` of a later row (cyclic) with an equal `same` and a different `other`, or None."""
     out: list[str | None] = [None] * len(held)
     for _, group in held.groupby(same, sort=False):
         rows = list(group.index)
@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     print(pairs_table(figures))
     for name, value in checks.items():
         print(f"revised above {name}: {value:.3f}")
-    print(f"Saved in {config.output} after {time.time() - begun:.0f} s.")
+    print(f"Saved to {config.output} after {time.time() - begun:.0f} s.")
     return {"pairs": figures, "checks": checks}
 
 

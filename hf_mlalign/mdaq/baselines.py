@@ -1,7 +1,7 @@
-"""The selection methods M-DaQ is compared with, as functions of arrays.
+"""The selection methods that M-DaQ is compared with, as functions of arrays.
 
-Each returns row numbers (int64) in the order of selection. A row whose score is NaN is never selected. Ties in the
-score break by row number. `hf_mlalign.mdaq.selection.select` runs them all on one interface.
+Each returns row numbers (int64) in the order of selection. A row whose score is NaN is never selected. Equal scores are
+ordered by row number. `hf_mlalign.mdaq.selection.select` runs them all through one interface.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ def quality_select(scores: Any, n: int) -> np.ndarray:
 
 def random_select(scores: Any, n: int, seed: int = 0) -> np.ndarray:
     """`n` rows drawn uniformly without replacement from the rows that have a score, so that all methods choose from
-    the same pool. For one seed a smaller `n` gives a prefix of a larger one."""
+    the same pool. With one seed, a smaller `n` gives a prefix of a larger one."""
     check_whole(seed, "seed")
     rows = np.flatnonzero(~np.isnan(as_scores(scores)))
     return np.random.default_rng(seed).permutation(rows)[: check_whole(n, "n")]
 
 
 def longest_select(scores: Any, lengths: Any, n: int) -> np.ndarray:
-    """The `n` longest of the rows that have a score and a length. lengths: (n_rows,) numbers in any unit."""
+    """The `n` longest rows among those with a score and a length. lengths: (n_rows,) numbers in any unit."""
     scores, lengths = as_scores(scores), as_scores(lengths, "lengths")
     if len(scores) != len(lengths):
         raise DataError(f"lengths has {len(lengths)} entries for {len(scores)} scores; pass one per row")
@@ -63,8 +63,8 @@ def car_clusters(embeddings: Any, seed: int = 0, variance: float = 0.95, n_clust
 
 
 def principal_components(embeddings: Any, variance: float = 0.95) -> np.ndarray:
-    """(n, m) float32 projection on the fewest principal components that together explain at least `variance`
-    (0 < variance ≤ 1) of the variance; one component when the rows do not differ."""
+    """(n, m) float32 projection onto the fewest principal components that together explain at least `variance`
+    (0 < variance ≤ 1) of the variance; one component if the rows do not differ."""
     if not isinstance(variance, Real) or not 0 < variance <= 1:
         raise DataError(f"variance is {variance}; give a share above 0 and up to 1")
     x = finite_vectors(embeddings, dtype=None)
@@ -86,11 +86,11 @@ def principal_components(embeddings: Any, variance: float = 0.95) -> np.ndarray:
 
 
 def deita_select(scores: Any, embeddings: Any, n: int, threshold: float = 0.9) -> np.ndarray:
-    """DEITA (Liu et al. 2024, §2.3): walk the rows by score, keep one if its largest cosine to the rows kept so far is
-    at most `threshold` (0.9, *authors' script*), until `n` are kept.
+    """DEITA (Liu et al. 2024, §2.3): go through the rows by score and keep a row if its largest cosine to the rows kept
+    so far is at most `threshold` (0.9, *authors' script*), until `n` are kept.
 
     embeddings: (n_rows, d) numbers, finite in rows that have a score; need not be normalised. A zero vector has
-    cosine 0 with every row. Work: one blocked product of the rows walked with the rows kept.
+    cosine 0 with every row. Cost: one blocked product of the rows visited with the rows kept.
     """
     if not isinstance(threshold, Real) or threshold != threshold:
         raise DataError(f"threshold is {shown(threshold)}; give a cosine, for instance 0.9")
@@ -112,12 +112,12 @@ def deita_select(scores: Any, embeddings: Any, n: int, threshold: float = 0.9) -
 
 def mmr_select(scores: Any, embeddings: Any, n: int, trade_off: float = 0.5) -> np.ndarray:
     """Exact maximal marginal relevance (Carbonell & Goldstein 1998): repeatedly take the row with the largest
-    trade_off · quality − (1 − trade_off) · (largest cosine to the rows taken), the first by quality alone.
+    trade_off · quality − (1 − trade_off) · (largest cosine to the rows taken); the first row by quality alone.
 
     Quality is the score scaled to [0, 1] over the rows that have one (all equal: 0; ±inf count as the largest and
-    smallest finite score). trade_off: in [0, 1] (0.5, *ours*); 1 is top-n by score. Ties break by row number.
-    Work at most O(n_rows · n · d): a row's value can only fall as rows are taken, so a row is compared with them only
-    once its last known value is among the largest. Exact up to the float32 rounding of the cosines (about 1e-7).
+    smallest finite score). trade_off: in [0, 1] (0.5, *ours*); 1 is top-n by score. Ties are broken by row number.
+    Cost at most O(n_rows · n · d): a row's value can only fall as rows are taken, so a row is compared with them only
+    when its last known value is among the largest. Exact up to the float32 rounding of the cosines (about 1e-7).
     Memory: one float32 copy of the scorable embeddings.
     """
     check_share(trade_off, "trade_off")
@@ -136,18 +136,18 @@ def mmr_select(scores: Any, embeddings: Any, n: int, trade_off: float = 0.5) -> 
 
 
 def _ordered_units(scores: Any, embeddings: Any, by_score: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Rows with a score (by score, or by row number) and their embeddings as float32 unit vectors."""
+    """Rows with a score (in order of score or row number) and their embeddings as float32 unit vectors."""
     scores = as_scores(scores)
     embeddings = as_table(embeddings)
     if len(embeddings) != len(scores):
-        raise DataError(f"embeddings has shape {embeddings.shape} for {len(scores)} scores; pass one row a score")
+        raise DataError(f"embeddings has shape {embeddings.shape} for {len(scores)} scores; pass one row per score")
     rows = np.flatnonzero(~np.isnan(scores))
     order = score_order(scores) if by_score else rows
     return order, unit_rows(finite_vectors(embeddings, rows=rows, dtype=None)[order].astype(np.float32))
 
 
 def _greedy_block(unit: np.ndarray, rows: np.ndarray, threshold: float) -> np.ndarray:
-    """Of `rows` in order, those within `threshold` of every earlier row that was kept."""
+    """Of `rows`, in order, those whose cosine to every row kept before is at most `threshold`."""
     close = np.minimum(unit[rows] @ unit[rows].T, 1) > threshold
     open_, kept = np.ones(len(rows), dtype=bool), []
     i = 0
@@ -162,9 +162,9 @@ def _greedy_block(unit: np.ndarray, rows: np.ndarray, threshold: float) -> np.nd
 def _greedy_mmr(unit: np.ndarray, quality: np.ndarray, penalty: float, n: int) -> np.ndarray:
     """`n` positions by exact MMR.
 
-    Each row has its largest cosine to the first `seen` rows taken, and the value that follows from it (`bound`, never
-    below the present one; −inf, as is `quality`, for rows taken). The steps run inside a window of the rows with the
-    largest bounds for as long as the best of them beats every bound outside.
+    Each row stores its largest cosine to the first `seen` rows taken, and the value that follows from it: `bound`,
+    which is never below the current value (−inf, like `quality`, for rows taken). The steps run inside a window of the
+    rows with the largest bounds, as long as the best of them beats every bound outside.
     """
     if not n:
         return np.empty(0, dtype=np.int64)
@@ -176,7 +176,7 @@ def _greedy_mmr(unit: np.ndarray, quality: np.ndarray, penalty: float, n: int) -
     seen_of = np.ones(len(unit), dtype=np.int64)
     while step < n:
         window, outside, outside_row = _top_window(bound, WINDOW)
-        for seen in np.unique(seen_of[window]):  # compare them with the rows taken since they were last looked at
+        for seen in np.unique(seen_of[window]):  # compare them with the rows taken since the last comparison
             behind = window[seen_of[window] == seen]
             for start in range(int(seen), step, BLOCK):
                 cosine = unit[behind] @ unit[taken[start : min(start + BLOCK, step)]].T
@@ -198,7 +198,7 @@ def _greedy_mmr(unit: np.ndarray, quality: np.ndarray, penalty: float, n: int) -
 
 
 def _top_window(bound: np.ndarray, size: int) -> tuple[np.ndarray, float, int]:
-    """Rows with the `size` largest bounds (ties: lowest rows) ascending; largest bound outside and its first row."""
+    """Rows with the `size` largest bounds (ties: lowest rows), ascending; largest bound outside and its first row."""
     if len(bound) <= size:
         return np.arange(len(bound)), -np.inf, len(bound)
     limit = np.partition(bound, len(bound) - size)[len(bound) - size]

@@ -1,4 +1,4 @@
-"""The main job: load → score → cluster → select → save a curated set with a card that tells how it came to be."""
+"""Curation: load → score → cluster → select → save the selected rows, with a card that says how they were chosen."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 SURE = 0.5
 """Least probability of an identified language (*ours*)."""
 RARE = 0.01
-"""Identified languages with a smaller share of the pool are left out unless they are asked for (*ours*)."""
+"""Identified languages with a smaller share of the pool are left out, unless they are named (*ours*)."""
 WORK = ".work"
 SCORES = "scores.parquet"
 SCORES_ROWS = 2**20
@@ -88,13 +88,13 @@ def curate(
     """Curate an instruction dataset and save it.
 
     Args:
-        source: see `hf_mlalign.data.sources.load_source`; or a `Dataset`. Where it has the columns `quality_score` and
-            `embedding` (as `hf-mlalign score` writes them) and neither `model` nor `scorer` is given, they are used and
-            nothing is scored again.
-        output: folder to be written: `data/<language>.parquet`, `README.md` (card), `scores.parquet` (every row of the
-            pool with score, cluster and reason), `run.json` (parameters, versions, counts, timings). The same call
-            again reads what is there.
-        on_step: called with a sentence at each step.
+        source: see `hf_mlalign.data.sources.load_source`; or a `Dataset`. If it has the columns `quality_score` and
+            `embedding` (as `hf-mlalign score` writes them) and neither `model` nor `scorer` is given, nothing is scored
+            again.
+        output: folder to write: `data/<language>.parquet`, `README.md` (card), `scores.parquet` (every row of the pool
+            with score, cluster and reason), `run.json` (parameters, versions, counts, timings). If the same call was
+            made before, its result is read from there.
+        on_step: called with one sentence at each step.
         progress: show a progress bar while scoring.
         options: of `CurateOptions`, by name. `model` and `scorer` may be objects. The files are the same to the byte
             for either `engine` and for any `shard_rows`.
@@ -123,7 +123,7 @@ def curate(
         defaults=CurateOptions.defaults(),
     )  # fmt: skip
     if run.is_finished:
-        on_step(f"Nothing to do: {str(output)!r} holds this curation already. --overwrite (overwrite=True) repeats it.")
+        on_step(f"Nothing to do: {str(output)!r} already holds this curation. --overwrite (overwrite=True) repeats it.")
         run.drop(WORK)
         curation = _read_curation(run)
     else:
@@ -155,7 +155,7 @@ class _Curating:
         pairs = open_pairs(ds, selector.column_mapping)
         ds, schema, pooled = pairs.dataset, pairs.schema, pairs.pooled
         if pooled:
-            self.on_step("Found raw and revised responses: pooled them, one row each.")
+            self.on_step("Found raw and revised responses: pooled them as one row each.")
         with run.open():
             self.on_step(f"Loaded {len(ds):,} pairs; read as {schema.layout} ({listed(schema.text_columns)}).")
             ds, identified = run.timed("identify", self.identify, ds, schema)
@@ -215,7 +215,7 @@ class _Curating:
         return ds, True
 
     def score(self, ds: Dataset, schema: Layout, languages: np.ndarray, given: bool) -> ShardStore:
-        """Score the rows, or take the scores and vectors they have (`given`), into the store on disk."""
+        """Put scores and vectors into the store on disk: computed, or those that the rows have (`given`)."""
         from tqdm.auto import tqdm
 
         selector, folder = self.selector, self.run.folder / WORK
@@ -223,7 +223,7 @@ class _Curating:
         dimension = vector_length(ds) if given else scorer.embedding_dimension
         selector.check_memory(languages, dimension, available_bytes())
         model = model_name(selector.model) or "the bundled Quality Scoring Model"
-        self.on_step("Taking quality_score and embedding from the source …" if given else f"Scoring with {model} …")
+        self.on_step("Reading quality_score and embedding from the source …" if given else f"Scoring with {model} …")
         start = time.perf_counter()
         with tqdm(total=len(ds), desc="Scoring", unit="pair", disable=not self.progress or len(ds) < 5000) as bar:
             options = {"shard_rows": self.options.shard_rows, "progress": bar.update}
@@ -234,12 +234,12 @@ class _Curating:
         seconds, known = time.perf_counter() - start, int(np.count_nonzero(~np.isnan(store.scores())))
         self.on_step(
             f"{'Read' if given else 'Scored'} {known:,} of {len(ds):,} pairs in {seconds:.1f} s "
-            f"({len(ds) / max(seconds, 1e-9):,.0f} pairs/s{'' if given else ', the loading of the model included'})."
+            f"({len(ds) / max(seconds, 1e-9):,.0f} pairs/s{'' if given else ', with the loading of the model'})."
         )
         return store
 
     def select(self, ds: Dataset, schema: Layout, languages: np.ndarray, store: ShardStore) -> SelectionResult:
-        """Select from the store, of which only blocks are read."""
+        """Select from the store, which is read block by block."""
         lengths = self.selector.read_lengths(ds, schema)
         return self.selector.select_from(store.scores(), languages, store.vectors(), lengths=lengths)
 
@@ -302,7 +302,7 @@ class _Curating:
 
 
 class _Identify:
-    """Adds `identified_language`, from response and instruction; "und" where there is no text or it is not clear."""
+    """Adds `identified_language`, from response and instruction; "und" without text or if the language is unclear."""
 
     def __init__(self, schema: Layout, identifier: LanguageIdentifier):
         self.schema, self.identifier = schema, identifier
@@ -317,7 +317,7 @@ class _Identify:
 
 
 def _read_curation(run: Run) -> RunResult:
-    """A finished curation as it was returned: rows in the pool's order, and the selection."""
+    """A finished curation, read from its folder: rows in the pool's order, and the selection."""
     import datasets
     import pyarrow.parquet as pq
 
@@ -342,7 +342,7 @@ def _read_curation(run: Run) -> RunResult:
 
 
 def revised_share(pool: Dataset, result: SelectionResult) -> pd.DataFrame:
-    """Per language and for "all": share of revised responses, in [0, 1], in the pool and among the selected."""
+    """Share of revised responses, in [0, 1], in the pool and in the selection, per language and for "all"."""
     import pandas as pd
 
     frame = pd.DataFrame({"language": result.languages, "revised": [kind == "revised" for kind in pool[REVISION]],

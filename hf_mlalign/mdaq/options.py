@@ -30,7 +30,7 @@ class SelectionOptions(Options):
     budgets: str | dict[str, Any] | None = option(
         None,
         "What the two numbers count: rows of each language, a total shared equally, or a total shared in proportion to "
-        "the rows per language. In Python also a mapping from language to rows.",
+        "the rows per language. In Python, also a mapping from language to rows.",
         panel="Selection", choices=("each", "total", "proportional"), shown="each",
     )  # fmt: skip
     per_language: bool = option(True, "Select within each language.", panel="Selection")
@@ -41,9 +41,9 @@ class SelectionOptions(Options):
         None, "Clusters per language.", panel="Selection", low=1, shown="by the size of the pool"
     )
     max_points_per_centroid: int = option(
-        64, "Rows per cluster that k-means is trained on, where a language has more.", panel="Selection", low=1
+        64, "Maximal number of rows per cluster that k-means is trained on.", panel="Selection", low=1
     )
-    fill: bool = option(False, "Top up by quality where clusters run out.", origin="paper", panel="Selection")
+    fill: bool = option(False, "Top up by quality if there are too few clusters.", origin="paper", panel="Selection")
     seed: int = option(0, "Seed of clustering and of random selection.", panel="Selection", low=0)
     languages: list[str] | None = option(None, "Keep only these languages, e.g. de,ja,sw.", panel="Data")
 
@@ -69,19 +69,19 @@ class CurateOptions(PublishOptions, SelectionOptions, SourceOptions):
         in_record=False,
     )  # fmt: skip
     address: str | None = option(
-        None, "Ray cluster, or auto.", panel="Run", in_record=False, shown="one for this run alone"
+        None, "Ray cluster, or auto.", panel="Run", in_record=False, shown="a new one for this run"
     )
     shard_rows: int = option(
-        SHARD_ROWS, "Rows scored at a time, the most that a kill can lose.", panel="Run", low=1, in_record=False
+        SHARD_ROWS, "Rows scored at a time; a kill loses no more.", panel="Run", low=1, in_record=False
     )
     overwrite: bool = option(
-        False, "Start again where the folder holds a curation.", panel="Output", in_record=False
+        False, "Start again if the folder holds a curation.", panel="Output", in_record=False
     )
 
     def check(self) -> None:
         super().check()
         if self.engine == "local" and self.address is not None:
-            raise DataError("address is that of a Ray cluster: use it with --engine ray (engine='ray').")
+            raise DataError("address names a Ray cluster: use it with --engine ray (engine='ray').")
 
 
 @dataclass(kw_only=True)
@@ -93,9 +93,9 @@ class ScoreOptions(UploadOptions, SourceOptions):
     model: Any = option(None, "Quality Scoring Model.", panel="Model", flag="--model,--scorer", shown="bundled")
     encoder: Any = option(None, "Encoder of the embeddings.", panel="Model", shown="the model's")
     embeddings: bool = option(True, "Also write the instructions' vectors, for curate.", panel="Output")
-    shard_rows: int = option(SHARD_ROWS, "Rows per file, the most that a kill can lose.", panel="Output", low=1)
+    shard_rows: int = option(SHARD_ROWS, "Rows per file; a kill loses no more.", panel="Output", low=1)
     batch_size: int | None = option(None, "Texts per batch.", panel="Run", low=1, shown="the encoder's own")
-    overwrite: bool = option(False, "Score again where the folder holds scores.", panel="Output", in_record=False)
+    overwrite: bool = option(False, "Score again if the folder holds scores.", panel="Output", in_record=False)
     world_size: int | None = option(
         None, "Stop unless this many processes are running.", panel="Run", low=1, in_record=False
     )

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 SIZES = (1000, 2000, 5000, 10_000, 20_000, 52_000)
 """Rows per language (*ours*; 1K and 52K: *paper*)."""
 RATIO = 6
-"""Rows by quality for one row by diversity (*paper*: 6,000 + 1,000)."""
+"""Rows selected by quality for each row selected by diversity (*paper*: 6,000 + 1,000)."""
 
 
 @dataclass
 class NestedSubsets:
-    """Subsets of one pool: `rows[method][size]` are row numbers, int64, ascending; each size holds the smaller ones.
+    """Subsets of one pool: `rows[method][size]` are row numbers, int64, ascending; each size contains the smaller ones.
 
     `results` are the selections they come from, `record` the options and the source.
     """
@@ -41,7 +41,7 @@ class NestedSubsets:
     record: RunRecord
 
     def counts(self) -> pd.DataFrame:
-        """One row per method, language and size asked for, with the number of rows there really are."""
+        """One row per method, language and requested size, with the actual number of rows."""
         import pandas as pd
 
         records = [
@@ -58,7 +58,7 @@ class NestedSubsets:
         return pd.DataFrame(records)
 
     def save(self, folder: str | Path) -> Path:
-        """Write all subsets as one dataset of which each row is stored once per method.
+        """Write all subsets as one dataset in which each row is stored once per method.
 
         `load_dataset(folder, "das-1000")` gives a subset, `load_dataset(folder, "das-1000-de")` one language of it.
         """
@@ -100,8 +100,8 @@ def nested_subsets(
 ) -> NestedSubsets:
     """Nested training subsets (1K ⊂ 2K ⊂ …) of one pool, per method and language.
 
-    A subset of size s takes ⌈6s/7⌉ rows by quality and the rest by diversity (*paper*'s ratio), in each language, on
-    one scoring and one clustering of the pool. Where a language has fewer rows than s, all of them are taken.
+    In each language, a subset of size s takes ⌈6s/7⌉ rows by quality and the rest by diversity (*paper*'s ratio). The
+    pool is scored and clustered once. If a language has fewer rows than s, all of them are taken.
 
     Args:
         ds: the pool, see `MDaQSelector.fit`.
@@ -147,7 +147,7 @@ class ScaleCurve:
     """Win rate against training-set size.
 
     Attributes:
-        table: one row per method, language ("macro" is their unweighted mean) and size: win_rate in per cent and, where
+        table: one row per method, language ("macro" is their unweighted mean) and size: win_rate in per cent and, if
             given, its standard_error.
     """
 

@@ -22,12 +22,12 @@ EMBEDDING_COLUMN = "embedding"
 class MDaQScorer:
     """Adds `quality_score` (float32) to rows: −‖v_instruction − v_response‖₂ of the Quality Scoring Model (M-DaQ §QSM).
 
-    Use it as `ds.map(scorer)`, better `ds.map(scorer, batched=True)`, on `Dataset`, `DatasetDict` and
+    Use it as `ds.map(scorer)`, or better `ds.map(scorer, batched=True)`, on `Dataset`, `DatasetDict` and
     `IterableDataset`, with any `num_proc`. Its pickled state is the model's name and content hash and the options, so
-    a second run, also in a new process, finds the datasets cache. No text is encoded twice within a map call (within
-    one process, as long as its vector is remembered, see `memory_bytes`).
+    a second run finds the datasets cache, in a new process too. Within a map call no text is encoded twice (in one
+    process, as long as its vector is cached, see `memory_bytes`).
 
-    A row whose instruction or response is missing, empty or blank gets a null score. (Unbatched `map` cannot tell the
+    A row whose instruction or response is missing, empty or blank gets a null score. (Unbatched `map` cannot infer the
     type of a column whose first 1,000 scores are null: pass `features=scorer.features(ds.features)` then.)
 
     Args:
@@ -36,8 +36,8 @@ class MDaQScorer:
         column_mapping: see `hf_mlalign.data.layouts.recognise_layout`.
         embeddings: also add `embedding`, the instruction's vector (float32, (d,)), which clustering needs; zeros for a
             row without instruction.
-        encoder: which encoder makes the embeddings; default the scorer's own, which then reads each text only once.
-        memory_bytes: how much each process remembers of vectors already computed (256 MiB, *ours*).
+        encoder: encoder of the embeddings; default: the scorer's own, which then reads each text only once.
+        memory_bytes: size of each process's cache of vectors (256 MiB, *ours*).
     Raises:
         DataError: no instruction/response columns, or a value that is not text (column and row are named).
     """
@@ -85,11 +85,11 @@ class MDaQScorer:
         return {k: v[0] for k, v in columns.items()}
 
     def forget(self) -> None:
-        """Drop the vectors that were remembered."""
+        """Empty the cache of vectors."""
         self._memories.clear()
 
     def features(self, features):
-        """The dataset's features with those of the new columns, to be passed to `map(…, features=…)`."""
+        """The dataset's features and those of the new columns, for `map(…, features=…)`."""
         from datasets import Features, List, Value
 
         new = {SCORE_COLUMN: Value("float32")}
@@ -136,7 +136,7 @@ class MDaQScorer:
 
 
 class NullableFloats(list):
-    """A list of float32 or None that stays float32 in Arrow even when all of it is None."""
+    """A list of float32 or None that stays float32 in Arrow, even if every entry is None."""
 
     @classmethod
     def from_array(cls, values: np.ndarray) -> NullableFloats:

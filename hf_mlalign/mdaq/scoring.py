@@ -1,4 +1,4 @@
-"""Scores for a dataset of any size: every row with its quality score and embedding, in one process or many."""
+"""Scores a dataset of any size: every row gets its quality score and embedding, in one process or many."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 WORK, FILES = ".work", "files"
 BATCH_ROWS = 4096
-"""Rows whose texts are held as Python strings at a time (*ours*)."""
+"""Rows whose texts are in memory as Python strings at a time (*ours*)."""
 SHOWN_FROM = 5000
 """Fewer rows are scored without a progress bar (*ours*)."""
 
@@ -55,26 +55,26 @@ def score(
     """Score every instruction-response pair of a dataset and save all rows with their scores.
 
     A killed run continues when called again and ends with the same files. Under `accelerate launch` or `torchrun` each
-    process scores a share of the shards, on a GPU of its own where there are GPUs; the files are the same for any
-    number of processes. Only the shard under way is held in memory.
+    process scores a share of the shards, on its own GPU if there are GPUs. The files are the same for any number of
+    processes. Only the current shard is held in memory.
 
     Args:
         source: see `hf_mlalign.data.sources.load_source`; or a `Dataset`. Raw and revised responses are pooled, see
             `hf_mlalign.data.layouts.pool_revisions`.
-        output: folder to be written: `data/train-<i>-of-<n>.parquet` (one file per shard), `README.md` (card) and
-            `run.json`. `load_dataset` opens it, and `curate` uses the scores and embeddings in it. With several
-            machines, a folder that all of them see.
-        on_step: called with a sentence at each step, in the main process.
-        progress: show a progress bar of the main process's share.
+        output: folder to write: `data/train-<i>-of-<n>.parquet` (one file per shard), `README.md` (card) and
+            `run.json`. `load_dataset` opens it, and `curate` uses its scores and embeddings. On several machines, a
+            folder that all of them see.
+        on_step: called with one sentence at each step, in the main process.
+        progress: show a progress bar for the main process's share.
         options: of `ScoreOptions`, by name. `model` (see `QualityScorer.load`) and `encoder` may be objects; the
             model's own encoder reads each text only once. With `embeddings` the column `embedding` is written: the
-            instruction's vector rounded to float16, zeros for a row without instruction.
+            instruction's vector rounded to float16, or zeros for a row without instruction.
     Returns:
         All columns of the source with `quality_score` (float32) and `embedding` (d × float16), their folder and record.
-        In other processes than the main one `dataset` and `record` are `None`.
+        Outside the main process, `dataset` and `record` are `None`.
     Raises:
-        DataError: bad input or options (before the model is loaded, where the dataset tells), the output folder holds
-            something else, or another process ended early.
+        DataError: bad input or options (if possible before the model is loaded), the output folder holds something
+            else, or another process ended early.
     """
     processes = join_processes()
     try:
@@ -125,8 +125,8 @@ def _loaded(source: str | Path | Dataset, options: ScoreOptions) -> Dataset:
 class _Scoring:
     """One process's part in scoring a dataset.
 
-    Every process writes its share of scores and vectors to a `ShardStore` in `.work`. Once all are there, each
-    process writes its share of the Parquet files, and the main one puts them in place.
+    Every process writes its share of scores and vectors to a `ShardStore` in `.work`. When all are written, each
+    process writes its share of the Parquet files, and the main process moves them into place.
     """
 
     processes: Processes
@@ -136,7 +136,7 @@ class _Scoring:
     progress: bool
 
     def lead(self, run: Run, pairs: Pairs, repo_id: str | None) -> None:
-        """The main process: plan, score its share, wait for the others, put the files in place."""
+        """The main process: plan, score its share, wait for the others, move the files into place."""
         check_conversations(pairs)
         written = {SCORE_COLUMN, EMBEDDING_COLUMN} if self.scorer.embeddings else {SCORE_COLUMN}
         replaced = [name for name in pairs.dataset.column_names if name in written]
@@ -145,7 +145,7 @@ class _Scoring:
         key = hashlib.sha256(repr((run.record.parameters, facts, __version__)).encode()).hexdigest()[:16]
         with run.open():
             work = run.folder / WORK
-            for path in work.glob("*"):  # of a run with other parameters, or files that a killed run left half done
+            for path in work.glob("*"):  # from a run with other parameters, or incomplete files of a killed run
                 if path.name != key:
                     shutil.rmtree(path)
             store = self.open_store(work / key, pairs)
@@ -167,7 +167,7 @@ class _Scoring:
             self.processes.wait()
 
     def assist(self, opened: Callable[[], Pairs], folder: Path) -> None:
-        """Another process: score a share of what the main one says is missing."""
+        """Another process: score a share of the shards that the main process lists as missing."""
         plan = self.processes.broadcast()
         if plan is None:
             return
@@ -188,10 +188,10 @@ class _Scoring:
     def tell(self, pairs: Pairs, missing: Sequence[Any], there: int) -> None:
         count = self.processes.count
         if pairs.pooled:
-            self.on_step("Found raw and revised responses: pooled them, one row each.")
+            self.on_step("Found raw and revised responses: pooled them as one row each.")
         columns = listed(pairs.schema.text_columns)
         self.on_step(f"Loaded {len(pairs.dataset):,} pairs; read as {pairs.schema.layout} ({columns}).")
-        again = f"; {there:,} more are there already" if there else ""
+        again = f"; {there:,} more are done already" if there else ""
         self.on_step(f"Scoring {len(missing):,} shards with {count} process{'es' if count > 1 else ''}{again} …")
 
     def share(self, pairs: Pairs, store: ShardStore, missing: Sequence[tuple[int, int]], work: Path) -> None:
@@ -233,12 +233,12 @@ class _Scoring:
 
 
 def write_shard(path: Path, ds: Dataset, begin: int, end: int, scores: np.ndarray, vectors: np.ndarray) -> None:
-    """Write rows `begin` to `end` of a dataset with their scores and vectors as Parquet; the same rows give the same
+    """Write rows `begin` to `end` of a dataset with their scores and vectors as Parquet. The same rows give the same
     bytes.
 
     Args:
-        scores: (end − begin,) float32, NaN where a row cannot be scored.
-        vectors: (end − begin, d) float16; with d = 0 there is no column `embedding`.
+        scores: (end − begin,) float32, NaN if a row cannot be scored.
+        vectors: (end − begin, d) float16; with d = 0, no column `embedding` is written.
     """
     from datasets import Dataset, Features, List, Value
 
@@ -258,7 +258,7 @@ def write_shard(path: Path, ds: Dataset, begin: int, end: int, scores: np.ndarra
 
 
 MOST_LANGUAGES = 300
-"""A column with more different values is not taken for languages (*ours*)."""
+"""A column with more distinct values is not read as languages (*ours*)."""
 Figures = dict[str, dict[str, float | None]]
 
 
@@ -266,8 +266,8 @@ def score_table(scores: np.ndarray, pairs: Pairs) -> Figures:
     """Language → rows, unscored rows, and mean, lowest and highest score, and the same for "all".
 
     Args:
-        scores: (n,) numbers, rows in the order of `pairs`; NaN where a row cannot be scored.
-        pairs: where the languages are read from, if there is such a column.
+        scores: (n,) numbers, rows in the order of `pairs`; NaN if a row cannot be scored.
+        pairs: the rows whose languages are read, if there is such a column.
     """
     scores = scores.astype(np.float64)
     codes, names = _languages(pairs)
@@ -283,7 +283,7 @@ def _of(scores: np.ndarray) -> dict[str, float | None]:
 
 
 def _languages(pairs: Pairs) -> tuple[np.ndarray, list[str]]:
-    """(n,) numbers and the names they stand for: ISO 639-1 codes where they are known; no names without a column."""
+    """(n,) codes and their names: ISO 639-1 codes of known languages; no names if there is no language column."""
     if pairs.schema.language is None:
         return np.zeros(0, np.int64), []
     values = named_column(pairs.dataset, pairs.schema.language)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, counted, listed
 from hf_mlalign.core.validation import as_array, check_whole, finite_vectors
 from hf_mlalign.mdaq import baselines
 from hf_mlalign.mdaq.baselines import as_scores, score_order
@@ -18,10 +18,10 @@ STREAM_ROWS = 2**18
 
 
 def das_select(scores: Any, clusters: Any, n_quality: int = 6000, n_diversity: int = 1000) -> np.ndarray:
-    """Diversity-aware selection (M-DaQ, algorithm DAS): rows that are good, then good rows of uncovered clusters.
+    """Diversity-aware selection (M-DaQ, algorithm DAS): the best rows, then the best rows of uncovered clusters.
 
-    Sort by score descending; take the first `n_quality`; continue in score order, taking a row if no row taken so far
-    is of its cluster, until `n_diversity` more are taken or the rows end. Ties in the score break by row number.
+    Sort by score, descending, and equal scores by row number. Take the first `n_quality` rows. Then continue in this
+    order and take a row if its cluster has no row yet, until `n_diversity` more are taken or the rows end.
 
     Args:
         scores: (n,) numbers, higher is better. NaN (or None): the row is never selected. ±inf are ordinary values,
@@ -29,9 +29,9 @@ def das_select(scores: Any, clusters: Any, n_quality: int = 6000, n_diversity: i
         clusters: (n,) integers, any values.
         n_quality, n_diversity: whole numbers ≥ 0 (6,000 and 1,000, *paper*).
 
-    Returns row numbers, int64, in the order of selection: the quality part, then the diversity part. It has fewer than
-    n_quality + n_diversity rows when fewer rows have a score or fewer clusters are uncovered; nothing is filled up.
-    With n_quality ≤ m_quality and n_diversity ≤ m_diversity the smaller selection is a subset of the larger one.
+    Returns row numbers, int64, in the order of selection: the quality part, then the diversity part. There are fewer
+    than n_quality + n_diversity if fewer rows have a score or fewer clusters are uncovered; nothing is topped up.
+    With n_quality ≤ m_quality and n_diversity ≤ m_diversity, the smaller selection is a subset of the larger one.
     O(n log n). Raises DataError for other shapes, dtypes or lengths, or a negative budget.
     """
     n_quality, n_diversity = check_whole(n_quality, "n_quality"), check_whole(n_diversity, "n_diversity")
@@ -42,10 +42,10 @@ def das_select(scores: Any, clusters: Any, n_quality: int = 6000, n_diversity: i
 
 
 class StreamedDAS:
-    """`das_select` in one pass over blocks of rows, in any order, ties included.
+    """`das_select` in one pass over blocks of rows, which may come in any order; ties are broken the same way.
 
-    What is held between the blocks: the best `n_quality` rows so far and the best row of each cluster so far. A row is
-    in the diversity part if and only if it is the best of its cluster and not among the best `n_quality` of all.
+    Between blocks it holds the best `n_quality` rows and the best row of each cluster. A row is in the diversity part
+    if and only if it is the best of its cluster and not among the best `n_quality` of all.
     """
 
     def __init__(self, n_quality: int = 6000, n_diversity: int = 1000):
@@ -53,7 +53,7 @@ class StreamedDAS:
         self._top = self._best = _Ranked(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
 
     def add(self, rows: np.ndarray, scores: Any, clusters: Any) -> None:
-        """rows: (m,) distinct row numbers, none given before; scores, clusters: (m,), as in `das_select`."""
+        """rows: (m,) distinct row numbers, none of them added before; scores, clusters: (m,), as in `das_select`."""
         scores = as_scores(scores)
         clusters = _as_clusters(clusters, len(scores))
         known = np.flatnonzero(~np.isnan(scores))
@@ -130,7 +130,7 @@ class Selection:
     Attributes:
         indices: (k,) int64 row numbers.
         reasons: (k,) strings, "quality" or "diversity".
-        notes: one sentence for each thing that did not go as asked.
+        notes: one sentence for everything that differs from the request.
     """
 
     indices: np.ndarray
@@ -157,9 +157,9 @@ def register_method(name: str, needs: tuple[str, ...] = ("scores",)) -> Callable
     """Add a selection method under `name`; afterwards `select(name, …)` and `MDaQSelector(method=name)` run it.
 
     The function takes `(pool, n_quality, n_diversity, seed, **options)` and returns row numbers in the order of
-    selection, or a `Selection` to give reasons and notes of its own. From row numbers alone the reason is "quality" for
-    rows among the top k by score (k the number selected) and "diversity" for the others. `needs` names the fields of
-    `Pool` that must be there: scores, clusters, embeddings, lengths. Registering a name again replaces the method. ::
+    selection, or a `Selection` with its own reasons and notes. If it returns row numbers, the reason is "quality" for
+    rows among the top k by score (k rows were selected) and "diversity" for the others. `needs` names the fields of
+    `Pool` that must be set: scores, clusters, embeddings, lengths. Registering a name again replaces the method. ::
 
         @register_method("shortest", needs=("scores", "lengths"))
         def shortest(pool, n_quality, n_diversity, seed):
@@ -204,7 +204,7 @@ def select(
     scorable = int(np.count_nonzero(~np.isnan(pool.scores)))
     notes = []
     if scorable < len(pool):
-        notes.append(f"{len(pool) - scorable:,} of {len(pool):,} rows have no score and were not selected")
+        notes.append(f"left out {counted(len(pool) - scorable, 'row')} without a score (of {len(pool):,})")
     if scorable > 1 and np.nanmin(pool.scores) == np.nanmax(pool.scores):
         notes.append(f"all {scorable:,} scores are equal, so the score does not discriminate; ties were broken by row "
                      "number")  # fmt: skip
@@ -223,7 +223,7 @@ def select(
 
 
 def _checked(method: str, found: Any, pool: Pool) -> Selection:
-    """A method's answer as a `Selection`; DataError if it selects a row twice, outside the pool or without score."""
+    """A method's result as a `Selection`; DataError if it selects a row twice, outside the pool or without a score."""
     if not isinstance(found, Selection):
         indices = np.asarray(found).astype(np.int64)
         top = np.zeros(len(pool), dtype=bool)
@@ -235,27 +235,27 @@ def _checked(method: str, found: Any, pool: Pool) -> Selection:
     if outside or len(np.unique(found.indices)) < len(found) or np.isnan(pool.scores[found.indices]).any():
         raise DataError(
             f"method {method!r} selected a row twice, outside the pool or without a score; "
-            "correct the function that was registered"
+            "correct the registered function"
         )
     return found
 
 
 def _complete(selection: Selection, pool: Pool, scorable: int, asked: int, fill: bool) -> Selection:
-    """Report a shortfall, and top up by score if asked to."""
+    """Report a shortfall, and top up by score if requested."""
     short = asked - len(selection)
     if short <= 0:
         return selection
     if len(selection) == scorable:
-        note = f"{asked:,} rows were asked for but only {scorable:,} can be selected; all were"
+        note = f"selected only {counted(scorable, 'row')} of the {asked:,} requested: no more have a score"
         return replace(selection, notes=(*selection.notes, note))
     if not fill:
-        note = f"selected {len(selection):,} of {asked:,} rows asked for; --fill (fill=True) tops up by score"
+        note = f"selected {len(selection):,} of {asked:,} requested rows; --fill (fill=True) tops up by score"
         return replace(selection, notes=(*selection.notes, note))
     order = score_order(pool.scores)
     more = order[~np.isin(order, selection.indices)][:short]
-    notes = [*selection.notes, f"{len(more):,} rows were added by score to fill up"]
+    notes = [*selection.notes, f"topped up by score with {counted(len(more), 'row')}"]
     if len(selection) + len(more) < asked:
-        notes.append(f"{asked:,} rows were asked for but only {scorable:,} can be selected; all were")
+        notes.append(f"selected only {counted(scorable, 'row')} of the {asked:,} requested: no more have a score")
     return Selection(
         np.concatenate([selection.indices, more]),
         np.concatenate([selection.reasons, np.full(len(more), QUALITY, dtype="<U9")]),
@@ -276,11 +276,11 @@ def _das(pool: Pool, n_quality: int, n_diversity: int, seed: int) -> Selection:
 def _car(
     pool: Pool, n_quality: int, n_diversity: int, seed: int, variance: float = 0.95, n_clusters: int | None = None
 ) -> Selection:
-    """CaR (Ge et al. 2024): the `n_quality` best (1,000, *authors' script*) and the best row of each cluster, best
+    """CaR (Ge et al. 2024): the `n_quality` best rows (1,000, *authors' script*) and the best row of each cluster, best
     clusters first, at most `n_diversity` more.
 
-    A cluster with a row among the best has its own best row there, so this is DAS on CaR's clusters: those of the pool
-    if it has any, else `baselines.car_clusters` of the embeddings of the rows that have a score.
+    If a cluster has a row among the best, its own best row is among them, so this is DAS on CaR's clusters: those of
+    the pool if it has any, otherwise `baselines.car_clusters` of the embeddings of the rows that have a score.
     """
     clusters = pool.clusters
     if clusters is None:
@@ -304,7 +304,7 @@ def _two_parts(indices: np.ndarray, pool: Pool, clusters: np.ndarray, n_quality:
     if found < n_diversity and len(indices) < scorable:
         total = len(np.unique(clusters[~np.isnan(pool.scores)]))
         notes.append(
-            f"{n_diversity:,} rows of uncovered clusters were asked for but only {found:,} of {total:,} clusters were "
+            f"selected {found:,} of {n_diversity:,} rows for diversity: only {found:,} of {total:,} clusters were "
             f"uncovered; use more clusters, or a smaller n_diversity"
         )
     return Selection(indices, reasons, tuple(notes))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf_mlalign._version import __version__
-from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, counted, listed
 from hf_mlalign.core.options import takes
 from hf_mlalign.core.validation import as_list
 from hf_mlalign.data.columns import (
@@ -52,22 +52,22 @@ VECTOR_BYTES = 16
 class MDaQSelector:
     """Diversity-Aware Selection (M-DaQ §DAS) and its baselines on a dataset.
 
-    Per language: the `n_quality` rows with the best `quality_score`, then, in score order, the best row of each cluster
-    not yet covered until `n_diversity` more are taken. Scores, embeddings and clusters are computed unless the dataset
-    has the columns `quality_score`, `embedding`, `cluster`.
+    Takes, for each language, the `n_quality` rows with the best `quality_score`, and then, in order of score, the best
+    row of each uncovered cluster, until `n_diversity` more are taken. Scores, embeddings and clusters are computed
+    unless the dataset has the columns `quality_score`, `embedding`, `cluster`.
 
     Args:
         model, encoder: Quality Scoring Model, and encoder for the clusters, see `MDaQScorer`.
-        column_mapping: see `hf_mlalign.data.layouts.recognise_layout`; the language column may be mapped too.
-        num_proc, batch_size: passed to `Dataset.map` when scores or embeddings must be computed.
+        column_mapping: see `hf_mlalign.data.layouts.recognise_layout`; may also map the language column.
+        num_proc, batch_size: passed to `Dataset.map` if scores or embeddings must be computed.
         **method_options: passed to the method, e.g. `threshold=0.9` for "deita", `trade_off=0.5` for "mmr".
         options: of `SelectionOptions`, by name; `n_quality` and `n_diversity` also by position. `method` may be one of
-            your own (`hf_mlalign.mdaq.selection.register_method`). Rows of other languages than `languages` are never
-            selected and counted in the notes.
+            your own (`hf_mlalign.mdaq.selection.register_method`). Rows in languages other than `languages` are never
+            selected; the notes count them.
     Raises:
         DataError: an unknown option, or a value out of range.
 
-    After `fit`, `result_` holds a `SelectionResult`; `select(ds)` gives the selected rows in their order in `ds`;
+    After `fit`, `result_` holds a `SelectionResult`, `select(ds)` returns the selected rows in their order in `ds`, and
     `ds.map(selector, with_indices=True)` marks every row.
     """
 
@@ -102,11 +102,11 @@ class MDaQSelector:
         self.__dict__.update({k: v for k, v in state.items() if k != "_version"})
 
     def fit(self, ds: Dataset) -> MDaQSelector:
-        """Score, cluster and select; the outcome is in `result_`.
+        """Score, cluster and select; the result is in `result_`.
 
         Raises:
-            DataError: not one non-empty `Dataset`, no usable text columns, an unknown language (row named), or budgets
-                that do not fit.
+            DataError: `ds` is not one non-empty `Dataset`, has no usable text columns or an unknown language (row
+                named), or the budgets do not fit.
         """
         arrays = self.prepare(ds)
         self.result_ = self.select_from(**arrays)
@@ -114,7 +114,7 @@ class MDaQSelector:
         return self
 
     def prepare(self, ds: Dataset) -> dict[str, np.ndarray | None]:
-        """Everything selection needs, as the keyword arguments of `select_from`; the costly part of `fit`."""
+        """Everything that selection needs, as keyword arguments of `select_from`; the costly part of `fit`."""
         check_dataset(ds)
         languages = self.read_languages(ds)
         scoring = self.needs_scoring(ds)
@@ -142,9 +142,9 @@ class MDaQSelector:
         }
 
     def select(self, ds: Dataset) -> Dataset:
-        """The selected rows of `ds` in their order there, with `quality_score`, `cluster` and `selection_reason`.
+        """The selected rows of `ds`, in the order of `ds`, with `quality_score`, `cluster` and `selection_reason`.
 
-        Fits first if `fit` was not called. A fitted selector takes the dataset it was fitted on.
+        Calls `fit` first if necessary. A fitted selector accepts only the dataset it was fitted on.
         """
         if self.result_ is None:
             self.fit(ds)
@@ -190,14 +190,14 @@ class MDaQSelector:
         clusters: np.ndarray | None = None,
         lengths: np.ndarray | None = None,
     ) -> SelectionResult:
-        """Select from arrays of n rows: what `fit` does once all is computed.
+        """Select from arrays of n rows: the last step of `fit`.
 
         Args:
-            scores: (n,) float32, NaN where a row cannot be scored.
+            scores: (n,) float32, NaN if a row cannot be scored.
             languages: (n,) texts; unwanted rows have the language "".
-            embeddings: (n, d) numbers, as an array or as a `mdaq.shards.DiskMatrix`, of which only blocks are read.
-                Selection sees them rounded to float16 (*ours*), so both give the same.
-            clusters: (n,) integers instead of clustering.
+            embeddings: (n, d) numbers, as an array or as a `mdaq.shards.DiskMatrix`, which is read in blocks. They are
+                rounded to float16 (*ours*), so both give the same result.
+            clusters: (n,) integers that replace clustering.
             lengths: (n,) integers, for the method "longest".
         Raises:
             DataError: budgets that do not fit, or vectors with NaN, infinity or numbers beyond float16.
@@ -224,7 +224,7 @@ class MDaQSelector:
         )
         dropped = len(scores) - sum(map(len, groups.values()))
         if dropped:
-            result.notes.append(f"{dropped:,} rows in other or unknown languages were left out")
+            result.notes.append(f"left out {counted(dropped, 'row')} in other or unknown languages")
         absent = sorted(set(self.languages or ()) - set(groups))
         if absent:
             result.notes.append(f"no rows in {listed(absent)}")
@@ -238,7 +238,7 @@ class MDaQSelector:
         return result
 
     def _assign_clusters(self, result: SelectionResult, groups: Mapping[str, np.ndarray], vectors, clusters) -> None:
-        """Fill `result.clusters`: as given, or by k-means within each language over the rows that have a score."""
+        """Fill `result.clusters`: the given ones, or k-means over the rows of each language that have a score."""
         if clusters is not None:
             result.clusters[:] = clean_clusters(clusters, result.scores)
             return
@@ -275,7 +275,7 @@ class MDaQSelector:
         result.reasons[scorable[chosen.indices]] = chosen.reasons
         result.notes.extend(f"{name}: {note}" for note in chosen.notes)
         if len(rows) > len(scorable):
-            result.notes.append(f"{name}: {len(rows) - len(scorable):,} rows could not be scored and were not selected")
+            result.notes.append(f"{name}: left out {counted(len(rows) - len(scorable), 'row')} without a score")
 
     @property
     def reads_vectors(self) -> bool:
@@ -305,12 +305,12 @@ class MDaQSelector:
         mapped = [c for c, role in (self.column_mapping or {}).items() if role == "language"][:1]
         column = next((c for c in (*mapped, *LANGUAGE_COLUMNS, IDENTIFIED) if c in ds.column_names), None)
         if not self.per_language and (self.languages or isinstance(self.budgets, Mapping)):
-            raise DataError("languages and budgets by language need per_language=True. Leave them out or turn it on.")
+            raise DataError("languages and budgets by language do not go with --no-per-language (per_language=False).")
         if column is None or not self.per_language:
             if self.languages or isinstance(self.budgets, Mapping):
                 raise DataError(
-                    f"languages: there is no language column among {listed(ds.column_names)}. Map one with "
-                    'column_mapping={"<column>": "language"}.'
+                    f"languages: there is no language column among {listed(ds.column_names)}. Name one with "
+                    "--column-mapping COLUMN=language (column_mapping)."
                 )
             return np.full(len(ds), ALL)
         unknown = UNKNOWN if column == IDENTIFIED else None
@@ -338,7 +338,7 @@ class MDaQSelector:
     def _result_for(self, n: int) -> SelectionResult:
         if n != len(self.result_.scores):
             raise DataError(
-                f"This selector was fitted on {len(self.result_.scores):,} rows, the dataset has {n:,}. "
+                f"This selector was fitted on {counted(len(self.result_.scores), 'row')}, but the dataset has {n:,}. "
                 "Fit a new one, or pass the dataset it was fitted on."
             )
         return self.result_
@@ -354,11 +354,11 @@ class SelectionResult:
     Attributes:
         selected: row numbers of the k selected rows, ascending, int64.
         rejected: row numbers of the n − k others, ascending, int64.
-        scores: (n,) float32, NaN where a row could not be scored.
-        clusters: (n,) int32, −1 where a row was not clustered; ids are unique over languages.
+        scores: (n,) float32, NaN if the row could not be scored.
+        clusters: (n,) int32, −1 if the row was not clustered; ids are unique over languages.
         reasons: (n,) "quality", "diversity" or "" (not selected).
         languages: (n,) ISO 639-1 codes, or "all".
-        notes: everything that did not go as asked (budgets not filled, rows without score, …).
+        notes: everything that differs from the request (budgets not filled, rows without a score, …).
     """
 
     method: str

@@ -1,5 +1,5 @@
-"""Scores and vectors of a large pool on disk, shard by shard: a killed run loses at most one shard, and whoever reads
-them holds only the blocks it asks for."""
+"""Scores and vectors of a large pool on disk, shard by shard: a killed run loses at most one shard, and readers hold
+only the blocks that they request."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ Engine = Callable[..., Iterator[tuple[int, np.ndarray, np.ndarray]]]
 class ShardStore:
     """`quality_score` and `embedding` of n rows in Arrow IPC files of `shard_rows` rows each.
 
-    A file is called `rows-<begin>-<end>.arrow` and holds `quality_score` (float32, null where a row cannot be scored)
-    and `embedding` (fixed-size list of float16: the vectors are rounded) in record batches of 8,192 rows. Each file
-    carries a digest of its content; one that is cut off or damaged counts as missing.
+    A file is called `rows-<begin>-<end>.arrow` and holds `quality_score` (float32, null if a row cannot be scored) and
+    `embedding` (fixed-size list of float16: the vectors are rounded) in record batches of 8,192 rows. Each file
+    contains a digest of its content; a truncated or damaged file counts as missing.
 
     Args:
-        folder: of the files; made on the first `write`. It must belong to this pool and scorer alone.
+        folder: folder of the files, created by the first `write`. Use it for this pool and scorer only.
         n_rows: rows of the pool.
-        dimension: length of a vector; with 0 the files hold scores only.
-        shard_rows: rows per file (the last has the rest).
+        dimension: length of a vector; 0 for files with scores only.
+        shard_rows: rows per file (the last file holds the rest).
     """
 
     def __init__(self, folder: str | Path, n_rows: int, dimension: int, shard_rows: int = SHARD_ROWS):
@@ -58,25 +58,25 @@ class ShardStore:
         return [(b, min(b + self.shard_rows, self.n_rows)) for b in range(0, self.n_rows, self.shard_rows)]
 
     def missing(self) -> list[tuple[int, int]]:
-        """(begin, end) of the shards that are not there or are damaged, ascending. Each file is read once for this."""
+        """(begin, end) of the missing or damaged shards, ascending. Each file is read once to check it."""
         for begin, _ in self.shards():
             if begin not in self._whole and self._read(begin) is not None:
                 self._whole.add(begin)
         return [(begin, end) for begin, end in self.shards() if begin not in self._whole]
 
     def write(self, begin: int, scores: np.ndarray, vectors: np.ndarray) -> None:
-        """Write the shard that begins at row `begin`; a reader sees all of it or nothing.
+        """Write the shard that starts at row `begin`; readers see all of it or nothing.
 
         Args:
-            scores: (m,) numbers, NaN where a row cannot be scored.
-            vectors: (m, dimension) numbers; rounded to float16 (beyond ±65,504: infinite).
+            scores: (m,) numbers, NaN if a row cannot be scored.
+            vectors: (m, dimension) numbers, rounded to float16 (infinite beyond ±65,504).
         Raises:
-            DataError: no shard begins there, or the shapes are not those of this shard.
-            OSError: the disk is full or cannot be written; nothing is left behind.
+            DataError: no shard starts there, or the shapes do not fit the shard.
+            OSError: the disk is full or not writable; nothing is left behind.
         """
         end = min(begin + self.shard_rows, self.n_rows)
         if begin % self.shard_rows or not 0 <= begin < self.n_rows:
-            raise DataError(f"begin is {begin}; shards begin at multiples of {self.shard_rows} below {self.n_rows}")
+            raise DataError(f"begin is {begin}; shards start at multiples of {self.shard_rows} below {self.n_rows}")
         if np.shape(scores) != (end - begin,) or np.shape(vectors) != (end - begin, self.dimension):
             raise DataError(
                 f"rows {begin} to {end} have shapes {np.shape(scores)} and {np.shape(vectors)}; pass {end - begin} "
@@ -98,14 +98,14 @@ class ShardStore:
         self._whole.add(begin)
 
     def scores(self) -> np.ndarray:
-        """(n_rows,) float32, NaN where a row cannot be scored; DataError while shards are missing."""
+        """(n_rows,) float32, NaN if a row cannot be scored; DataError if shards are missing."""
         out = np.empty(self.n_rows, dtype=np.float32)
         for begin, end, table in self._tables():
             out[begin:end] = pa.chunked_array([b.column(0) for b in table]).to_numpy()
         return out
 
     def vectors(self) -> DiskMatrix:
-        """All vectors as an array that stays on disk; DataError while shards are missing."""
+        """All vectors as a matrix that stays on disk; DataError if shards are missing."""
         per_shard = -(-self.shard_rows // BATCH_ROWS)
         offsets = np.zeros((len(self.shards()), per_shard), dtype=np.int64)
         for begin, _, table in self._tables():
@@ -116,7 +116,7 @@ class ShardStore:
         return DiskMatrix(paths, offsets, (self.n_rows, self.dimension), self.shard_rows, BATCH_ROWS)
 
     def path(self, begin: int) -> Path:
-        """The file of the shard that begins at row `begin`."""
+        """The file of the shard that starts at row `begin`."""
         end = min(begin + self.shard_rows, self.n_rows)
         return self.folder / f"rows-{begin:010d}-{end:010d}.arrow"
 
@@ -128,7 +128,7 @@ class ShardStore:
             yield begin, end, _MappedFile(self.path(begin))
 
     def read(self, begin: int) -> tuple[np.ndarray, np.ndarray]:
-        """(m,) float32 scores and (m, dimension) float16 vectors of the shard that begins at row `begin`.
+        """(m,) float32 scores and (m, dimension) float16 vectors of the shard that starts at row `begin`.
 
         Raises:
             DataError: it is missing or damaged.
@@ -158,7 +158,7 @@ class ShardStore:
 
 
 class _MappedFile:
-    """The record batches of an Arrow IPC file and the address it is mapped to, to find where its buffers lie."""
+    """The record batches of an Arrow IPC file, and the address it is mapped to, which locates its buffers."""
 
     def __init__(self, path: Path):
         with pa.memory_map(str(path)) as handle:
@@ -196,7 +196,7 @@ def score_in_shards(
 ) -> ShardStore:
     """Score all rows into a `ShardStore`.
 
-    Each finished shard is one file below `folder`, in a sub-folder named after the data, the columns and the scorer, so
+    Each finished shard is one file below `folder`, in a subfolder named after the data, the columns and the scorer, so
     that a rerun takes up where the last one stopped and never mixes different runs.
 
     Args:
@@ -209,7 +209,7 @@ def score_in_shards(
         progress: called with the number of rows done since the last call.
         engine: computes the missing shards; default this process, one after the other.
     Returns:
-        The store, with no shard missing.
+        The complete store.
     Raises:
         DataError: a value is not text (column and row are named).
     """
@@ -246,7 +246,7 @@ def score_shard(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(m,) float32 scores and (m, d) float16 vectors of rows `begin` to `end`.
 
-    A shard begins with nothing remembered, so that no bit of it depends on what was scored before.
+    Every shard starts with an empty cache, so that no bit of it depends on what was scored before.
 
     Args:
         read: gives the texts of rows a to b, column by column.
@@ -271,7 +271,7 @@ def score_shard(
 
 
 def has_scores(columns: Iterable[str]) -> bool:
-    """Whether a dataset holds scores and vectors already, as `hf-mlalign score` writes them."""
+    """Whether a dataset already holds scores and vectors, as `hf-mlalign score` writes them."""
     return {SCORE_COLUMN, EMBEDDING_COLUMN} <= set(columns)
 
 
@@ -282,10 +282,10 @@ def copy_in_shards(
     shard_rows: int = SHARD_ROWS,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> ShardStore:
-    """Put the `quality_score` and `embedding` that the rows have already into a `ShardStore`, shard by shard.
+    """Copy the columns `quality_score` and `embedding` of a dataset into a `ShardStore`, shard by shard.
 
-    Args, resuming: as `score_in_shards`. `quality_score`: numbers, null where a row cannot be scored; `embedding`:
-    lists of numbers, all of one length.
+    Arguments and resuming are as in `score_in_shards`. `quality_score`: numbers, null if a row cannot be scored;
+    `embedding`: lists of numbers, all of one length.
     Raises:
         DataError: the columns hold something else, or a vector is missing or of another length (row named).
     """
@@ -320,7 +320,7 @@ def mapped_files(ds: Dataset) -> list[str]:
 def score_batch(
     scorer: MDaQScorer, texts: Mapping[str, list], rows: Sequence[int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) float32 scores, NaN where a row cannot be scored, and (n, d) float32 vectors of n rows of texts; `rows` are
+    """(n,) float32 scores, NaN if a row cannot be scored, and (n, d) float32 vectors of n rows of texts; `rows` are
     their numbers, for messages."""
     columns = scorer(texts, rows)
     scores = np.array([np.nan if s is None else s for s in columns[SCORE_COLUMN]], dtype=np.float32)
@@ -328,12 +328,12 @@ def score_batch(
 
 
 def store_key(ds: Dataset, *parts: Any) -> str:
-    """Name of the sub-folder for a store of these rows, made with these parts."""
+    """Name of the subfolder for a store of these rows, made with these parts."""
     return hashlib.sha256(repr((ds._fingerprint, *parts)).encode()).hexdigest()[:16]
 
 
 GAP_BYTES = 32 * 2**10
-"""Rows asked for that lie nearer together than this are read in one go (*ours*)."""
+"""Requested rows that are closer together than this are read at once (*ours*)."""
 
 
 class DiskMatrix:
@@ -416,7 +416,7 @@ class DiskMatrix:
         return out
 
     def _read(self, row: int, out: np.ndarray) -> None:
-        """Fill `out` with consecutive rows of one record batch, the first of which is `row`."""
+        """Fill `out` with consecutive rows of one record batch, starting at `row`."""
         shard, within = divmod(row, self._shard_rows)
         batch, inside = divmod(within, self._batch_rows)
         view = memoryview(out.reshape(-1).view(np.uint8))

@@ -116,12 +116,12 @@ def test_checkpoints_that_are_not_whole(tmp_path, file, missing):
     newest, said = tmp_path / "checkpoint-10", []
     (newest / file).unlink()
     assert common.find_checkpoint("auto", str(tmp_path), said.append) == str(tmp_path / "checkpoint-9")
-    assert said == [f"resume_from_checkpoint: checkpoint-10 skipped, it has no {missing}."]
+    assert said == [f"resume_from_checkpoint: skipped checkpoint-10, which has no {missing}."]
     with pytest.raises(DataError, match=f"checkpoint-10' has no {missing}"):
         common.find_checkpoint(str(newest), str(tmp_path))
     (tmp_path / "checkpoint-9" / file).unlink()
     assert common.find_checkpoint("auto", str(tmp_path), said.append) is None
-    assert said[-1] == "resume_from_checkpoint: no checkpoint is whole; training starts over."
+    assert said[-1] == "resume_from_checkpoint: there is no complete checkpoint; training starts from the beginning."
 
 
 def test_a_state_cut_off_while_it_was_written(tmp_path):
@@ -164,7 +164,7 @@ def test_a_whole_run_with_evaluation_by_language(tmp_path, pairs, model, capsys)
     state.write_text(json.dumps(history))
     capsys.readouterr()
     assert dpo.main(arguments(pairs, model, resumed, *more, "--resume_from_checkpoint", "auto")) == 0
-    assert "checkpoint-3 skipped, it has no weights, optimizer" in capsys.readouterr().out
+    assert "skipped checkpoint-3, which has no weights, optimizer" in capsys.readouterr().out
     assert losses(resumed) == pytest.approx([123.0, *losses(output)[1:]], abs=1e-6)
 
 
@@ -234,7 +234,7 @@ def test_settings_are_found_by_name(capsys):
     assert main(["fsdp2"]) == 0
     assert Path(capsys.readouterr().out.strip()).is_file()
     assert main(["tpu"]) == 2
-    assert "no launch settings 'tpu'. There are: cpu_two_processes" in capsys.readouterr().err
+    assert "no launch settings 'tpu'. Known: cpu_two_processes" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", configs.config_names())

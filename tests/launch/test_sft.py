@@ -97,7 +97,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_recipe(tmp_path):
     assert (training.gradient_accumulation_steps, script.total_batch_size) == (5, None)
     _, training, model = sft.parse_sft([*cpu, "--recipe", "question_translation", "--use_peft", "False"])
     assert (training.learning_rate, training.lr_scheduler_type, model.use_peft) == (1e-4, "cosine", False)
-    with pytest.raises(DataError, match="give one of them"):
+    with pytest.raises(DataError, match="give only one of them"):
         sft.parse_sft([*cpu, "--total_batch_size", "64"])
 
 
@@ -149,7 +149,7 @@ def test_plain_rows_and_long_chats():
              {"role": "assistant", "content": "Less"}, {"role": "user", "content": "Unanswered"}]  # fmt: skip
     chat = Dataset.from_list([{"messages": turns}])
     assert texts(to_training_rows(chat)) == [(turns[:4], turns[4:5])]
-    with pytest.raises(DataError, match="row 0: 4 messages before the answer have no plain form"):
+    with pytest.raises(DataError, match="row 0: 4 messages before the answer cannot be plain text"):
         to_training_rows(chat, row_format="standard")
 
 
@@ -408,7 +408,7 @@ def test_cut_and_dropped_rows_are_told(tmp_path, rows, model, capsys):
     prompts = [len(r["prompt"].encode()) for r in Dataset.from_parquet(rows)]
     assert record["dropped"] == sum(n >= 33 for n in prompts)
     assert record["cut"] == sum(n >= 33 for n in lengths) - record["dropped"]
-    assert "most of them cut off" in capsys.readouterr().out
+    assert "most of these were cut" in capsys.readouterr().out
 
 
 @pytest.mark.slow

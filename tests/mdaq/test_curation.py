@@ -82,7 +82,7 @@ def test_the_same_again_reads_what_is_there_and_other_parameters_are_refused(poo
     again = curate(
         pool, curated.folder, column_mapping=MAPPING, n_quality=12, n_diversity=2, on_step=lines.append
     )
-    assert lines == [f"Nothing to do: {str(curated.folder)!r} holds this curation already. --overwrite "
+    assert lines == [f"Nothing to do: {str(curated.folder)!r} already holds this curation. --overwrite "
                      "(overwrite=True) repeats it."]  # fmt: skip
     assert again.dataset.to_list() == curated.dataset.to_list()
     for name in ("selected", "scores", "clusters", "reasons", "languages"):

@@ -144,21 +144,21 @@ def test_too_few_uncovered_clusters_is_reported_and_not_filled():
     got = select("das", Pool([4.0, 3.0, 2.0, 1.0], [0, 0, 0, 1]), 1, 2)
     assert got.indices.tolist() == [0, 3]
     assert "only 1 of 2 clusters were uncovered" in got.notes[0]
-    assert "selected 2 of 3 rows asked for" in got.notes[1]
+    assert "selected 2 of 3 requested rows" in got.notes[1]
 
 
 def test_fill_tops_up_by_score_with_a_note():
     got = select("das", Pool([4.0, 3.0, 2.0, 1.0], [0, 0, 0, 1]), 1, 2, fill=True)
     assert got.indices.tolist() == [0, 3, 1]
     assert got.reasons.tolist() == ["quality", "diversity", "quality"]
-    assert any("1 rows were added by score" in note for note in got.notes)
+    assert "topped up by score with 1 row" in got.notes
 
 
 @pytest.mark.parametrize("fill", [False, True])
 def test_fewer_rows_than_asked_is_reported(fill):
     got = select("das", Pool([1.0, 2.0], [0, 0]), 5, 5, fill=fill)
     assert got.indices.tolist() == [1, 0]
-    assert got.notes == ("10 rows were asked for but only 2 can be selected; all were",)
+    assert got.notes == ("selected only 2 rows of the 10 requested: no more have a score",)
 
 
 def test_one_row():
@@ -176,7 +176,7 @@ def test_equal_scores_are_reported_and_break_by_row():
 def test_unscored_rows_are_counted_and_never_selected():
     got = select("das", Pool([NAN, 2.0, NAN, 1.0], [0, 1, 2, 3]), 1, 1)
     assert got.indices.tolist() == [1, 3]
-    assert got.notes == ("2 of 4 rows have no score and were not selected",)
+    assert got.notes == ("left out 2 rows without a score (of 4)",)
 
 
 @pytest.mark.parametrize("method", ["das", "random", "longest", "quality", "car", "deita", "mmr"])
@@ -186,7 +186,7 @@ def test_no_method_selects_where_nothing_has_a_score(method, n):
     got = select(method, pool, 2, 1)
     assert len(got) == 0
     assert got.indices.dtype == np.int64
-    assert "only 0 can be selected" in got.notes[-1]
+    assert "selected only 0 rows of the 3 requested" in got.notes[-1]
 
 
 @pytest.mark.parametrize("method", ["das", "random", "longest", "quality", "car", "deita", "mmr"])

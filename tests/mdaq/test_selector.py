@@ -90,7 +90,7 @@ def test_budgets_and_languages(pool):
     assert given.select(pool)["prompt"][:] == ["p0", "p1", "p3", "p7"]
     some = MDaQSelector(1, 0, languages=["German"])
     assert some.select(pool)["prompt"][:] == ["p0"]
-    assert any("4 rows in other or unknown languages were left out" in note for note in some.result_.notes)
+    assert "left out 4 rows in other or unknown languages" in some.result_.notes
     assert MDaQSelector(2, 0, per_language=False).select(pool)["prompt"][:] == ["p0", "p1"]
 
 
@@ -99,7 +99,7 @@ def test_rows_without_score_are_counted_never_selected(pool):
     selector = MDaQSelector(4, 4)
     assert "p0" not in selector.select(ds)["prompt"][:]
     assert selector.result_.per_language().set_index("language").loc["de", "unscored"] == 1
-    assert any("de: 1 rows could not be scored" in note for note in selector.result_.notes)
+    assert "de: left out 1 row without a score" in selector.result_.notes
 
 
 def test_everything_unscorable():
@@ -142,8 +142,8 @@ def test_own_method(pool):
         (lambda ds: MDaQSelector(-1, 0).select(ds), "n_quality"),
         (lambda ds: MDaQSelector().select(ds.select([])), "dataset is empty"),
         (lambda ds: MDaQSelector()({"prompt": ["x"]}, [0]), "not fitted"),
-        (lambda ds: MDaQSelector(1, 0).fit(ds).select(ds.select([0])), "fitted on 8 rows, the dataset has 1"),
-        (lambda ds: MDaQSelector(1, 0).fit(ds.select([0])).select(ds), "fitted on 1 rows, the dataset has 8"),
+        (lambda ds: MDaQSelector(1, 0).fit(ds).select(ds.select([0])), "fitted on 8 rows, but the dataset has 1"),
+        (lambda ds: MDaQSelector(1, 0).fit(ds.select([0])).select(ds), "fitted on 1 row, but the dataset has 8"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_explained(pool, make, message):

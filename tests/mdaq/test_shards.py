@@ -79,7 +79,7 @@ def test_a_store_without_rows(tmp_path):
 )
 def test_what_is_no_shard_is_refused(tmp_path, begin, rows, width):
     store = ShardStore(tmp_path, 7, 2, 3)
-    with pytest.raises(DataError, match="shards begin at multiples of 3|have shapes"):
+    with pytest.raises(DataError, match="shards start at multiples of 3|have shapes"):
         store.write(begin, np.zeros(rows), np.zeros((rows, width)))
     assert not list(tmp_path.iterdir())
 
@@ -223,7 +223,7 @@ def test_a_sample_trains_and_only_blocks_are_read(tmp_path, monkeypatch):
     matrix = filled(tmp_path, scores, vectors, 700).vectors()
     matrix.__class__ = Watched
     same_selection(selector.select_from(scores, languages, matrix), expected)
-    assert any("de: centroids were trained on a sample of 1216 of" in note for note in expected.notes)
+    assert any("de: trained the centroids on a sample of 1216 of" in note for note in expected.notes)
     assert 0 < max(sizes) <= 512
 
 
@@ -277,7 +277,7 @@ def test_curate_takes_scores_that_are_there(scored, tmp_path, kind):
     done = curate(str(tmp_path / "scored.parquet"), tmp_path / "out", n_quality=30, n_diversity=10, n_clusters=15,
                   shard_rows=70, on_step=lines.append)  # fmt: skip
     same_selection(done.result, expected)
-    assert any(line.startswith("Taking quality_score and embedding from the source") for line in lines)
+    assert any(line.startswith("Reading quality_score and embedding from the source") for line in lines)
     assert json.loads((tmp_path / "out" / "run.json").read_text())["results"]["scores"] == "source"
     assert done.dataset["instruction"][:] == ds.select(expected.selected)["instruction"][:]
     table = load_dataset("parquet", data_files=str(tmp_path / "out" / "scores.parquet"), split="train")

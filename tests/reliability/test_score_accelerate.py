@@ -111,7 +111,7 @@ def test_a_rank_killed_in_the_middle_ends_all_and_the_rerun_gives_the_same(folde
     assert 3 <= there < SHARDS
     done = finished(folder, *LAUNCH, *(SCORE if rank == "0" or not COMMAND.is_file() else [str(COMMAND), *SCORE[2:]]),
                     "-o", output.name)  # fmt: skip
-    assert f"Scoring {SHARDS - there} shards with 2 processes; {there} more are there already" in done.stdout
+    assert f"Scoring {SHARDS - there} shards with 2 processes; {there} more are done already" in done.stdout
     assert files(output) == files(folder / "one")
 
 

@@ -21,5 +21,5 @@ def config_path(name: str) -> Path:
     """The YAML file of the settings called `name`; DataError for an unknown name."""
     path = FOLDER / f"{name.removesuffix('.yaml')}.yaml"
     if not path.is_file():
-        raise DataError(f"config: no launch settings {name!r}. There are: {listed(config_names())}.")
+        raise DataError(f"config: no launch settings {name!r}. Known: {listed(config_names())}.")
     return path

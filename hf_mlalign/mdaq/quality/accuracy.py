@@ -1,4 +1,4 @@
-"""Pair accuracy of a quality model: how often the better response gets the higher score, beside two baselines."""
+"""Pair accuracy of a quality model: how often the better response gets the higher score, next to two baselines."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def check_triplets(instructions: Sequence[str], positives: Sequence[str], negati
     named = {name: as_list(values, name) for name, values in named.items()}
     sizes = {name: len(values) for name, values in named.items()}
     if len(set(sizes.values())) > 1:
-        raise DataError(f"Triplets need as many of each, found {sizes}.")
+        raise DataError(f"Triplets need equally many of each, found {sizes}.")
     if not sizes["instructions"]:
-        raise DataError("instructions: there is no triplet. Check the filters on your data.")
+        raise DataError("instructions: there are no triplets. Check the filters on your data.")
     for name, values in named.items():
         for row, value in enumerate(values):
             if not isinstance(value, str) or not has_text(value):
@@ -38,7 +38,7 @@ def evaluate_pairs(
 ) -> dict[str, dict[str, float]]:
     """Pair accuracy of a scorer over all pairs and per language.
 
-    Pairs whose two responses are the same, or that cannot be scored, are left out. A tie counts one half.
+    Pairs with two equal responses, and pairs that cannot be scored, are left out. A tie counts one half.
 
     Args:
         scorer: anything with `score(instructions, responses)`.
@@ -47,7 +47,7 @@ def evaluate_pairs(
     Returns:
         "all" and each language → `n`, `accuracy`, `longer_wins` (accuracy of preferring the longer response, in
         characters), `random` (0.5), and over the length-matched pairs `matched_n`, `matched_accuracy`,
-        `matched_longer_wins` (NaN where there is none). Shares in [0, 1].
+        `matched_longer_wins` (NaN if there are none). Shares are in [0, 1].
     """
     instructions = as_texts(instructions, "instructions", missing=True)
     n = len(instructions)

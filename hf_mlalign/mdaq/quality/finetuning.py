@@ -27,18 +27,18 @@ def finetune(
 ) -> Path:
     """Train `encoder` as a bi-encoder with max(‖v_i − v_p‖₂ − ‖v_i − v_n‖₂ + ε, 0); returns the folder it is saved in.
 
-    Vectors are unit-length (a Normalize module is added where there is none), as everywhere in this package. Works
-    under `accelerate launch`; then only the main process writes.
+    Vectors have unit length (a Normalize module is added if there is none), as everywhere in this package. Works under
+    `accelerate launch`; then only the main process writes.
 
     Args:
         encoder: a sentence-transformers or Hugging Face encoder, name or folder.
         instructions, positives, negatives: n texts each.
         output: folder; `QualityScorer.load(output)` opens it.
-        epochs, lr, batch_size: of the trainer (*ours*; lr falls linearly after 10 % warm-up).
+        epochs, lr, batch_size: options of the trainer (*ours*; lr falls linearly after 10 % warm-up).
         epsilon: margin of the loss, 0.3 (*paper*).
-        max_length: tokens a text is cut to; `None` for the model's own limit.
-        max_steps: stop after so many steps; −1: after `epochs`.
-        seed: of the order and of dropout.
+        max_length: texts are cut after this many tokens; `None` for the model's own limit.
+        max_steps: stop after this many steps; −1: after `epochs`.
+        seed: for the order of the rows and dropout.
         device: "cpu" forces the CPU.
     Raises:
         DataError: the triplets are not n ≥ 1 non-blank texts each.

@@ -1,5 +1,5 @@
 """The head of the Quality Scoring Model: surface features of texts (shape, punctuation, script), and two small towers
-over them and the vectors of a frozen encoder. All of it is numpy, which is safe in forks."""
+over them and the vectors of a frozen encoder. It uses only numpy, which is safe in forks."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def surface_features(texts: Sequence[str]) -> np.ndarray:
 
 
 def script_shares(texts: Sequence[str]) -> np.ndarray:
-    """Share of each text's letters in each of `SCRIPTS`, (n, len(SCRIPTS)) float32; zeros where there is no letter."""
+    """Share of each text's letters in each of `SCRIPTS`, (n, len(SCRIPTS)) float32; zeros without letters."""
     if not len(texts):
         return np.zeros((0, len(SCRIPTS)), np.float32)
     classes, owner = _classify([text.replace("\0", " ") for text in texts])
@@ -100,7 +100,7 @@ def script_shares(texts: Sequence[str]) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _table() -> np.ndarray:
-    """Class of each code point of the basic plane, and of all others at the last index; (65537,) uint8."""
+    """(65537,) uint8: class of each code point of the basic plane; the last entry is the class of all others."""
     table = np.full(0x10001, _CLASS["symbol"], np.uint8)
     for code in range(0x10000):
         character, category = chr(code), unicodedata.category(chr(code))
@@ -121,7 +121,7 @@ def _table() -> np.ndarray:
 
 
 def _classify(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Classes of all characters of the texts, a separator after each text, and the index of the owner of each."""
+    """Classes of all characters of the texts, with a separator after each text, and the index of each one's text."""
     joined = "\0".join(texts) + "\0"
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32)
     lengths = np.fromiter((len(t) + 1 for t in texts), np.int64, len(texts))
@@ -129,7 +129,7 @@ def _classify(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _histogram(classes: np.ndarray, owner: np.ndarray, n: int) -> np.ndarray:
-    """How many characters of each class each text has, (n, len(CLASSES)) float64."""
+    """Number of characters of each class in each text, (n, len(CLASSES)) float64."""
     width = len(CLASSES)
     return np.bincount(owner * width + classes, minlength=n * width).reshape(n, width).astype(np.float64)
 
@@ -149,10 +149,10 @@ def _members(*names: str) -> np.ndarray:
 
 @dataclass
 class _Layout:
-    """Where the lines of n texts begin and end. Spaces and tabs are taken out first; arrays over characters otherwise.
+    """Where the lines of n texts start and end, after spaces and tabs are removed; otherwise arrays over characters.
 
     `opens`, `closes`: first and last character of a line. `first`, `last`: positions (start, end) of each text's first
-    and last line. `bullets`, `numbers`, `breaks`, `lines`: counts a text (of empty lines: breaks).
+    and last line. `bullets`, `numbers`, `breaks` (empty lines), `lines`: counts per text.
     """
 
     classes: np.ndarray
@@ -192,7 +192,7 @@ class _Layout:
         self.first, self.last = (starts[low], ends[low]), (starts[high], ends[high])
 
     def count(self, mask: np.ndarray) -> np.ndarray:
-        """How many characters of each text the mask (or positions) marks, (n,) float64."""
+        """Number of characters of each text that the mask (or positions) marks, (n,) float64."""
         return np.bincount(self.owner[mask], minlength=len(self.total)).astype(np.float64)
 
     def features(self) -> list[np.ndarray]:
@@ -234,7 +234,7 @@ STEPS, BOUND = 2.0**20, 16.0
 
 @dataclass(frozen=True)
 class HeadShape:
-    """Sizes of a head. Numbers are *ours*, chosen on a development split (docs/qsm.md)."""
+    """Sizes of a head. The numbers are *ours*, chosen on a development split (docs/appendix/qsm.md)."""
 
     dimension: int
     """Length of the encoder's vectors."""
@@ -243,7 +243,7 @@ class HeadShape:
     output: int = 64
     """Length of the vectors of one member."""
     members: int = 4
-    """Independently initialised heads whose vectors are put side by side."""
+    """Independently initialised heads whose vectors are concatenated."""
 
     @property
     def instruction_inputs(self) -> int:
@@ -276,7 +276,7 @@ class QualityHead:
 
     Each tower is `linear(x) + out(gelu(hidden(x)))`. For an instruction, x is its unit-length encoder vector and the
     shares of the scripts of its letters; for a response, its unit-length encoder vector and its standardised surface
-    features. The members' vectors stand side by side, divided by √members.
+    features. The members' vectors are concatenated and divided by √members.
 
     Args:
         shape: sizes.
@@ -327,9 +327,10 @@ class QualityHead:
 class ExactWeights:
     """A weight matrix whose products do not depend, to the last bit, on the other rows of a batch or on threads.
 
-    Libraries add the terms of a product in an order that depends on the number of rows and on a row's place, and each
-    order rounds differently. Here inputs and weights are rounded first, to so few bits that float64 holds every partial
-    sum exactly: any order gives the same. Exact for inputs within ±`BOUND`; beyond that, right to 1e-15.
+    Libraries add the terms of a product in an order that depends on the number of rows and on a row's position, and
+    each order rounds differently. Here inputs and weights are first rounded to few enough bits that float64 holds every
+    partial sum exactly, so that every order gives the same result. Exact for inputs within ±`BOUND`; accurate to 1e-15
+    beyond.
 
     Args:
         weights: (outputs, inputs).

@@ -24,23 +24,23 @@ __all__ = ["QualityScorer", "evaluate_pairs"]
 KIND = "a quality model"
 MODEL_TYPE = "hf_mlalign_quality_head"
 FORMAT = 1
-"""Version of the saved files and of the arithmetic; part of the pickled state, so a change ends old caches."""
+"""Version of the saved files and of the arithmetic; part of the pickled state, so that a change invalidates caches."""
 WEIGHTS, CONFIG = "quality.safetensors", "config.json"
 _CHUNK = 8192
 
 
 class QualityScorer:
-    """Scores how good a response is for an instruction, in any language the encoder serves.
+    """Scores how good a response is for an instruction, in any language that the encoder supports.
 
-    Two kinds, with one interface. A *head* model (the bundled one) keeps an encoder frozen and adds two small towers,
-    see `QualityHead`: v_instruction depends on the instruction alone, v_response on the response alone. A *plain* model
-    is any encoder, its unit-length vectors taken as they are: train it with the paper's triplet loss, see
-    `hf_mlalign.launch.train_qsm`. Scores are ≤ 0, higher is better; those of a plain model lie in [−2, 0].
+    There are two kinds with one interface. A *head* model (such as the bundled one) adds two small towers to a frozen
+    encoder, see `QualityHead`: v_instruction depends on the instruction alone, v_response on the response alone. A
+    *plain* model is any encoder, whose unit-length vectors are used directly; train it with the paper's triplet loss,
+    see `hf_mlalign.launch.train_qsm`. Scores are ≤ 0, higher is better; those of a plain model are in [−2, 0].
 
-    The object pickles to its name, the hash of its files, its version and options, never to a loaded model. One that
-    was trained but not saved pickles its head's arrays; a plain one must be saved first.
+    The object is pickled as its name, the hash of its files, its version and options, never as a loaded model. If it
+    was trained and not saved, the arrays of its head are pickled; a plain model must be saved first.
 
-    Make one with `QualityScorer.load`.
+    Create one with `QualityScorer.load`.
     """
 
     def __init__(
@@ -63,8 +63,8 @@ class QualityScorer:
         Args:
             name: `None` for the bundled model (offline); a folder saved by `save`; the name or folder of any
                 sentence-transformers or Hugging Face encoder (a plain model); or an `Encoder`.
-            device: "cpu", "cuda", …; default: the best there is.
-            batch_size: texts a batch of the encoder; default: the encoder's own.
+            device: "cpu", "cuda", …; default: a GPU if there is one.
+            batch_size: texts per batch of the encoder; default: the encoder's own.
         Raises:
             DataError: the folder's weights are damaged or belong to another encoder or version.
         """
@@ -80,7 +80,7 @@ class QualityScorer:
         }  # fmt: skip
         if self._trained:
             if self._head is None:
-                raise DataError("QualityScorer: a trained plain model lives in memory only. Save it, then load it.")
+                raise DataError("QualityScorer: a trained plain model exists only in memory. Save it, then load it.")
             state["head"] = (self._head.shape.to_dict(), self._head.arrays)
         return state
 
@@ -103,7 +103,7 @@ class QualityScorer:
 
     @property
     def has_head(self) -> bool:
-        """Whether this is a head model (else a plain one)."""
+        """Whether this is a head model (or else a plain one)."""
         return (self._trained and self._head is not None) or self._config is not None
 
     @property
@@ -121,11 +121,11 @@ class QualityScorer:
         return self.encoder.dimension
 
     def encode_instructions(self, texts: Sequence[str], embeddings: np.ndarray | None = None) -> np.ndarray:
-        """Vectors of n instructions (input appended), float32: of a head model the encoder's vector followed by
-        v_instruction, of a plain one the encoder's vector, which is v_instruction. See `embeddings_of`.
+        """Vectors of n instructions (input appended), float32. For a head model: the encoder's vector followed by
+        v_instruction. For a plain one: the encoder's vector, which is v_instruction. See `embeddings_of`.
 
         Args:
-            texts: not empty or blank.
+            texts: texts that are not empty or blank.
             embeddings: the encoder's unit-length vectors, (n, d), if you have them.
         """
         embeddings = self.encoder.encode(list(texts)) if embeddings is None else embeddings
@@ -156,13 +156,12 @@ class QualityScorer:
     ) -> np.ndarray:
         """Quality of each response for its instruction, (n,) float32, ≤ 0, higher is better.
 
-        NaN where the instruction or the response is None, empty or blank. Each distinct text of a batch is encoded
-        once.
+        NaN if the instruction or the response is None, empty or blank. Each distinct text of a batch is encoded once.
 
         Args:
-            instructions: with their input appended after a blank line, as in training.
-            responses: as many.
-            batch_size: rows whose vectors are held at a time.
+            instructions: n texts, with their input appended after a blank line, as in training.
+            responses: n texts.
+            batch_size: rows whose vectors are in memory at a time.
         Raises:
             DataError: different lengths, or a value is neither text nor None.
         """
@@ -190,7 +189,7 @@ class QualityScorer:
         settings: Any = None,
         on_epoch: Callable[[int, float], None] | None = None,
     ) -> QualityScorer:
-        """Train a new head on the frozen encoder with the paper's triplet loss; returns this scorer, now using it.
+        """Train a new head on the frozen encoder with the paper's triplet loss; returns this scorer, which uses it.
 
         (To train a whole transformer, see `hf_mlalign.mdaq.quality.finetuning.finetune`.)
 
@@ -212,7 +211,7 @@ class QualityScorer:
         inputs = TripletInputs.build(lambda t: _once(self.encoder.encode, t), *cut, groups, settings.seed)
         head = train_head(inputs, settings, on_epoch)
         if _encoder_hash(self._encoder_name()) != encoder_hash:
-            raise DataError(f"train: the encoder's files in {self._encoder_name()} changed meanwhile. Train again.")
+            raise DataError(f"train: the encoder's files in {self._encoder_name()} have changed. Train again.")
         self._base = self._encoder_name() if isinstance(self._encoder_name(), str) else self._base
         self._head, self._trained = head, True
         return self
@@ -251,7 +250,7 @@ class QualityScorer:
         return folder
 
     def push_to_hub(self, repo_id: str, private: bool = True, token: str | None = None) -> str:
-        """Upload what `save` writes as a model repository; returns its address. Load it by downloading the folder.
+        """Upload the files of `save` as a model repository; returns its address. To load it, download the folder.
 
         Raises:
             DataError: the Hub cannot be reached, refuses the token, or the name is not valid.
@@ -324,7 +323,7 @@ def _chunked(function: Callable, embeddings: np.ndarray, texts: Sequence[str], w
 
 
 def _once(encode: Callable[[list[str]], np.ndarray], texts: Sequence[str]) -> np.ndarray:
-    """`encode(texts)`, each distinct text encoded once."""
+    """`encode(texts)`, in which each distinct text is encoded once."""
     place: dict[str, int] = {}
     index = [place.setdefault(text, len(place)) for text in texts]
     return encode(list(place))[index]

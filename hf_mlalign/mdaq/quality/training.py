@@ -28,7 +28,7 @@ class HeadTraining:
     """Settings of `train_head`."""
 
     epochs: int = 3
-    """Passes over the triplets (*ours*; more overfit, see docs/qsm.md)."""
+    """Passes over the triplets (*ours*; more overfit, see docs/appendix/qsm.md)."""
     lr: float = 2e-3
     """Peak learning rate of AdamW, falling linearly to zero (*ours*)."""
     epsilon: float = 0.3
@@ -36,13 +36,13 @@ class HeadTraining:
     batch_size: int = 256
     """Triplets per step (*ours*)."""
     weight_decay: float = 0.01
-    """Of AdamW (*ours*)."""
+    """Weight decay of AdamW (*ours*)."""
     dropout: float = 0.1
-    """On the inputs and the hidden layer of the response tower (*ours*)."""
+    """Dropout on the inputs and the hidden layer of the response tower (*ours*)."""
     even_weight: float = 3.0
     """Triplets whose two responses are about equally long weigh up to 1 + this much (*ours*; 0 = the paper)."""
     check_weight: float = 0.7
-    """Weight of the checking member's squared distance beside the quality members' mean (*ours*; 0 = the paper)."""
+    """Weight of the checking member's squared distance, next to the quality members' mean (*ours*; 0 = the paper)."""
     hidden: int = 256
     output: int = 64
     members: int = 3
@@ -56,7 +56,7 @@ class HeadTraining:
 
 @dataclass
 class TripletInputs:
-    """What the towers see of n triplets: float32 arrays of n rows.
+    """Inputs of the towers for n triplets: float32 arrays of n rows.
 
     `instruction`: (n, dimension + scripts). `positive`, `negative`, `broken`: pairs of the encoder's vectors and the
     raw surface features. `groups`: (n,) integers; rows of one group are the same sample in several languages.
@@ -85,7 +85,7 @@ class TripletInputs:
 def broken_responses(
     instructions: Sequence[str], positives: Sequence[str], seed: int = 0, copies: float = 1 / 8
 ) -> list[str]:
-    """For each row a bad response (*ours*): the positive cut at 25–80 % of its length, or, for a share `copies` of the
+    """A bad response for each row (*ours*): the positive cut at 25–80 % of its length, or, for a share `copies` of the
     rows, the instruction itself."""
     generator = np.random.default_rng(seed)
     shares, copied = generator.uniform(0.25, 0.8, len(positives)), generator.random(len(positives)) < copies
@@ -100,8 +100,8 @@ def train_head(inputs: TripletInputs, settings: HeadTraining = HeadTraining(), o
 
     Each quality member minimises the mean of max(‖v_i − v_p‖₂ − ‖v_i − v_n‖₂ + ε, 0) (*paper*). With `check_weight`,
     one more member is trained with the same loss on other negatives (*ours*): other samples' positives (off topic), the
-    positive in another language (where `groups` tells), the positive cut off, the instruction repeated. It never sees
-    the raw responses. The result depends on the seed only.
+    positive in another language (if `groups` identifies it), the truncated positive, the repeated instruction. It never
+    sees the raw responses. The result depends only on the seed.
 
     Args:
         inputs: at least one triplet.
@@ -169,7 +169,7 @@ def _one_thread():
 
 
 def _order(groups: np.ndarray, generator: np.random.Generator, together: int = 4) -> np.ndarray:
-    """A random order of the rows in which up to `together` rows of one group stand side by side."""
+    """A random order of the rows in which up to `together` rows of one group are adjacent."""
     shuffled = generator.permutation(len(groups))
     by_group = shuffled[np.argsort(groups[shuffled], kind="stable")]
     starts = np.flatnonzero(np.diff(groups[by_group], prepend=-1))

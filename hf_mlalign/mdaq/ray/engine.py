@@ -1,4 +1,4 @@
-"""Scoring the shards of a curation on Ray, kept on the driver's disk as they arrive."""
+"""Scores the shards of a curation on Ray; the driver writes them to its disk as they arrive."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 AHEAD = 2
-"""Shards a core that are under way at a time (*ours*): one in work, one waiting with its texts."""
+"""Shards per core in progress at a time (*ours*): one being scored, one waiting with its texts."""
 
 
 @dataclass
 class RayEngine:
     """Scores shards by tasks on a Ray cluster: `mdaq.shards.score_in_shards(…, engine=RayEngine(…))`.
 
-    The driver sends the texts of a shard with its row numbers and writes what comes back, in whatever order. At any
-    time two shards a core are under way. Each worker process loads the model once. A shard whose worker or node
-    dies is scored again elsewhere; when the driver dies, the next run asks for what is missing on disk.
+    The driver sends the texts of a shard with their row numbers and writes the results in the order in which they
+    arrive. Two shards per core are in progress at any time. Each worker process loads the model once. If a worker or
+    node dies, its shard is scored again elsewhere. If the driver dies, the next run scores what is missing on disk.
 
     Args:
-        address: of a running cluster, or "auto"; `None`: a Ray instance of this process's own, with all cores, that
-            ends with it.
-        workers: cores to use; default all there are (one per GPU where there are GPUs).
+        address: address of a running cluster, or "auto"; `None`: a new Ray instance with all cores, which ends with
+            this process.
+        workers: cores to use; default: all (one per GPU if there are GPUs).
     Raises:
-        DataError: Ray is not installed; later: nothing answers at the address.
+        DataError: Ray is not installed, or, later, no cluster answers at the address.
     """
 
     address: str | None = None
@@ -44,7 +44,7 @@ class RayEngine:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a run's record, which may be published, says of the engine: whose cluster, not its address."""
+        """The entry of a run's record, which may be published: it does not contain the cluster's address."""
         return {"name": "ray", "cluster": "own" if self.address is None else "given"}
 
     def __call__(
@@ -55,7 +55,7 @@ class RayEngine:
         batch_rows: int,
         progress: Callable[[int], None],
     ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """(begin, scores, float16 vectors) of each missing shard, as they come."""
+        """(begin, scores, float16 vectors) of each missing shard, as they arrive."""
         if not missing:
             return
         tables = texts.with_format("arrow")

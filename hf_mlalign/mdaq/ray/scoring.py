@@ -33,24 +33,24 @@ def score(
     num_gpus: float | None = None,
     embedding_dtype: str = "float16",
 ) -> Dataset:
-    """`ds` with `quality_score` (float32, null where a row cannot be scored) and `embedding` (fixed-size list).
+    """`ds` with `quality_score` (float32, null if a row cannot be scored) and `embedding` (fixed-size list).
 
     The numbers are those of `ds.map(MDaQScorer(embeddings=True))`, in the order of `ds`. Nothing runs before the
-    result is used. An actor that dies with its process or node is started again, and its batch repeated.
+    result is used. If an actor dies with its process or node, it is started again and repeats its batch.
 
     Args:
         ds: rows with instructions and responses.
-        scorer: default `MDaQScorer(column_mapping=column_mapping, embeddings=True)`.
+        scorer: default: `MDaQScorer(column_mapping=column_mapping, embeddings=True)`.
         column_mapping: see `hf_mlalign.data.layouts.recognise_layout`; not together with `scorer`.
-        concurrency: actors, or (least, most); default one a GPU, or one a core where there are none (*ours*).
+        concurrency: number of actors, or (least, most); default: one per GPU, or one per core without GPUs (*ours*).
         batch_size: rows per batch (4,096, *ours*).
-        num_cpus: cores each actor reserves. 0 (*ours*) leaves them to the tasks that read the data: with 1, as many
-            actors as cores would wait for ever for a reader that finds no core.
-        num_gpus: GPUs each actor reserves; default 1 where the cluster has any.
+        num_cpus: cores that each actor reserves. 0 (*ours*) leaves them to the tasks that read the data: with 1, as
+            many actors as cores would wait forever for a reader that finds no core.
+        num_gpus: GPUs that each actor reserves; default: 1 if the cluster has any.
         embedding_dtype: "float16" (*ours*: what selection sees) or "float32".
     Raises:
-        DataError: Ray is missing, bad arguments, or no instruction/response columns. A value that is not text is found
-            while it runs.
+        DataError: Ray is missing, bad arguments, or no instruction/response columns. A value that is not text is
+            reported only when the result is used.
     """
     import_ray()
     if scorer is not None and column_mapping is not None:
@@ -76,7 +76,7 @@ def score(
 
 
 class Scoring:
-    """What an actor of `score` holds."""
+    """The callable of an actor of `score`."""
 
     def __init__(self, scorer: MDaQScorer, dtype: str):
         self.scorer, self.dtype = scorer, np.dtype(dtype)

@@ -1,4 +1,4 @@
-"""Clustering and selection on Ray Data: each language goes as a whole to one task, which runs the local engine."""
+"""Clustering and selection on Ray Data: one task per language runs the local engine on all of its rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, counted, listed
 from hf_mlalign.core.ray import import_ray, plain_errors, submit
 from hf_mlalign.data.columns import chunked_column, clean_clusters, matrix, numbers
 from hf_mlalign.data.layouts import recognise_layout
@@ -47,10 +47,10 @@ def select(
 ) -> Dataset:
     """`ds` with `quality_score`, `cluster` (int32), `selected` (bool) and `selection_reason`, as `selector.fit` gives.
 
-    Scores and vectors are computed first unless the columns are there. Only row numbers, scores and float16 vectors go
-    from node to node: all of a language to one task, which runs the local engine on them in the order of `row` (the
-    column is added where there is none). The budgets "total" and "proportional" are shared by counts over all rows.
-    Whatever did not go as asked is logged (logger `hf_mlalign.mdaq.ray.selecting`, level INFO).
+    Scores and vectors are computed first unless their columns exist. Only row numbers, scores and float16 vectors are
+    sent between nodes: those of one language to one task, which runs the local engine on them in the order of `row`
+    (the column is added if there is none). The budgets "total" and "proportional" are shared by counts over all rows.
+    What differs from the request is logged (logger `hf_mlalign.mdaq.ray.selecting`, level INFO).
 
     Args:
         ds: rows to select from.
@@ -77,7 +77,7 @@ def cluster(
     seed: int = 0,
     **scoring: Any,
 ) -> Dataset:
-    """`ds` with `cluster` (int32, −1 where a row has no score): k-means within each language, ids unique over all.
+    """`ds` with `cluster` (int32, −1 for a row without a score): k-means within each language, ids unique over all.
 
     The ids are those of `MDaQSelector(…).fit(ds)` with the same arguments; see `select`.
     """
@@ -133,7 +133,7 @@ class _Groups:
         names = sorted(set(counts) - {""})
         dropped = sum(summary.dropped for summary in found)
         if dropped:
-            log.info(f"{dropped:,} rows in other or unknown languages were left out")
+            log.info(f"left out {counted(dropped, 'row')} in other or unknown languages")
         given = [summary.clusters for summary in found if summary.clusters is not None]
         parts = [submit(_cut, table, names, parts=max(1, len(names))) for table, _ in light]
         clusters = np.unique(np.concatenate(given)) if given else None

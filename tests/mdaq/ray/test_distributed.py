@@ -151,7 +151,7 @@ def test_rows_keep_the_numbers_they_have(in_process):
     found = joined(distributed.select([shuffled.slice(0, 1), shuffled.slice(1)], MDaQSelector(1, 1)))
     assert found["row"].to_pylist() == [7, 2, 9]
     assert found["selection_reason"].to_pylist() == ["", "quality", "diversity"]
-    for rows, message in (([1, 1], "'row': 1 is there twice"), (["a", "b"], "holds string, not whole numbers")):
+    for rows, message in (([1, 1], "'row': 1 occurs twice"), (["a", "b"], "holds string, not whole numbers")):
         with pytest.raises(DataError, match=message):
             distributed.select([pa.table({"row": rows, "quality_score": [0.5, 0.6], "cluster": [1, 2]})])
 
@@ -177,7 +177,7 @@ def test_bad_arguments(tmp_path):
     pool = Dataset.from_dict({"prompt": ["a"], "response": ["b"], "language": ["en"]})
     with pytest.raises(DataError, match="engine: unknown 'spark'. Known: local, ray"):
         curate(pool, tmp_path / "out", engine="spark")
-    with pytest.raises(DataError, match="address is that of a Ray cluster"):
+    with pytest.raises(DataError, match="address names a Ray cluster"):
         curate(pool, tmp_path / "out", address="auto")
     with pytest.raises(DataError, match="blocks is 0"):
         distributed.build_pairs(None, blocks=0)

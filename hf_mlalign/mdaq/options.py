@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, counted, listed
 from hf_mlalign.core.options import Options, PublishOptions, SourceOptions, UploadOptions, option
 from hf_mlalign.core.validation import check_whole
 
@@ -102,7 +102,7 @@ class ScoreOptions(UploadOptions, SourceOptions):
 
     def check(self) -> None:
         if self.encoder is not None and not self.embeddings:
-            raise DataError("encoder: it makes the embeddings, which are switched off. Leave one of the two out.")
+            raise DataError("encoder makes the embeddings, which are switched off. Drop one of the two options.")
 
 
 PAPER_RATIO = (6000, 1000)
@@ -118,7 +118,7 @@ def allocate(
     """(n_quality, n_diversity) of each language → (shares in the order of `counts`, notes).
 
     Args:
-        counts: rows in the pool of each language that could be selected.
+        counts: rows of each language that could be selected.
         n_quality, n_diversity: 6,000 and 1,000 (*paper*).
         budgets: one of
 
@@ -128,15 +128,15 @@ def allocate(
 
             "proportional": they are totals, shared in proportion to `counts`.
 
-            A mapping language → rows: split by the ratio n_quality : n_diversity (6 : 1 when both are 0), quality
-            rounded half up; or language → (n_quality, n_diversity). It must name exactly the languages in `counts`.
+            A mapping language → rows, which is split in the ratio n_quality : n_diversity (6 : 1 if both are 0; quality
+            is rounded half up), or language → (n_quality, n_diversity). It must name exactly the languages in `counts`.
 
-    "total" and "proportional" round by largest remainder (ties go to the alphabetically first), never give a language
-    more rows than it has and hand what it cannot use to the others, so the shares add up to
-    min(n_quality + n_diversity, all rows); within a language they keep the ratio as nearly as whole numbers allow. The
+    "total" and "proportional" round by largest remainder (ties go to the alphabetically first). They never give a
+    language more rows than it has; what it cannot use goes to the others, so the shares add up to
+    min(n_quality + n_diversity, all rows). Within a language they keep the ratio as closely as whole numbers allow. The
     result does not depend on the order of `counts`.
 
-    notes: one sentence for each language whose pool is smaller than its budget, and one when a total cannot be met.
+    notes: one sentence for each language whose pool is smaller than its budget, and one if a total cannot be reached.
     Raises DataError for a negative or fractional number, an unknown mode, missing or unknown languages.
     """
     sizes = {language: check_whole(size, f"counts[{language!r}]") for language, size in counts.items()}
@@ -148,10 +148,10 @@ def allocate(
         quality = share(_round_half_up(given * nq, nq + nd), rows, rows)
         notes, fair = [], (nq + nd) // max(1, len(sizes))
         if given < nq + nd:
-            notes = [f"{nq + nd:,} rows were asked for in total but the pool has {given:,}: all are in the budget"]
+            notes = [f"the total is {counted(nq + nd, 'row')}, but the pool has only {given:,}: all are taken"]
         elif equal:
             notes = [
-                f"{language}: only {size:,} rows, an equal share would be {fair:,}; the rest went to other languages"
+                f"{language}: {counted(size, 'row')} of an equal share of {fair:,}; the rest went to other languages"
                 for language, size in sizes.items()
                 if size < fair
             ]
@@ -164,7 +164,7 @@ def allocate(
         modes = ", ".join(f'"{mode}"' for mode in MODES)
         raise DataError(f"budgets is {budgets!r}; use None, {modes} or a mapping from language to rows")
     return shares, tuple(
-        f"{language}: the budget is {sum(shares[language]):,} rows but the pool has {size:,}"
+        f"{language}: the budget is {counted(sum(shares[language]), 'row')}, but the pool has only {size:,}"
         for language, size in sizes.items()
         if size < sum(shares[language])
     )
@@ -172,9 +172,9 @@ def allocate(
 
 
 def share(total: int, weights: Mapping[str, int], limits: Mapping[str, int]) -> dict[str, int]:
-    """`total` split in proportion to whole-number `weights` by largest remainder, none above its limit.
+    """Split `total` in proportion to whole-number `weights` by largest remainder, with no share above its limit.
 
-    What a limit cuts off is shared again among the others. Adds up to `total`, or to the sum of the limits of all
+    What a limit cuts off is shared among the others. The shares add up to `total`, or to the sum of the limits of all
     names with a positive weight if that is less.
     """
     result = dict.fromkeys(weights, 0)
@@ -203,7 +203,7 @@ def _given(sizes: dict[str, int], nq: int, nd: int, budgets: Mapping[str, Any]) 
     missing, unknown = sorted(set(sizes) - set(budgets)), sorted(set(budgets) - set(sizes), key=str)
     if missing or unknown:
         wrong = [f"has no entry for {listed(missing)}"] * bool(missing)
-        wrong += [f"names {listed(unknown)}, which the data lacks"] * bool(unknown)
+        wrong += [f"names {listed(unknown)}, which the data does not have"] * bool(unknown)
         raise DataError(
             f"budgets {' and '.join(wrong)}; the data has {listed(sorted(sizes))}. Name exactly these languages "
             "(0 leaves one out)"

@@ -60,7 +60,7 @@ class NestedSubsets:
     def save(self, folder: str | Path) -> Path:
         """Write all subsets as one dataset in which each row is stored once per method.
 
-        `load_dataset(folder, "das-1000")` gives a subset, `load_dataset(folder, "das-1000-de")` one language of it.
+        `load_dataset(folder, "das-1000")` opens a subset, `load_dataset(folder, "das-1000-de")` one language of it.
         """
         folder = Path(folder)
         if folder.exists() and any(folder.iterdir()):

@@ -83,7 +83,7 @@ def score(
             here, there = Path(source).resolve(), Path(output).resolve()
             if here == there or here in there.parents or there in here.parents:
                 raise DataError(
-                    f"output: {str(output)!r} and the source {str(source)!r} hold each other. Name another folder."
+                    f"output: {str(output)!r} and the source {str(source)!r} overlap. Name another folder."
                 )
         how = {"device": processes.device, "batch_size": options.batch_size}
         model = options.model

@@ -74,7 +74,7 @@ def test_each_language_gets_the_same(budgets):
     shares, notes = allocate(COUNTS, 6, 1, budgets)
     assert shares == {"de": (6, 1), "ar": (6, 1), "sw": (6, 1)}
     assert list(shares) == ["de", "ar", "sw"]
-    assert notes == ("sw: the budget is 7 rows but the pool has 4",)
+    assert notes == ("sw: the budget is 7 rows, but the pool has only 4",)
 
 
 def test_total_is_shared_equally_and_leftovers_go_to_the_others():
@@ -82,7 +82,7 @@ def test_total_is_shared_equally_and_leftovers_go_to_the_others():
     # 24·14/31 = 10.84, 24·13/31 = 10.06, 24·4/31 = 3.10 → floors 10, 10, 3, the one left goes to ar
     shares, notes = allocate(COUNTS, 24, 7, "total")
     assert shares == {"de": (10, 3), "ar": (11, 3), "sw": (3, 1)}
-    assert notes == ("sw: only 4 rows, an equal share would be 10; the rest went to other languages",)
+    assert notes == ("sw: 4 rows of an equal share of 10; the rest went to other languages",)
 
 
 def test_total_over_the_papers_languages():
@@ -104,7 +104,7 @@ def test_proportional():
 def test_more_than_the_pool_has(budgets):
     shares, notes = allocate({"a": 3, "b": 0, "c": 4}, 60, 10, budgets)
     assert {name: sum(pair) for name, pair in shares.items()} == {"a": 3, "b": 0, "c": 4}
-    assert notes == ("70 rows were asked for in total but the pool has 7: all are in the budget",)
+    assert notes == ("the total is 70 rows, but the pool has only 7: all are taken",)
 
 
 def test_given_numbers_are_split_by_the_ratio():

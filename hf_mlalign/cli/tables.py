@@ -53,7 +53,9 @@ def print_record(record: RunRecord) -> None:
     for name in next(iter(rows.values())):
         table.add_column(name.replace("_", " "), justify="right")
     for language, row in rows.items():
-        _add(table, language, *map(_number, row.values()), style="bold" if language == "all" else None)
+        cells = ("–" if v is None or v != v else f"{v:,.0f}" if float(v).is_integer() else f"{v:.3f}"
+                 for v in row.values())  # fmt: skip
+        _add(table, language, *cells, style="bold" if language == "all" else None)
     _print(table, record.notes)
 
 
@@ -135,12 +137,6 @@ def print_human(people: HumanJudge) -> None:
 
 def _add(table: Table, *cells: str, style: str | None = None) -> None:
     table.add_row(*map(printable, cells), style=style)
-
-
-def _number(value: float | None) -> str:
-    if value is None or value != value:
-        return "–"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.3f}"
 
 
 def _console(width: int = 120) -> Console:

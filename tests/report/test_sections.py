@@ -135,7 +135,7 @@ def test_win_rates_are_the_metrics(made):
 
 
 def test_training_log(tmp_path, made):
-    block = chart(training.curves, made / "tuned")
+    block = chart(training.curves_section, made / "tuned")
     assert block.table["loss"].dropna().tolist() == [0.7, 0.5]
     assert block.table["eval_loss"].dropna().tolist() == [0.55]
     last = next(iter(training.by_language(part(made / "tuned"))))
@@ -147,10 +147,10 @@ def test_training_log(tmp_path, made):
         (tmp_path / f"checkpoint-{step}").mkdir()
         state = {"log_history": [*LOG, {"loss": float(step), "step": step}]}
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(json.dumps(state))
-    assert training.read_log(part(tmp_path))[-1]["loss"] == 10
+    assert training.read_training_log(part(tmp_path))[-1]["loss"] == 10
     (tmp_path / "curve.json").write_text('{"a": 1}')
     with pytest.raises(DataError, match="curve.json holds no log history"):
-        training.read_log(part(tmp_path))
+        training.read_training_log(part(tmp_path))
 
 
 def test_scale_curves_keep_norwegian(made):
@@ -167,7 +167,7 @@ def test_lens_and_classification(tmp_path):
     evaluate_classification(tiny_llama(context=4096), byte_tokenizer(), reviews(6), "emotion", progress=False,
                             output=tmp_path / "classify", seen=["de"])  # fmt: skip
     lens = part(tmp_path / "lens")
-    titles = [block.title for show in (models.logit_lens, models.geometry) for block in show(lens)]
+    titles = [block.title for show in (models.lens_section, models.geometry_section) for block in show(lens)]
     assert len(titles) == 6
     assert titles[0] == "P(answer in the prompt's language)"
     block = chart(models.classification, tmp_path / "classify")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,7 +30,14 @@ def win_rates(part: ReportedRun) -> Iterator[Block]:
     judged, mapping = read_judged(part), _mapping(part)
     both = "swapped_prediction" in judged.column_names
     rates = winrate(**winrate_columns(judged, mapping, average_orders=both), seed=part.seed)
-    yield Facts(_facts(rates, judged, mapping, both))
+    facts = {"comparisons judged": f"{rates['n']:,}", "win rate": f"{rates['win_rate']:.1f} %",
+             "95 % interval": f"{rates['ci_low']:.1f} – {rates['ci_high']:.1f} %"}  # fmt: skip
+    if both:
+        plain = winrate(**winrate_columns(judged, mapping), n_resamples=0)["position_consistency"]
+        facts["same winner in both orders"] = f"{plain:.0f} %" if plain == plain else "–"
+    if rates["n_unjudged"]:
+        facts["not judged"] = f"{rates['n_unjudged']:,}"
+    yield Facts(facts)
     rows = [{"language": name, **row} for name, row in rates["per_language"].items()]
     if rows:
         macro = {key: rates[f"macro_{key}"] for key in ("win_rate", "ci_low", "ci_high")}
@@ -57,17 +64,6 @@ def win_rates(part: ReportedRun) -> Iterator[Block]:
         f"Win rates with intervals for {len(rates['per_language'])} languages and overall.",
         figure, table.dropna(axis=1, how="all"),
     )  # fmt: skip
-
-
-def _facts(rates: dict[str, Any], judged: Dataset, mapping, both: bool) -> dict[str, str]:
-    facts = {"comparisons judged": f"{rates['n']:,}", "win rate": f"{rates['win_rate']:.1f} %",
-             "95 % interval": f"{rates['ci_low']:.1f} – {rates['ci_high']:.1f} %"}  # fmt: skip
-    if both:
-        plain = winrate(**winrate_columns(judged, mapping), n_resamples=0)["position_consistency"]
-        facts["same winner in both orders"] = f"{plain:.0f} %" if plain == plain else "–"
-    if rates["n_unjudged"]:
-        facts["not judged"] = f"{rates['n_unjudged']:,}"
-    return facts
 
 
 @section("Wins and losses", command="judge", files=JUDGED)

@@ -72,8 +72,14 @@ def geometry_section(part: ReportedRun) -> Iterator[Block]:
 @section("Accuracy by language", command="classify", files=[])
 def classification(part: ReportedRun) -> Iterator[Block]:
     """Accuracies with intervals, and the gain over a baseline."""
+    import pandas as pd
+
     result = ClassificationResult.load(part.folder)
-    table = _with_gains(part, result.per_language().set_index("language"))
+    table = result.per_language().set_index("language")
+    if stored := part.record and part.record.results.get("per_language"):  # with gains, if it was compared
+        kept = pd.DataFrame.from_dict(stored, orient="index")
+        more = [c for c in kept if c not in table and c not in GROUPS]
+        table = table.join(kept[more].apply(pd.to_numeric, errors="coerce")) if more else table
     names = [name for name in table.index if name not in GROUPS] + [name for name in GROUPS if name in table.index]
     table = table.loc[names]
     chance = 1 / len(result.classes)
@@ -103,14 +109,3 @@ def classification(part: ReportedRun) -> Iterator[Block]:
         table.rename_axis("language").reset_index().dropna(axis=1, how="all"),
     )  # fmt: skip
 
-
-def _with_gains(part: ReportedRun, table):
-    """The table with the columns that the run stored when it was compared with a baseline."""
-    import pandas as pd
-
-    stored = part.record.results.get("per_language") if part.record else None
-    if not isinstance(stored, dict) or not stored:
-        return table
-    kept = pd.DataFrame.from_dict(stored, orient="index")
-    more = [c for c in kept if c not in table and c not in GROUPS]
-    return table.join(kept[more].apply(pd.to_numeric, errors="coerce")) if more else table

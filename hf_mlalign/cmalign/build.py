@@ -15,7 +15,7 @@ from hf_mlalign.hub.card import markdown_table, write_card
 from hf_mlalign.hub.run_record import Run, RunRecord, RunResult, describe_source
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset
 
 WORK = ".work"
 """Folder for vectors and scores of models while a run is not finished."""
@@ -59,7 +59,16 @@ def build_pairs(source: str | Path | Dataset, output: str | Path = "pairs", *, o
         builder.keep_in(run.folder / WORK)
         built = run.timed("build", builder.build, ds)
         pairs = built if isinstance(built, datasets.DatasetDict) else datasets.DatasetDict(train=built)
-        _save(run.folder, pairs)
+        partial = run.folder / WORK / "data"
+        shutil.rmtree(partial, ignore_errors=True)
+        for name, part in pairs.items():
+            codes = part["language"]
+            for language in sorted(set(codes)):
+                path = partial / name / f"{language}.parquet"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part.select([row for row, code in enumerate(codes) if code == language]).to_parquet(str(path))
+        shutil.rmtree(run.folder / "data", ignore_errors=True)
+        commit(partial, run.folder / "data")
         result = builder.result_
         run.record.results = {
             "pairs": {name: len(part) for name, part in pairs.items()},
@@ -72,19 +81,6 @@ def build_pairs(source: str | Path | Dataset, output: str | Path = "pairs", *, o
     if options.report_to:
         report_run(run.record, options.report_to, run.folder)
     return RunResult(pairs, run.folder, run.record, result)
-
-
-def _save(folder: Path, pairs: DatasetDict) -> None:
-    partial = folder / WORK / "data"
-    shutil.rmtree(partial, ignore_errors=True)
-    for name, part in pairs.items():
-        languages = part["language"]
-        for language in sorted(set(languages)):
-            path = partial / name / f"{language}.parquet"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part.select([row for row, code in enumerate(languages) if code == language]).to_parquet(str(path))
-    shutil.rmtree(folder / "data", ignore_errors=True)
-    commit(partial, folder / "data")
 
 
 def _write_card(folder: Path, record: RunRecord) -> None:

@@ -130,20 +130,17 @@ def cross_consistency(
         elif means is not None:
             block = np.subtract(block, means[languages[part]], out=buffer[: len(block)])
         with _naming_bad_rows(vectors, rows):
-            out[part] = _cosines(block, units, prompts[part], per_prompt)
+            own = prompts[part]
+            if per_prompt is None:
+                dots = np.einsum("nd,nd->n", block, units[own])
+            else:
+                cube = block.reshape(-1, per_prompt, block.shape[1])
+                dots = np.einsum("pnd,pd->pn", cube, units[own[0] : own[0] + len(cube)]).ravel()
+            norms = np.sqrt(np.einsum("nd,nd->n", block, block))
+            _check_finite(norms)
+            np.divide(dots, norms, out=dots, where=norms > 0)
+            out[part] = np.clip(dots, -1, 1)
     return out
-
-
-def _cosines(block: np.ndarray, units: np.ndarray, prompts: np.ndarray, per_prompt: int | None) -> np.ndarray:
-    if per_prompt is None:
-        dots = np.einsum("nd,nd->n", block, units[prompts])
-    else:
-        cube = block.reshape(-1, per_prompt, block.shape[1])
-        dots = np.einsum("pnd,pd->pn", cube, units[prompts[0] : prompts[0] + len(cube)]).ravel()
-    norms = np.sqrt(np.einsum("nd,nd->n", block, block))
-    _check_finite(norms)
-    np.divide(dots, norms, out=dots, where=norms > 0)
-    return np.clip(dots, -1, 1)
 
 
 def _check_finite(numbers: np.ndarray) -> None:

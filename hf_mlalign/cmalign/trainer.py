@@ -111,7 +111,15 @@ class CMAlignTrainer(DPOTrainer):
         self._language_codes: dict[str, int] = {}
         self._margin_scale: float | None = None
         self._formula_checked = False
-        self._fill_metadata(args, kwargs.get("train_dataset"), kwargs.get("eval_dataset"))
+        train, evaluation = kwargs.get("train_dataset"), kwargs.get("eval_dataset")
+        if train is not None:  # checked before anything is tokenised
+            splits = {"train": train}
+            if evaluation is not None:
+                splits |= dict(evaluation) if isinstance(evaluation, Mapping) else {"eval": evaluation}
+            for name, ds in splits.items():
+                check_preferences(ds, name, reference=args.consistency_weight > 0, margin=args.weight_by_margin)
+            if args.weight_by_margin:
+                self._margin_scale = {name: margin_mean(ds, name) for name, ds in splits.items()}["train"]
         super().__init__(model, ref_model=ref_model, args=args, data_collator=data_collator, **kwargs)
         if args.needs_columns and data_collator is None:
             self.data_collator = DataCollatorForCMAlign(
@@ -126,18 +134,6 @@ class CMAlignTrainer(DPOTrainer):
                     f"consistency_layer: {layer} is not in the model, which has layers 0 (embeddings) to {layers}."
                 )
             self.consistency_layer = layer % (layers + 1)
-
-    def _fill_metadata(self, args: CMAlignConfig, train, evaluation) -> None:
-        """Check the datasets, number their languages and take the mean margin, all before anything is tokenised."""
-        if train is None:
-            return
-        splits = {"train": train}
-        if evaluation is not None:
-            splits |= dict(evaluation) if isinstance(evaluation, Mapping) else {"eval": evaluation}
-        for name, ds in splits.items():
-            check_preferences(ds, name, reference=args.consistency_weight > 0, margin=args.weight_by_margin)
-        if args.weight_by_margin:
-            self._margin_scale = {name: margin_mean(ds, name) for name, ds in splits.items()}["train"]
 
     # Data
 

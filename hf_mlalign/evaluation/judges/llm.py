@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,21 +159,17 @@ class LLMJudge:
 
         with self._store.open() as store:
             known = set(store.answers)
-            waiting = [self._open(store, question, again, verdicts) for question in waiting]
+            for i, question in enumerate(waiting):  # past stored replies without a verdict, the next attempt
+                while (reply := store.answers.get(question.request.key)) is not None:
+                    grade, reason = read_verdict(reply.text, question.code, reply.finish_reason)
+                    if grade is not None or question.request.sample + 1 == self._most:
+                        break
+                    verdicts.enter(question, None, reason, reply.text)
+                    waiting[i] = question = again(question)
             while waiting:
                 unread = self._round(store, waiting, verdicts)
                 waiting = [again(question) for question in unread if (question.request.sample + 1) % self.attempts]
             return verdicts.judgements(store, known)
-
-    def _open(self, store: AnswerStore, question: JudgeRequest, again: Callable, verdicts: _Verdicts) -> JudgeRequest:
-        """The question, or, past stored replies without a verdict, the next attempt that is not one of these."""
-        while (reply := store.answers.get(question.request.key)) is not None:
-            grade, reason = read_verdict(reply.text, question.code, reply.finish_reason)
-            if grade is not None or question.request.sample + 1 == self._most:
-                break
-            verdicts.enter(question, None, reason, reply.text)
-            question = again(question)
-        return question
 
     def _round(self, store: AnswerStore, questions: list[JudgeRequest], verdicts: _Verdicts) -> list[JudgeRequest]:
         """Ask what the store lacks, enter all verdicts, and return the questions whose reply holds none."""

@@ -85,7 +85,13 @@ class RewardModelJudge(ScoreJudge):
         self._pair = model, tokenizer = load_model(
             self._pair or self.model, "reward", self.device, trust_remote_code=self.trust_remote_code
         )
-        column = self._column(model)
+        n_classes, classes = model.config.num_labels, model.config.label2id or {}
+        column = classes.get(self.label) if isinstance(self.label, str) else self.label
+        if self.label is None and n_classes <= 2:
+            column = n_classes - 1
+        if column is None or not 0 <= column < n_classes:
+            problem = f"{self.label!r} is none of the {n_classes} classes {listed(classes)}"
+            raise DataError(f"label: {problem}. Name the good one.")
         segments = "token_type_ids" in inspect.signature(model.forward).parameters
         names = ("input_ids", "token_type_ids") if segments else ("input_ids",)
         rows = [_tokenise(tokenizer, turns, answer, names) for turns, answer in zip(prompts, answers, strict=True)]
@@ -101,7 +107,11 @@ class RewardModelJudge(ScoreJudge):
         size = self.batch_size if can_pad else 1
         for begin in tqdm(range(0, len(order), size), "Judging", unit="batch", disable=not self.progress):
             batch = order[begin : begin + size]
-            inputs = _pad([rows[i] for i in batch], tokenizer, model.device)
+            width, fill = int(lengths[batch].max()), {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": 0}
+            padded = {name: [rows[i][name] + [fill[name]] * (width - len(rows[i][name])) for i in batch]
+                      for name in rows[batch[0]]}  # fmt: skip
+            padded["attention_mask"] = [[1] * (n := len(rows[i]["input_ids"])) + [0] * (width - n) for i in batch]
+            inputs = {name: torch.tensor(values, device=model.device) for name, values in padded.items()}
             with torch.no_grad():
                 logits = model(**inputs).logits.double().cpu()
             others = torch.arange(logits.shape[1]) != column
@@ -112,17 +122,6 @@ class RewardModelJudge(ScoreJudge):
             scores[i], reasons[i] = np.nan, "the model's score is not a finite number"
         return scores, reasons
 
-    def _column(self, model: PreTrainedModel) -> int:
-        """Which logit stands for the good class."""
-        n, names = model.config.num_labels, model.config.label2id or {}
-        column = names.get(self.label) if isinstance(self.label, str) else self.label
-        if self.label is None and n <= 2:
-            return n - 1
-        if column is None or not 0 <= column < n:
-            raise DataError(f"label: {self.label!r} is none of the {n} classes {listed(names)}. Name the good one.")
-        return column
-
-
 def _tokenise(tokenizer, turns: Turns, answer: str, names: Sequence[str]) -> dict[str, list[int]]:
     """A conversation with its answer as token ids; without a chat template, prompt and answer as a pair of texts."""
     if tokenizer.chat_template:
@@ -131,14 +130,3 @@ def _tokenise(tokenizer, turns: Turns, answer: str, names: Sequence[str]) -> dic
         return {"input_ids": list(ids)}
     encoded = tokenizer("\n\n".join(turn["content"] for turn in turns), answer, truncation=False, verbose=False)
     return {name: list(encoded[name]) for name in names if name in encoded}
-
-
-def _pad(rows: list[dict[str, list[int]]], tokenizer, device) -> dict[str, Any]:
-    """Right-padded tensors of a batch."""
-    import torch
-
-    width = max(len(row["input_ids"]) for row in rows)
-    fill = {"input_ids": tokenizer.pad_token_id or 0, "token_type_ids": 0}
-    out = {name: [row[name] + [fill[name]] * (width - len(row[name])) for row in rows] for name in rows[0]}
-    out["attention_mask"] = [[1] * (n := len(row["input_ids"])) + [0] * (width - n) for row in rows]
-    return {name: torch.tensor(values, device=device) for name, values in out.items()}

@@ -102,7 +102,15 @@ def crosslingual_consistency(
               "n_prompts": int(prompt_codes(prompt_ids).max()) + 1, "n_languages": len(set(codes)),
               "pivot": pivot}  # fmt: skip
     tables = _tables(said, meant, pivot, bootstrap, np.asarray(codes), read, missing)
-    return {**_overall(said, meant, pivot, bootstrap), **counts, **tables}
+    overall = bootstrap.interval(said.alpha, "alpha", said.n_compared, said.alpha_share)
+    with_pivot = np.asarray([pivot in pair for pair in said.pairs])
+    for suffix, chosen in (("", np.full(len(said.pairs), True)), ("_with_pivot", with_pivot)):
+        for name, found, corrected, values in _figures(said, meant):
+            known = np.isfinite(values[:, chosen])
+            n, sums = known.sum(1), np.where(known, values[:, chosen], 0).sum(1)
+            means, share = np.where(n > 0, sums / np.maximum(n, 1), np.nan), found.share(chosen, corrected)
+            overall |= bootstrap.interval(means, f"{name}{suffix}", found.n_compared, share)
+    return {**overall, **counts, **tables}
 
 
 def _figures(said: Agreement, meant: Agreement | None) -> Iterator[tuple[str, Agreement, bool, np.ndarray]]:
@@ -111,23 +119,6 @@ def _figures(said: Agreement, meant: Agreement | None) -> Iterator[tuple[str, Ag
         if found is not None:
             yield names[0], found, False, found.observed
             yield names[1], found, True, found.corrected
-
-
-def _overall(said: Agreement, meant: Agreement | None, pivot: str, bootstrap: Bootstrap) -> dict[str, float]:
-    with_pivot = np.asarray([pivot in pair for pair in said.pairs])
-    out = bootstrap.interval(said.alpha, "alpha", said.n_compared, said.alpha_share)
-    for suffix, chosen in (("", np.full(len(said.pairs), True)), ("_with_pivot", with_pivot)):
-        for name, found, corrected, values in _figures(said, meant):
-            share = found.share(chosen, corrected)
-            out |= bootstrap.interval(_mean(values[:, chosen]), f"{name}{suffix}", found.n_compared, share)
-    return out
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Means of the rows without NaN; NaN for a row that has nothing else."""
-    there = np.isfinite(values)
-    n = there.sum(1)
-    return np.where(n > 0, np.where(there, values, 0).sum(1) / np.maximum(n, 1), np.nan)
 
 
 def _tables(

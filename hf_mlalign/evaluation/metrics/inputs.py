@@ -15,8 +15,6 @@ from hf_mlalign.core.validation import as_list, as_numbers, check_list, is_missi
 from hf_mlalign.data.columns import codes_of, language_codes
 from hf_mlalign.data.languages import check_languages
 
-ARROW = (pa.Array, pa.ChunkedArray)
-
 
 @dataclass(frozen=True)
 class Comparisons:
@@ -57,7 +55,16 @@ def read_comparisons(
         raise DataError("predictions: no rows. Give one preference for each comparison.")
     codes, names = np.zeros(n, np.int64), []
     if languages is not None:
-        codes, names = _languages(_column(languages, n, "languages"))
+        values = _column(languages, n, "languages")
+        try:
+            arrow = isinstance(values, (pa.Array, pa.ChunkedArray))
+            column = values if arrow else pa.array(values, pa.string(), from_pandas=True)
+        except (pa.ArrowException, UnicodeError, TypeError):
+            column = pa.array(check_languages(values))
+        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        codes, found = language_codes(column, "languages")
+        names = sorted(found)
+        codes = np.searchsorted(names, found)[codes]
     prompts = np.arange(n) if prompt_ids is None else prompt_codes(_column(prompt_ids, n, "prompt_ids"))
     swapped = None
     if swapped_predictions is not None:
@@ -99,19 +106,6 @@ def _column(values: Any, n: int, name: str) -> Any:
     return values
 
 
-def _languages(values: Any) -> tuple[np.ndarray, list[str]]:
-    check_list(values, "languages")
-    try:
-        column = values if isinstance(values, ARROW) else pa.array(values, pa.string(), from_pandas=True)
-    except (pa.ArrowException, UnicodeError, TypeError):
-        column = pa.array(check_languages(values))
-    codes, names = language_codes(_one_chunk(column), "languages")
-    order = sorted(range(len(names)), key=names.__getitem__)
-    position = np.empty(len(names), np.int64)
-    position[order] = np.arange(len(names))
-    return position[codes], [names[i] for i in order]
-
-
 def prompt_codes(values: Any) -> np.ndarray:
     """(n,) int64 codes of prompt ids in order of first appearance; values without an Arrow type are compared as text.
 
@@ -121,7 +115,7 @@ def prompt_codes(values: Any) -> np.ndarray:
     name = "prompt_ids"
     check_list(values, name)
     try:
-        column = values if isinstance(values, ARROW) else pa.array(values, from_pandas=True)
+        column = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, from_pandas=True)
     except (pa.ArrowException, UnicodeError, OverflowError):
         column = None
     if column is None or isinstance(column.type, pa.BaseExtensionType):
@@ -129,8 +123,5 @@ def prompt_codes(values: Any) -> np.ndarray:
         column = pa.array([text and text.encode("utf-8", "surrogatepass") for text in texts], pa.binary())
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-    return codes_of(_one_chunk(column), name)[0].astype(np.int64)
-
-
-def _one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return codes_of(column, name)[0].astype(np.int64)

@@ -53,7 +53,17 @@ def winrate_leaderboard(
     """
     import pandas as pd
 
-    columns = comparisons if isinstance(comparisons, Mapping) else _by_model(comparisons, column_mapping)
+    columns = comparisons
+    if not isinstance(comparisons, Mapping):
+        check_dataset(comparisons, "comparisons: ", empty=None)
+        roles = find_roles(comparisons.column_names, ("model", *ARGUMENTS), column_mapping,
+                           needed=("model", "prediction", "id"))  # fmt: skip
+        frame = comparisons.select_columns(list(roles.values())).to_pandas()
+        parts = frame.groupby(roles.pop("model"), sort=False, dropna=False)  # models in order of first appearance
+        columns = {
+            str(model): {ARGUMENTS[role]: part[column].to_numpy() for role, column in roles.items()}
+            for model, part in parts
+        }
     if not columns:
         raise DataError("comparisons: no models. Give at least one.")
     rows, read = [], []
@@ -96,16 +106,4 @@ def _length_controlled(
         "length_controlled_standard_error": 100 * fit.standard_errors,
         "length_effect": fit.length_effects,
         "difficulty_weight": fit.difficulty_weights,
-    }
-
-
-def _by_model(ds: Dataset, column_mapping: Mapping[str, str] | None) -> dict[str, dict[str, Any]]:
-    """The dataset's columns by model, models in order of first appearance."""
-    check_dataset(ds, "comparisons: ", empty=None)
-    roles = find_roles(ds.column_names, ("model", *ARGUMENTS), column_mapping, needed=("model", "prediction", "id"))
-    table = ds.select_columns(list(roles.values())).to_pandas()
-    parts = table.groupby(roles.pop("model"), sort=False, dropna=False)
-    return {
-        str(model): {ARGUMENTS[role]: part[column].to_numpy() for role, column in roles.items()}
-        for model, part in parts
     }

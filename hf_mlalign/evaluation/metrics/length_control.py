@@ -10,7 +10,7 @@ group's prompts with Δ = 0. Groups are the models of a leaderboard, or the lang
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 
 import numpy as np
@@ -107,7 +107,12 @@ def length_control(
     present = np.unique(rows.group)
     if not len(present):
         return LengthControl(*out)
-    rows, variance = _with_difficulty(rows, seed)
+    difficulty, variance = np.zeros(len(rows.y)), 0.0
+    pairs = np.unique(rows.prompt.astype(np.int64) * n_groups + rows.group) // n_groups
+    if (np.bincount(pairs) > 1).any():  # else no prompt has rows of two groups
+        variance = _choose_variance(rows, np.random.default_rng(seed))
+        difficulty = _fit_joint(rows, np.ones(len(rows.y)), variance)[2 * n_groups :][rows.prompt]
+    rows = replace(rows, difficulty=difficulty)
     total, overall = np.zeros(len(rows.y)), 0.0
     for group in present:
         *out[:, group], influence = _fit_group(rows, int(group), shared_weight)
@@ -129,17 +134,6 @@ def _rows(y: np.ndarray, differences: np.ndarray, groups: np.ndarray, prompts: n
     return _Rows(y[known], length, groups[known], np.unique(prompts[known], return_inverse=True)[1], n_groups)
 
 
-def _with_difficulty(rows: _Rows, seed: int) -> tuple[_Rows, float]:
-    """The rows with γ of their prompt, and τ²; zeros where no prompt has rows of two groups."""
-    pairs = np.unique(rows.prompt.astype(np.int64) * rows.n_groups + rows.group) // rows.n_groups
-    if not (np.bincount(pairs) > 1).any():
-        return _Rows(**{**vars(rows), "difficulty": np.zeros(len(rows.y))}), 0.0
-    variance = _choose_variance(rows, np.random.default_rng(seed))
-    coefficients = _fit_joint(rows, np.ones(len(rows.y)), variance)
-    difficulty = coefficients[2 * rows.n_groups :][rows.prompt]
-    return _Rows(**{**vars(rows), "difficulty": difficulty}), variance
-
-
 def _choose_variance(rows: _Rows, rng: np.random.Generator) -> float:
     """τ² with the least log loss on held-out rows, on at most 1,000 prompts."""
     n_prompts = int(rows.prompt.max()) + 1
@@ -147,7 +141,7 @@ def _choose_variance(rows: _Rows, rng: np.random.Generator) -> float:
         chosen = np.zeros(n_prompts, bool)
         chosen[rng.choice(n_prompts, CV_PROMPTS, replace=False)] = True
         rows = rows.of(chosen[rows.prompt])
-        rows = _Rows(**{**vars(rows), "prompt": np.unique(rows.prompt, return_inverse=True)[1]})
+        rows = replace(rows, prompt=np.unique(rows.prompt, return_inverse=True)[1])
     folds = rng.permutation(np.arange(len(rows.y)) % FOLDS)
     design, losses = _joint_design(rows), []
     for variance in VARIANCES:

@@ -70,7 +70,14 @@ def winrate(
     )
     options = (n_resamples, confidence, seed)
     result = _rates(data, *options)
-    result |= _both_orders(data, *options)
+    swapped = np.empty(0) if data.swapped is None else data.swapped
+    both = np.flatnonzero(~np.isnan(data.preferences[: len(swapped)] + swapped))
+    first, second = data.preferences[both], swapped[both]
+    agree = np.sign(first - 0.5) == np.sign(second - 0.5)
+    result |= {"n_both_orders": len(both), "position_consistency": 100 * float(agree.mean()) if len(both) else NAN}
+    mean = Comparisons((first + second) / 2, np.zeros(len(both), np.int64), [], data.prompts[both])
+    averaged = _rates(mean, *options)
+    result |= {f"swap_averaged_{key}": averaged[key] for key in ("win_rate", "standard_error", "ci_low", "ci_high")}
     n_groups = max(len(data.names), 1)
     controlled = LengthControl(*np.full((4, n_groups), np.nan))
     if data.length_differences is not None:
@@ -177,19 +184,6 @@ def _counts(kinds: np.ndarray) -> dict[str, float]:
             "discrete_win_rate": 100 * (wins + ties / 2) / n if n else NAN}  # fmt: skip
 
 
-def _both_orders(data: Comparisons, n_resamples: int, confidence: float, seed: int) -> dict[str, float]:
-    """Agreement of the two orders on who is better, and the rate of their mean."""
-    kept = ("win_rate", "standard_error", "ci_low", "ci_high")
-    swapped = np.empty(0) if data.swapped is None else data.swapped
-    both = np.flatnonzero(~np.isnan(data.preferences[: len(swapped)] + swapped))
-    first, second = data.preferences[both], swapped[both]
-    agree = np.sign(first - 0.5) == np.sign(second - 0.5)
-    result = {"n_both_orders": len(both), "position_consistency": 100 * float(agree.mean()) if len(both) else NAN}
-    mean = Comparisons((first + second) / 2, np.zeros(len(both), np.int64), [], data.prompts[both])
-    averaged = _rates(mean, n_resamples, confidence, seed)
-    return result | {f"swap_averaged_{key}": averaged[key] for key in kept}
-
-
 def sign_flip_p_value(scores: np.ndarray) -> float:
     """Two-sided p-value of the hypothesis that candidate and baseline are interchangeable.
 
@@ -226,20 +220,13 @@ def sign_flip_p_value(scores: np.ndarray) -> float:
         whole //= np.gcd.reduce(whole)
     else:
         whole = np.rint(scores * (LEVELS / np.abs(scores).max())).astype(np.int64)
-    return _exact_p_value(whole)
-
-
-def _exact_p_value(scores: np.ndarray) -> float:
-    """P(|Σ ±d| ≥ |Σ d|) of whole numbers, adding one score after the other; `mass[i]` is P(Σ = i − reach)."""
-    sizes, reach = np.abs(scores), int(np.abs(scores).sum())
-    mass = np.zeros(2 * reach + 1)
+    sizes, reach = np.abs(whole), int(np.abs(whole).sum())
+    mass = np.zeros(2 * reach + 1)  # mass[i] is P(Σ = i − reach), adding one score after the other
     mass[reach] = 1
     for size in sizes[sizes > 0]:
         mass = (np.roll(mass, size) + np.roll(mass, -size)) / 2
-    seen = abs(int(scores.sum()))
-    if not seen:
-        return 1.0
-    return float(min(1.0, mass[: reach - seen + 1].sum() + mass[reach + seen :].sum()))
+    seen = abs(int(whole.sum()))
+    return float(min(1.0, mass[: reach - seen + 1].sum() + mass[reach + seen :].sum())) if seen else 1.0
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

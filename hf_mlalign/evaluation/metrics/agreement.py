@@ -19,8 +19,7 @@ import numpy as np
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.validation import as_list, finite_vectors, is_missing, one_blas_thread, unit_rows
 from hf_mlalign.data.languages import check_languages
-from hf_mlalign.evaluation.metrics.bootstrap import check_bootstrap, percentile_interval, share_interval
-from hf_mlalign.evaluation.metrics.inputs import prompt_codes
+from hf_mlalign.evaluation.metrics.bootstrap import check_bootstrap, percentile_interval, prompt_codes, share_interval
 
 BLOCK = 1_000_000
 UNREAD = ("exclude", "disagree")

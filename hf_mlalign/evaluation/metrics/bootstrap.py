@@ -13,11 +13,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.core.validation import as_codes, check_whole
+from hf_mlalign.core.validation import as_codes, as_list, check_list, check_whole, is_missing
+from hf_mlalign.data.columns import codes_of
 
 BLOCK = 4_000_000
 CLUSTERS_PER_TYPE = 10
@@ -230,3 +234,24 @@ def check_bootstrap(n_resamples: int, confidence: float, seed: int = 0) -> None:
     check_whole(seed, "seed")
     if not isinstance(confidence, Real) or not 0 < confidence < 1:
         raise DataError(f"confidence: {confidence!r} is not a number between 0 and 1. Give e.g. 0.95.")
+
+
+def prompt_codes(values: Any) -> np.ndarray:
+    """(n,) int64 codes of prompt ids in order of first appearance; values without an Arrow type are compared as text.
+
+    Raises:
+        DataError: a text instead of a list, or a missing id (`None` or NaN; first row named).
+    """
+    name = "prompt_ids"
+    check_list(values, name)
+    try:
+        column = values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, from_pandas=True)
+    except (pa.ArrowException, UnicodeError, OverflowError):
+        column = None
+    if column is None or isinstance(column.type, pa.BaseExtensionType):
+        texts = [None if is_missing(value) else str(value) for value in as_list(values, name)]
+        column = pa.array([text and text.encode("utf-8", "surrogatepass") for text in texts], pa.binary())
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return codes_of(column, name)[0].astype(np.int64)

@@ -17,7 +17,7 @@ from hf_mlalign.evaluation.metrics.agreement import (
     answer_texts,
     embedding_agreement,
 )
-from hf_mlalign.evaluation.metrics.inputs import prompt_codes
+from hf_mlalign.evaluation.metrics.bootstrap import prompt_codes
 from hf_mlalign.models.encoder import EmbeddingCache, load_encoder
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ import numpy as np
 
 from hf_mlalign.core.errors import DataError, listed
 from hf_mlalign.data.columns import check_dataset, find_roles
-from hf_mlalign.evaluation.metrics.inputs import Comparisons, read_comparisons
 from hf_mlalign.evaluation.metrics.length_control import SHARED_WEIGHT, length_control
-from hf_mlalign.evaluation.metrics.winrate import winrate
+from hf_mlalign.evaluation.metrics.winrate import Comparisons, read_comparisons, winrate
 
 if TYPE_CHECKING:
     import pandas as pd

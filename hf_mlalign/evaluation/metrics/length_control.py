@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from numbers import Real
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -19,7 +20,6 @@ from scipy.special import expit
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.validation import as_codes, as_numbers, check_whole, shown
-from hf_mlalign.evaluation.metrics.inputs import preferences_of
 
 SHARED_WEIGHT = 1.0
 """Total weight of the other groups' rows in a group's fit, relative to its own rows (*ours*: as much)."""
@@ -229,3 +229,15 @@ def fit_logistic(design: sparse.csr_matrix, y: np.ndarray, weights: np.ndarray, 
         if np.abs(step).max() < 1e-7:
             break
     return fitted
+
+
+def preferences_of(values: Any, name: str) -> np.ndarray:
+    """`values` as (n,) float64 in [0, 1] or NaN; `None` becomes NaN. DataError otherwise (first bad row named)."""
+    numbers = as_numbers(values, name)
+    bad = np.flatnonzero((numbers < 0) | (numbers > 1))
+    if len(bad):
+        raise DataError(
+            f"{name}, row {bad[0]}: {numbers[bad[0]]:g} is not in [0, 1]. Give 1 for a win of the candidate, 0.5 for a "
+            "tie, 0 for a loss and NaN for not judged; of AlpacaEval's preferences (1 to 2) subtract 1."
+        )
+    return numbers

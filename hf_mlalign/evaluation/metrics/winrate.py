@@ -7,19 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.core.validation import as_numbers
+from hf_mlalign.core.validation import as_list, as_numbers, check_list
+from hf_mlalign.data.columns import language_codes
+from hf_mlalign.data.languages import check_languages
 from hf_mlalign.evaluation.metrics.bootstrap import (
     ClusterSums,
     check_bootstrap,
     percentile_interval,
+    prompt_codes,
     resample,
     standard_error,
     unanimous_interval,
 )
-from hf_mlalign.evaluation.metrics.inputs import Comparisons, read_comparisons
-from hf_mlalign.evaluation.metrics.length_control import LengthControl, length_control
+from hf_mlalign.evaluation.metrics.length_control import LengthControl, length_control, preferences_of
 
 NAN = float("nan")
 EXACT_CLUSTERS = 500
@@ -62,7 +65,7 @@ def winrate(
         position_consistency, swap_averaged_win_rate, …_standard_error, …_ci_low, …_ci_high;
         length_controlled_win_rate, length_controlled_standard_error. What cannot be computed is NaN.
     Raises:
-        DataError: bad input; see `hf_mlalign.evaluation.metrics.inputs.read_comparisons`.
+        DataError: bad input; see `hf_mlalign.evaluation.metrics.winrate.read_comparisons`.
     """
     check_bootstrap(n_resamples, confidence, seed)
     data = read_comparisons(
@@ -245,3 +248,83 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     factors = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * p_values[order]))
     return adjusted
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """n comparisons of a candidate with a baseline.
+
+    preferences: (n,) float64 in [0, 1], 1 where the candidate is better; NaN where there is no judgement.
+    languages: (n,) int64 codes into `names`, sorted ISO 639-1 codes; all 0 and `[]` without languages.
+    prompts: (n,) int64 codes; all different without prompt ids.
+    swapped: (n,) as preferences, from the other order, or `None`.
+    length_differences: (n,) float64 candidate minus baseline, NaN where unknown, or `None`.
+    """
+
+    preferences: np.ndarray
+    languages: np.ndarray
+    names: list[str]
+    prompts: np.ndarray
+    swapped: np.ndarray | None = None
+    length_differences: np.ndarray | None = None
+
+
+
+def read_comparisons(
+    predictions: Sequence[float | None] | np.ndarray,
+    languages: Sequence[str] | None = None,
+    prompt_ids: Sequence[Any] | None = None,
+    swapped_predictions: Sequence[float | None] | np.ndarray | None = None,
+    candidate_lengths: Sequence[float | None] | np.ndarray | None = None,
+    baseline_lengths: Sequence[float | None] | np.ndarray | None = None,
+) -> Comparisons:
+    """Check the columns of `winrate`.
+
+    Raises:
+        DataError: no rows, unequal lengths of the columns, a value out of range, an unknown or missing language, a
+            missing prompt id, or the lengths of one side only (the first bad row is named).
+    """
+    preferences = preferences_of(predictions, "predictions")
+    n = len(preferences)
+    if not n:
+        raise DataError("predictions: no rows. Give one preference for each comparison.")
+    codes, names = np.zeros(n, np.int64), []
+    if languages is not None:
+        values = _column(languages, n, "languages")
+        try:
+            arrow = isinstance(values, (pa.Array, pa.ChunkedArray))
+            column = values if arrow else pa.array(values, pa.string(), from_pandas=True)
+        except (pa.ArrowException, UnicodeError, TypeError):
+            column = pa.array(check_languages(values))
+        column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        codes, found = language_codes(column, "languages")
+        names = sorted(found)
+        codes = np.searchsorted(names, found)[codes]
+    prompts = np.arange(n) if prompt_ids is None else prompt_codes(_column(prompt_ids, n, "prompt_ids"))
+    swapped = None
+    if swapped_predictions is not None:
+        swapped = preferences_of(_column(swapped_predictions, n, "swapped_predictions"), "swapped_predictions")
+    if (candidate_lengths is None) != (baseline_lengths is None):
+        missing = "candidate_lengths" if candidate_lengths is None else "baseline_lengths"
+        raise DataError(f"{missing}: missing. Length control needs the lengths of both sides; give both or neither.")
+    differences = None
+    if candidate_lengths is not None:
+        sides = ("candidate_lengths", candidate_lengths), ("baseline_lengths", baseline_lengths)
+        lengths = []
+        for name, values in sides:
+            numbers = as_numbers(_column(values, n, name), name)
+            bad = np.flatnonzero((numbers < 0) | np.isinf(numbers))
+            if len(bad):
+                raise DataError(f"{name}, row {bad[0]}: {numbers[bad[0]]:g} is not a length in characters or tokens.")
+            lengths.append(numbers)
+        differences = lengths[0] - lengths[1]
+    return Comparisons(preferences, codes, names, prompts, swapped, differences)
+
+
+
+def _column(values: Any, n: int, name: str) -> Any:
+    check_list(values, name)
+    values = values if hasattr(values, "__len__") else as_list(values, name)
+    if len(values) != n:
+        raise DataError(f"{name} has {len(values)} rows and predictions has {n}. Give one value for each comparison.")
+    return values

@@ -3,7 +3,6 @@
 import pytest
 
 from hf_mlalign import load_demo_pool
-from hf_mlalign.cmalign import build as source
 from hf_mlalign.cmalign.build import WORK, build_pairs
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.core.files import LOCK
@@ -57,7 +56,7 @@ def test_scores_of_a_model_are_kept(pool, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "_save", stop)
+        patch.setattr("datasets.Dataset.to_parquet", stop)
         with pytest.raises(KeyboardInterrupt):
             build_pairs(pool, kept, **options)
     sizes = {path.name: path.stat().st_size for path in (kept / WORK).glob("*.rows")}

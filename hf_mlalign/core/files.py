@@ -183,7 +183,6 @@ CHECK_BYTES = 4
 """Each block in a file begins with its CRC-32, which reveals blocks that a power failure left incomplete."""
 
 
-
 def cached_blocks(
     blocks: Iterable[np.ndarray | slice],
     compute: Callable[[Any], np.ndarray],
@@ -220,7 +219,6 @@ def cached_blocks(
                 raise
         os.fsync(file.fileno())
     return out
-
 
 
 def _read_blocks(file: BinaryIO, blocks: Iterable[np.ndarray | slice], out: np.ndarray) -> Iterator[np.ndarray | slice]:

@@ -188,7 +188,6 @@ def chunked_column(ds: Dataset, column: str) -> pa.ChunkedArray:
     return ds.select_columns([column]).with_format("arrow")[:].column(column)
 
 
-
 def arrow_column(ds: Dataset, column: str) -> pa.Array:
     """`chunked_column` as one Arrow array; nothing is copied if it is one chunk."""
     values = chunked_column(ds, column)
@@ -196,7 +195,6 @@ def arrow_column(ds: Dataset, column: str) -> pa.Array:
     if isinstance(values, pa.ChunkedArray):
         raise DataError(f"Column {column!r} is too large for one array. Convert texts to large_string.")
     return values.storage if isinstance(values, pa.ExtensionArray) else values
-
 
 
 def named_column(ds: Dataset, column: str) -> pa.Array:
@@ -207,11 +205,9 @@ def named_column(ds: Dataset, column: str) -> pa.Array:
     return pa.array([None if v is None else feature.int2str(v) for v in values.to_pylist()], pa.string())
 
 
-
 def is_text(kind: pa.DataType) -> bool:
     """Whether the type holds strings."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
 
 
 def is_list(kind: pa.DataType) -> bool:
@@ -219,12 +215,10 @@ def is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind)
 
 
-
 def is_messages(kind: pa.DataType) -> bool:
     """Whether the type holds lists of messages with role and content."""
     names = {field.name for field in kind.value_type} if is_list(kind) and pa.types.is_struct(kind.value_type) else ()
     return {"role", "content"} <= set(names)
-
 
 
 def codes_of(values: pa.Array, column: str) -> tuple[np.ndarray, pa.Array]:
@@ -242,7 +236,6 @@ def codes_of(values: pa.Array, column: str) -> tuple[np.ndarray, pa.Array]:
         raise DataError(f"Column {column!r}, row {row}: missing. Fill it in or drop such rows.")
     encoded = values.dictionary_encode()
     return encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary
-
 
 
 def last_contents(values: pa.Array, column: str) -> pa.Array:
@@ -263,14 +256,12 @@ def last_contents(values: pa.Array, column: str) -> pa.Array:
     return contents.take(pa.array(last, mask=lengths == 0))
 
 
-
 def flatten_lists(values: pa.Array, column: str) -> tuple[pa.Array, np.ndarray]:
     """The items of all lists, and the number of items in each row (0 for a missing list)."""
     if not (is_list(values.type) or pa.types.is_fixed_size_list(values.type)):
         raise DataError(f"Column {column!r} holds {values.type}; a list of responses per row was expected.")
     lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
     return values.flatten(), lengths.astype(np.int64)
-
 
 
 def matrix(
@@ -302,7 +293,6 @@ def matrix(
     return out
 
 
-
 def _block(chunk: pa.Array, column: str, offset: int, width: int | None) -> np.ndarray:
     """The rows of one chunk, which starts at row `offset`; `width` is that of the rows before."""
     if pa.types.is_fixed_size_list(chunk.type):
@@ -327,7 +317,6 @@ def _block(chunk: pa.Array, column: str, offset: int, width: int | None) -> np.n
     return flat.to_numpy(zero_copy_only=False).reshape(len(chunk), width)
 
 
-
 def numbers(ds: Dataset, column: str) -> np.ndarray:
     """A numeric column as a 1-D array; null becomes NaN in a float column.
 
@@ -335,7 +324,6 @@ def numbers(ds: Dataset, column: str) -> np.ndarray:
         DataError: the column is not numeric, or an integer column has nulls (first row named).
     """
     return column_numbers(chunked_column(ds, column), column)
-
 
 
 def column_numbers(values: pa.ChunkedArray, column: str, first_row: int = 0) -> np.ndarray:
@@ -350,7 +338,6 @@ def column_numbers(values: pa.ChunkedArray, column: str, first_row: int = 0) -> 
     return values.to_numpy()
 
 
-
 def add_columns(ds: Dataset, columns: Mapping[str, Any]) -> Dataset:
     """`ds` with `columns` (arrays or lists, one value per row) added or replaced; NaN becomes null."""
     for name, values in columns.items():
@@ -360,7 +347,6 @@ def add_columns(ds: Dataset, columns: Mapping[str, Any]) -> Dataset:
             values = pa.array(values, from_pandas=True)  # NaN becomes null
         ds = ds.add_column(name, values)
     return ds
-
 
 
 def clean_clusters(clusters: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -385,7 +371,6 @@ MADV_DONTNEED = 4
 CGROUP = Path("/sys/fs/cgroup")
 
 
-
 def available_bytes() -> int | None:
     """Memory in bytes that this process may still take: what is free (with files in the cache), and what its control
     group allows. `None` on systems other than Linux."""
@@ -397,7 +382,6 @@ def available_bytes() -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
         found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
     return min((value for value in found if value is not None), default=None)
-
 
 
 def release_mapped(files: Iterable[str]) -> None:
@@ -416,7 +400,6 @@ def release_mapped(files: Iterable[str]) -> None:
         if path in wanted and "w" not in access:
             begin, end = (int(address, 16) for address in span.split("-"))
             ctypes.CDLL(None).madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), MADV_DONTNEED)
-
 
 
 def _left(folder: Path, limit: str, usage: str, cache: str) -> int | None:

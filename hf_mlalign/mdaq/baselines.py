@@ -216,7 +216,6 @@ def score_order(scores: Any) -> np.ndarray:
     return rows[np.argsort(-scores[rows], kind="stable")]
 
 
-
 def as_scores(values: Any, argument: str = "scores") -> np.ndarray:
     """`values` as a 1-D float array (None becomes NaN); DataError for anything else."""
     array = values if isinstance(values, np.ndarray) and values.dtype.kind == "f" else as_numbers(values, argument)

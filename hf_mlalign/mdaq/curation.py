@@ -37,12 +37,6 @@ from hf_mlalign.models.clustering import text_codes
 
 if TYPE_CHECKING:
     import pandas as pd
-    from datasets import Dataset
-
-    from hf_mlalign.mdaq.selector import SelectionResult
-
-
-if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
 

@@ -170,7 +170,6 @@ def allocate(
     )
 
 
-
 def share(total: int, weights: Mapping[str, int], limits: Mapping[str, int]) -> dict[str, int]:
     """Split `total` in proportion to whole-number `weights` by largest remainder, with no share above its limit.
 
@@ -198,7 +197,6 @@ def share(total: int, weights: Mapping[str, int], limits: Mapping[str, int]) -> 
     return result
 
 
-
 def _given(sizes: dict[str, int], nq: int, nd: int, budgets: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     missing, unknown = sorted(set(sizes) - set(budgets)), sorted(set(budgets) - set(sizes), key=str)
     if missing or unknown:
@@ -221,7 +219,6 @@ def _given(sizes: dict[str, int], nq: int, nd: int, budgets: Mapping[str, Any]) 
             quality = _round_half_up(rows * q, q + d)
             shares[language] = (quality, rows - quality)
     return shares
-
 
 
 def _round_half_up(numerator: int, denominator: int) -> int:

@@ -35,9 +35,6 @@ from hf_mlalign.models.kmeans import Matrix, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-if TYPE_CHECKING:
     from datasets import Dataset
 
 CLUSTER_COLUMN = "cluster"

@@ -269,7 +269,6 @@ class Comparisons:
     length_differences: np.ndarray | None = None
 
 
-
 def read_comparisons(
     predictions: Sequence[float | None] | np.ndarray,
     languages: Sequence[str] | None = None,
@@ -319,7 +318,6 @@ def read_comparisons(
             lengths.append(numbers)
         differences = lengths[0] - lengths[1]
     return Comparisons(preferences, codes, names, prompts, swapped, differences)
-
 
 
 def _column(values: Any, n: int, name: str) -> Any:

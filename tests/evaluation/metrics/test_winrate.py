@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from hf_mlalign.core.errors import DataError
 from hf_mlalign.evaluation.metrics.winrate import holm, sign_flip_p_value, winrate

@@ -88,12 +88,13 @@ def _code(app, what, name, obj, options, lines: list[str]) -> None:
 
 
 def _signature(app, what, name, obj, options, signature, returns):
-    """Settings that inherit a hundred fields are shown without them; made-on-the-spot defaults as "..."."""
+    """Settings that inherit a hundred fields are shown without them; defaults that are objects as "..."."""
     if not signature:
         return signature, returns
     if len(signature) > LONGEST_SIGNATURE:
         return "(**options)", returns
-    return signature.replace("<factory>", "..."), returns
+    signature = re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", signature)
+    return re.sub(r"<factory>|<function (?:<lambda>|[^>])*>|PosixPath\('[^']*'\)", "...", signature), returns
 
 
 def setup(app) -> None:

@@ -30,7 +30,7 @@ def refuse_secrets(folder: Path, paths: Sequence[str], token: str | None = None)
 
 
 def redacted(text: str, token: str | None = None) -> str:
-    """`text` with tokens and keys replaced by ***."""
+    """`text` with tokens and keys replaced by `***`."""
     for secret in _known_secrets(token):
         text = text.replace(secret, "***")
     return SECRET.sub("***", text)

@@ -3,18 +3,14 @@
 import json
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from hf_mlalign.cli import report as cli_report
+from hf_mlalign.cli.app import app
 from hf_mlalign.core.errors import DataError
-
-app = typer.Typer()
-app.command()(cli_report.report)
 
 
 def run(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(app, ["report", *map(str, arguments)])
 
 
 def test_report_says_where_it_is(tmp_path):
@@ -30,6 +26,6 @@ def test_report_says_where_it_is(tmp_path):
 def test_nothing_to_report_on(tmp_path):
     done = run(tmp_path)
     assert isinstance(done.exception, DataError)
-    assert "holds no run.json" in str(done.exception)
+    assert "hold a run.json" in str(done.exception)
     with pytest.raises(DataError, match="no folder"):
         raise run(tmp_path / "nothing").exception

@@ -200,7 +200,7 @@ class _Curating:
             selector.languages = sorted(code for code, n in counts.items() if code != UNKNOWN and n >= least)
         if not selector.languages:
             raise DataError(
-                "There is no language column, and none was identified. Name one with --column-mapping COLUMN=language."
+                "No language column, and no language was identified. Name one with --column-mapping COLUMN=language."
             )
         shown = ", ".join(f"{code} {n:,}" for code, n in counts.most_common())
         self.on_step(f"No language column: identified languages of the pairs: {shown}.")

@@ -48,17 +48,10 @@ WORK = ".work"
 SCORES = "scores.parquet"
 SCORES_ROWS = 2**20
 TABLE_COLUMNS = {
-    "language": "language",
-    "pool": "pool",
-    "unscored": "no score",
-    "selected": "selected",
-    "by_quality": "by quality",
-    "by_diversity": "by diversity",
-    "quality_before": "quality before",
-    "quality_after": "quality after",
-    "clusters_covered": "clusters covered",
-    "clusters": "clusters",
-}
+    "language": "language", "pool": "pool", "unscored": "no score", "selected": "selected", "by_quality": "by quality",
+    "by_diversity": "by diversity", "quality_before": "quality before", "quality_after": "quality after",
+    "clusters_covered": "clusters covered", "clusters": "clusters",
+}  # fmt: skip
 METHOD_TEXTS = {
     "das": "Diversity-Aware Selection (M-DaQ, arXiv 2509.15549)",
     "car": "the procedure of CaR",

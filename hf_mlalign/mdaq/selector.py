@@ -152,15 +152,8 @@ class MDaQSelector:
                 "the dataset it was fitted on."
             )
         chosen = result.selected
-        out = ds.select(chosen)
-        return add_columns(
-            out,
-            {
-                SCORE_COLUMN: result.scores[chosen],
-                CLUSTER_COLUMN: result.clusters[chosen],
-                "selection_reason": result.reasons[chosen],
-            },
-        )
+        marks = {SCORE_COLUMN: result.scores, CLUSTER_COLUMN: result.clusters, "selection_reason": result.reasons}
+        return add_columns(ds.select(chosen), {name: values[chosen] for name, values in marks.items()})
 
     def __call__(self, examples: Mapping[str, Any], indices: Sequence[int] | int) -> dict[str, Any]:
         """`quality_score`, `cluster`, `selected` and `selection_reason` of rows, for `map(…, with_indices=True)`."""
@@ -210,15 +203,10 @@ class MDaQSelector:
         counts = {name: int(np.count_nonzero(~np.isnan(scores[rows]))) for name, rows in groups.items()}
         shares, notes = allocate(counts, self.n_quality, self.n_diversity, self.budgets)
         result = SelectionResult(
-            method=self.method,
-            selected=np.empty(0, dtype=np.int64),
-            scores=scores,
-            clusters=np.full(len(scores), -1, dtype=np.int32),
-            reasons=np.full(len(scores), "", dtype="<U9"),
-            languages=languages,
-            budgets=dict(shares),
-            notes=list(notes),
-        )
+            method=self.method, selected=np.empty(0, dtype=np.int64), scores=scores,
+            clusters=np.full(len(scores), -1, dtype=np.int32), reasons=np.full(len(scores), "", dtype="<U9"),
+            languages=languages, budgets=dict(shares), notes=list(notes),
+        )  # fmt: skip
         dropped = len(scores) - sum(map(len, groups.values()))
         if dropped:
             result.notes.append(f"left out {counted(dropped, 'row')} in other or unknown languages")
@@ -244,14 +232,10 @@ class MDaQSelector:
         if vectors is None or not scorable:
             return
         outcome = cluster_groups(
-            vectors,
-            scorable,
-            self.n_clusters,
-            seed=self.seed,
-            max_points_per_centroid=self.max_points_per_centroid,
+            vectors, scorable, self.n_clusters, seed=self.seed, max_points_per_centroid=self.max_points_per_centroid,
             n_quality={name: budget[0] for name, budget in result.budgets.items()},
             n_diversity={name: budget[1] for name, budget in result.budgets.items()},
-        )
+        )  # fmt: skip
         result.clusters = outcome.labels
         result.notes.extend(outcome.notes)
 

@@ -138,13 +138,9 @@ class _Bootstrap:
             drawn, size = resample(sums, sizes, self.n_clusters, self.n_resamples, self.rng)
             low, high = percentile_interval(drawn[size > 0] / size[size > 0], self.confidence, len(sums))
         return {
-            "win_rate": 100 * rate,
-            "standard_error": 100 * standard_error(sums, sizes),
-            "ci_low": 100 * low,
-            "ci_high": 100 * high,
-            "p_value": sign_flip_p_value(sums - sizes / 2),
-            "n_prompts": len(sums),
-        }
+            "win_rate": 100 * rate, "standard_error": 100 * standard_error(sums, sizes), "ci_low": 100 * low,
+            "ci_high": 100 * high, "p_value": sign_flip_p_value(sums - sizes / 2), "n_prompts": len(sums),
+        }  # fmt: skip
 
     def macro(self, sums: ClusterSums, groups: list[dict], whole: dict) -> dict[str, float]:
         """Mean of the rates there are.

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 _DRAWN_AT_ONCE = 2**20  # counts in memory
-MACROS = ("seen", "unseen", "all")
 
 
 def accuracy_table(

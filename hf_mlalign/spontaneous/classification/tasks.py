@@ -13,7 +13,6 @@ from hf_mlalign.core.files import read_small
 from hf_mlalign.data.languages import known_code
 
 FOLDER = Path(__file__).parent / "task_files"
-LABEL_LANGUAGES = ("question", "english")
 _KEYS = ("name", "fields", "answer", "shots", "template", "labels", "separator", "gold_language", "codes")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from hf_mlalign.core import validation
 from hf_mlalign.data import columns, languages
 from hf_mlalign.data.answers import extract
-from hf_mlalign.mdaq import baselines, budgets, selection
+from hf_mlalign.mdaq import baselines, options, selection
 from hf_mlalign.mdaq.quality import accuracy, scorer
 from hf_mlalign.models import clustering, encoder
 from tests.reliability.public_functions import LetterEncoder, entry, sizes, vectors
@@ -269,7 +269,7 @@ entry(
 )
 entry(
     "mdaq.allocate",
-    budgets.allocate,
+    options.allocate,
     {"n_quality": "whole", "n_diversity": "whole", "budgets": "name"},
     lambda rng, n: {"counts": {"de": 5 * n, "sw": n}, "n_quality": 6, "n_diversity": 3, "budgets": "total"},
 )

@@ -16,23 +16,23 @@ from pathlib import Path
 DOCS = Path(__file__).resolve().parent
 PACKAGE = DOCS.parent / "hf_mlalign"
 ROOMS = {
-    "mdaq": ("Curation (M-DaQ)", "Score, cluster, select; see [the method](../mdaq.md) and [the Quality Scoring "
+    "mdaq": ("Curation (M-DaQ)", "Score, cluster and select; see [the method](../mdaq.md) and [the Quality Scoring "
              "Model](../qsm.md)."),
-    "cmalign": ("Preference pairs (CM-Align)", "From samples to pairs and DPO; see [the method](../cmalign.md)."),
-    "spontaneous": ("Spontaneous alignment", "Question translation, classification in many languages, lenses; see "
+    "cmalign": ("Preference pairs (CM-Align)", "From samples to pairs to DPO; see [the method](../cmalign.md)."),
+    "spontaneous": ("Spontaneous alignment", "Translate questions, classify in many languages, look inside models; see "
                     "[training](../spontaneous-training.md), [evaluation](../spontaneous-evaluation.md) and "
                     "[lenses](../spontaneous-lenses.md)."),
-    "evaluation": ("Evaluation", "Win rates, judges, people and metrics; see [win rates](../winrate.md), "
+    "evaluation": ("Evaluation", "Judge answers and compute win rates and metrics; see [win rates](../winrate.md), "
                    "[judges](../judges.md) and [metrics](../metrics.md)."),
-    "generation": ("Sampling", "Draw answers from models, local or served."),
+    "generation": ("Sampling", "Sample answers from local models and servers; see [CM-Align](../cmalign.md)."),
     "data": ("Data", "Read any source: layouts, roles of columns, languages, final answers; see "
              "[formats](../formats.md)."),
-    "models": ("Models", "Encoders, clustering and the loading of models; see [the encoder](../encoder.md)."),
+    "models": ("Models", "Load encoders and models, and cluster embeddings; see [the encoder](../encoder.md)."),
     "hub": ("Runs and the Hub", "Run records, cards, uploads and trackers."),
-    "report": ("Report", "One page with the pictures of a run; see [the report](../report.md)."),
-    "launch": ("Training", "Scripts for `accelerate launch -m`."),
-    "distributed": ("Ray", "The steps on Ray Data; [how to use them](../distributed.md)."),
-    "core": ("Core", "What everything else stands on: errors, files, checks, memory, processes."),
+    "report": ("Report", "Write a report of runs on one page; see [the report](../report.md)."),
+    "launch": ("Training", "Scripts for `hf-mlalign train` and `accelerate launch -m`."),
+    "distributed": ("Ray", "The same steps on a Ray cluster; see [Ray](../distributed.md)."),
+    "core": ("Core", "Shared by all rooms: errors, files, checks, options, processes."),
 }  # fmt: skip
 """Pages of the reference, in the order of the table of contents: title and first sentence."""
 WITHOUT_PAGE = ("cli", "metrics", "_version", "__main__", "launch.configs.__main__")

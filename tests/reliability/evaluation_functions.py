@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hf_mlalign.evaluation.metrics import bootstrap, diversity, inputs, leaderboard, length_control, winrate
+from hf_mlalign.evaluation.metrics import bootstrap, diversity, leaderboard, length_control, winrate
 from hf_mlalign.evaluation.metrics.agreement import (
     Bootstrap,
     answer_agreement,
@@ -49,18 +49,18 @@ WINRATE = [*MISSING, *OPTIONAL, *ODD_IDS]
 entry("evaluation.winrate", winrate.winrate, {**COMPARISONS, **BOOTSTRAP},
       lambda rng, n: {**comparisons(rng, n), "n_resamples": 9, "seed": 1, "confidence": 0.9}, accepts=WINRATE,
       tolerance=1e-9)  # fmt: skip
-entry("evaluation.read_comparisons", inputs.read_comparisons, COMPARISONS, comparisons,
+entry("evaluation.read_comparisons", winrate.read_comparisons, COMPARISONS, comparisons,
       accepts=WINRATE)  # fmt: skip
 entry(
     "evaluation.preferences_of",
-    inputs.preferences_of,
+    length_control.preferences_of,
     {"values": "numbers"},
     lambda rng, n: {"values": preferences(rng, n), "name": "values"},
     accepts=["values: NaN", "values: missing", "values: empty", "values: too short", "values: too long"],
 )
 entry(
     "evaluation.prompt_codes",
-    inputs.prompt_codes,
+    bootstrap.prompt_codes,
     {"values": "ids"},
     lambda rng, n: {"values": [f"p{i // 2}" for i in range(n)]},
     says={"values": "prompt_ids"},

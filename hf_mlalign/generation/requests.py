@@ -1,4 +1,4 @@
-"""The requests that a prompt set makes, with the language instruction, and the protocol of whatever answers them."""
+"""The requests for a set of prompts, with the language instruction, and the protocol of the backend."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Key = tuple[str | int, str, int]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How an answer is drawn.
+    """How an answer is sampled.
 
     Args:
         temperature: of the softmax; 0 takes the likeliest token.
@@ -98,7 +98,7 @@ OnFailure = Callable[[Request, str], None]
 
 @runtime_checkable
 class Backend(Protocol):
-    """Whatever can draw answers.
+    """Protocol of everything that can answer requests.
 
     `run` calls `on_answer` once for each request as soon as it is answered (from any thread, in any order), or
     `on_failure` with a reason when that request cannot be answered; it raises `DataError` when none can.
@@ -154,7 +154,7 @@ def read_prompts(ds: Dataset, column_mapping: Mapping[str, str] | None = None) -
         if first.setdefault(key, row) != row:
             raise DataError(
                 f"Column {columns['id']!r}, row {row}: prompt {key[0]!r} in {key[1]!r} is already in row {first[key]}. "
-                "Drop duplicates or give every prompt an id of its own."
+                "Drop duplicates or give every prompt its own id."
             )
     return PromptTable(ids, languages, prompts)
 
@@ -162,7 +162,7 @@ def read_prompts(ds: Dataset, column_mapping: Mapping[str, str] | None = None) -
 def build_requests(
     table: PromptTable, n: int, seed: int, system_prompt: str | None, answer_in_language: bool
 ) -> list[Request]:
-    """The n requests of each prompt, in the order of the table; each has a seed of its own."""
+    """The n requests of each prompt, in the order of the table; each has its own seed."""
     requests = []
     for prompt_id, language, prompt in zip(table.ids, table.languages, table.prompts, strict=True):
         messages = to_messages(prompt, language, system_prompt, answer_in_language)
@@ -194,6 +194,6 @@ def language_instruction(language: str) -> str:
 
 
 def request_seed(seed: int, prompt_id: str | int, language: str, sample: int) -> int:
-    """Seed in [0, 2³¹) of one answer; it depends on nothing but these four values."""
+    """Seed in [0, 2³¹) of one answer; it depends only on these four values."""
     text = json.dumps([seed, prompt_id, language, sample], ensure_ascii=False)
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4], "big") >> 1

@@ -96,11 +96,11 @@ class ResponseSampler:
             )
         if failures and not self.options.allow_missing:
             request, reason = failures[0]
-            kept = f" The others are kept in {str(output)!r}; run the same again to ask for these." if output else ""
+            kept = f" The others are in {str(output)!r}; run the same command again to ask for these." if output else ""
             raise DataError(
                 f"{len(failures)} of {len(requests)} answers failed, first sample {request.sample} of prompt "
                 f"{request.prompt_id!r} in {request.language!r}: {reason} ({len({why for _, why in failures})} "
-                f"reasons).{kept} --allow-missing (allow_missing=True) leaves them out."
+                f"reasons).{kept} Leave them out with --allow-missing (allow_missing=True)."
             )
         samples = _to_dataset(table, requests, store, n)
         if output is not None:
@@ -168,7 +168,7 @@ def sample(
         api_key: key of the server (default: the environment variable MLALIGN_API_KEY).
         progress: show a progress bar.
     Returns:
-        The answers as `dataset`; `fresh` is `False` where every answer was there already.
+        The answers as `dataset`; `fresh` is `False` if every answer was in the folder already.
     Raises:
         DataError: see `ResponseSampler.sample`.
     """
@@ -201,7 +201,7 @@ def load_backend(
     timeout: float = 300.0,
     **local: Any,
 ) -> Backend:
-    """What draws answers: a server where `base_url` is given, else a causal LM in this process.
+    """Load what draws answers: a server if `base_url` is given, else a causal LM in this process.
 
     Args:
         model: the name the server knows the model by; or name or folder of a causal LM, or (model, tokenizer). A
@@ -215,7 +215,7 @@ def load_backend(
     from hf_mlalign.generation.transformers_backend import TransformersBackend
 
     if model is None or model == "":
-        raise DataError("model: name a causal LM, or with base_url the model the server serves.")
+        raise DataError("model: name a causal LM, or, with --base-url (base_url), the model that the server serves.")
     if base_url and isinstance(model, str):
         key = api_key or os.environ.get("MLALIGN_API_KEY")
         return ServerBackend(base_url, model, api_key=key, concurrency=concurrency, timeout=timeout)
@@ -238,7 +238,7 @@ def _to_dataset(table: PromptTable, requests: Sequence[Request], store: AnswerSt
 
     found = [(i // n, request, store.answers[request.key]) for i, request in enumerate(requests) if store.has(request)]
     if not found:
-        raise DataError("There are no answers: every request failed." if requests else "The dataset has no prompts.")
+        raise DataError("No answers: every request failed." if requests else "The dataset has no prompts.")
     columns = {
         "prompt_id": [request.prompt_id for _, request, _ in found],
         "language": [request.language for _, request, _ in found],

@@ -1,4 +1,4 @@
-"""Answers from an OpenAI-compatible server: bounded concurrency, retries with back-off, a stop when they are no use."""
+"""Answers from an OpenAI-compatible server: bounded concurrency, retries with back-off, a stop if they are useless."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class _Work:
                     if hopeless:
                         raise DataError(
                             f"base_url: {self._failures} requests in a row failed at {self.backend.base_url}, the last "
-                            f"with: {found.reason}. Finished answers are kept; run the same again to continue."
+                            f"with: {found.reason}. Finished answers are kept; run the same command again to continue."
                         )
         except BaseException as error:
             with self._lock:

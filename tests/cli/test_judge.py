@@ -135,7 +135,7 @@ def test_self_test(tmp_path, online):
         (["judge"], "source: name a file"),
         (["judge", "rows.jsonl", "--judge", "llm"], "the judge 'llm' needs --model"),
         (["judge", "rows.jsonl", "--judge", "human"], "the judge 'human' needs --judgements"),
-        (["judge", "rows.jsonl", "--judge", "worst"], "there is no 'worst'"),
+        (["judge", "rows.jsonl", "--judge", "worst"], "unknown 'worst'"),
         (["judge", "rows.jsonl", "--judge", "length", "--model", "x"],
          "model: the judge 'length' has no option --model. It has --hard."),
         (["judge", "rows.jsonl", "--judge", "llm", "--model", "x", "--hard"],

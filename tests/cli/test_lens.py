@@ -87,7 +87,7 @@ def test_a_stopped_run_goes_on(place, tmp_path):
     said = []
     again = run_lens(**given, on_step=said.append).result
     assert {path.name: path.stat().st_mtime_ns for path in given["output"].glob("*_before.npz")} == times
-    assert said[1:3] == ["lens_before.npz is there already.", "geometry_before.npz is there already."]
+    assert said[1:3] == ["lens_before.npz is already finished.", "geometry_before.npz is already finished."]
     np.testing.assert_array_equal(whole.lens_after.probabilities, again.lens_after.probabilities)
     np.testing.assert_array_equal(whole.geometry_after.points, again.geometry_after.points)
     with pytest.raises(DataError, match="span was 'first', now 'word'"):

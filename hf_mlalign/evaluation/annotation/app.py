@@ -65,7 +65,7 @@ class Page:
             try:
                 (a, b), (c, d) = request.get("points")
             except (TypeError, ValueError):
-                raise DataError("points: two numbers for each of the two answers are needed.") from None
+                raise DataError("points: give two numbers for each of the two answers.") from None
             verdict = Verdict(request.get("preference"), ((a, b), (c, d)))
             self.study.save(reader, str(request.get("token")), verdict)
             return self.study.next(reader, languages)

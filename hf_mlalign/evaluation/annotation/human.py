@@ -55,8 +55,8 @@ class HumanJudge:
             DataError: the lengths differ, or a language is unknown.
         """
         if not len(prompts) == len(a) == len(b) == len(prompts if languages is None else languages):
-            raise DataError(f"judge: {len(prompts)} prompts, {len(a)} and {len(b)} answers. Give as many of each, and "
-                            "as many languages if any.")  # fmt: skip
+            raise DataError(f"judge: {len(prompts)} prompts, {len(a)} and {len(b)} answers. Give the same number of "
+                            "each, and as many languages if any.")  # fmt: skip
         codes = [None] * len(prompts) if languages is None else check_languages(languages)
         out = np.full(len(prompts), np.nan)
         for i, prompt in enumerate(prompts):

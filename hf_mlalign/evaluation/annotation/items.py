@@ -73,7 +73,7 @@ class PairItem:
 def read_items(
     ds: Dataset, column_mapping: Mapping[str, str] | None = None, language: str | None = None
 ) -> list[PairItem]:
-    """The items of a dataset; a row that says the same as an earlier one is left out.
+    """The items of a dataset; a row that repeats an earlier one is left out.
 
     Args:
         ds: see `hf_mlalign.evaluation.judges.run.read_answer_pairs`; every row needs both answers and a language.

@@ -40,7 +40,7 @@ class ShownItem:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reader says, in terms of answer A and answer B.
+    """The judgement of a reader, in terms of answer A and answer B.
 
     Attributes:
         preference: "a", "b", "tie", "both_bad"; `None`: cannot judge.
@@ -74,7 +74,7 @@ class Study:
         overlap: float = 0.2, points: bool = True, clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         if per_item < 1:
-            raise DataError(f"per_item: {per_item} is less than 1.")
+            raise DataError(f"per_item: {per_item} is less than 1. Use 1 or more.")
         if not 0 <= overlap <= 1:
             raise DataError(f"overlap: {overlap} is not a share between 0 and 1.")
         self.items, self.store, self.per_item, self.points = list(items), store, per_item, points
@@ -210,7 +210,7 @@ class Study:
 
     def _item(self, token: str) -> PairItem:
         if token not in self._by_token:
-            raise DataError("token: there is no such item. Load the page again.")
+            raise DataError("token: this item does not exist. Load the page again.")
         return self._by_token[token]
 
     def _remember(self, judgement: Judgement) -> None:

@@ -1,4 +1,4 @@
-"""What a judge is given and what it returns: one protocol for models, rules, people and your own; judges by name."""
+"""What a judge gets and what it returns: one protocol for models, rules, people and your own; judges by name."""
 
 from __future__ import annotations
 
@@ -297,7 +297,7 @@ def load_judge(name: str | Judge | None = None, **options: Any) -> Judge:
             kind = type(name).__name__
             raise DataError(f"judge: {kind} cannot be called. Pass a function (prompts, a, b) or a name.")
         if options:
-            raise DataError(f"judge: the judge is made already, so {listed(options)} cannot be set. Set it there.")
+            raise DataError(f"judge: this judge is an object. Set {listed(options)} when you make it.")
         return name
     make = _find_judge(name or "similarity")
     try:
@@ -341,7 +341,7 @@ def judge_from_options(options: JudgeOptions, judge: str | Judge | None = None, 
 
 
 def register_judge(name: str) -> Callable[[Any], Any]:
-    """Decorator that enters a class or a function (prompts, a, b) in `JUDGES`.
+    """Decorator that registers a class or a function (prompts, a, b) as a judge.
 
     Raises:
         DataError: the name is one of the package's.
@@ -349,7 +349,7 @@ def register_judge(name: str) -> Callable[[Any], Any]:
 
     def enter(judge: Any) -> Any:
         if isinstance(JUDGES.get(name), str):
-            raise DataError(f"judge: the name {name!r} is one of the package's. Choose another.")
+            raise DataError(f"judge: the name {name!r} belongs to a judge of the package. Choose another.")
         JUDGES[name] = judge
         return judge
 
@@ -362,7 +362,7 @@ def _find_judge(name: str) -> Any:
     The working directory is searched last, so that a file there hides no module that is installed.
     """
     if name not in JUDGES and ":" not in name:
-        raise DataError(f"judge: there is no {name!r}. There are: {listed(JUDGES)}; or module:name for your own.")
+        raise DataError(f"judge: unknown {name!r}. Known: {listed(JUDGES)}; or module:name for your own.")
     found = JUDGES.get(name, name)
     if not isinstance(found, str):
         return found

@@ -53,7 +53,7 @@ class LLMJudge:
         temperature: (0, *ours*).
         top_p: (1, *ours*).
         max_tokens: longest reply (1,024, *ours*); judges that think aloud need more.
-        structured: ask the server for JSON by schema; one that refuses is asked without (*ours*: on).
+        structured: ask the server for JSON by schema; a server that refuses is asked without it (*ours*: on).
         attempts: how often a run asks, each time with a new code, while the verdict cannot be read (2, *ours*); a
             later run asks again, as often.
         seed: of the codes and of the model's sampling (0, *ours*).
@@ -85,7 +85,7 @@ class LLMJudge:
         **backend: Any,
     ):
         if attempts < 1:
-            raise DataError(f"attempts: {attempts} asks nothing. Use 1 or more.")
+            raise DataError(f"attempts: {attempts} would ask nothing. Use 1 or more.")
         self.backend = load_backend(model, base_url, **backend)
         self.settings = StructuredSampling(temperature, top_p, max_tokens, RESPONSE_FORMAT if structured else None)
         self.template, self.both_orders = JudgeTemplate(template), both_orders
@@ -93,7 +93,7 @@ class LLMJudge:
         self._store, self._most = AnswerStore(cache, CACHE), None
 
     def start_round(self, rounds: int) -> None:
-        """Say that `rounds` runs (0, 1, …) were finished before this one, which was perhaps killed and begins again.
+        """Say that `rounds` runs (0, 1, …) were finished before this one, which may have been killed and restarted.
 
         A run asks `attempts` times at most. Stored replies without a verdict count as asked in this run unless they
         belong to the earlier ones. Without this call, all belong to earlier runs, and what has no verdict is asked

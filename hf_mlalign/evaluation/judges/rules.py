@@ -1,4 +1,4 @@
-"""Judges that score each answer by itself: closeness to a text, length, language. They work offline and see little."""
+"""Judges that score each answer on its own: similarity, length, language. They work offline and see little."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class SimilarityJudge(ScoreJudge):
 
 
 class LengthJudge(ScoreJudge):
-    """Prefers the longer answer: the baseline a judge has to beat, and a gauge of its length bias.
+    """Prefers the longer answer: the baseline that a judge has to beat, and a measure of its length bias.
 
     The score is the natural logarithm of the number of characters.
     """

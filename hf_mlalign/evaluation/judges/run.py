@@ -121,10 +121,10 @@ def join_responses(
     keys = [key for key in ours if key in theirs]
     if not keys:
         raise DataError(f"baseline: no prompt_id and language in common with the candidate, whose first is "
-                        f"{next(iter(ours), None)}. Use the same ids on both sides.")  # fmt: skip
+                        f"{next(iter(ours), None)}. Use the same ids for both.")  # fmt: skip
     for key in keys:
         if ours[key][0] != theirs[key][0]:
-            raise DataError(f"baseline: prompt {key[0]!r} in {key[1]!r} is another text than the candidate's. "
+            raise DataError(f"baseline: prompt {key[0]!r} in {key[1]!r} has another text than the candidate's. "
                             "Give different prompts different ids.")  # fmt: skip
     notes = [f"{len(part) - len(keys):,} answers of the {name} have no counterpart and are left out"
              for name, part in (("candidate", ours), ("baseline", theirs)) if len(part) > len(keys)]  # fmt: skip
@@ -256,8 +256,8 @@ def winrate_columns(
     """The arguments of the winrate metric from what `judge_dataset` returned.
 
     Args:
-        average_orders: the mean of both orders as predictions, without swapped_predictions: rates per language and
-            their intervals are then free of the pull of a place.
+        average_orders: use the mean of both orders as predictions, without swapped_predictions, so that rates per
+            language and their intervals are free of position bias.
     Returns:
         predictions, candidate_lengths, baseline_lengths, and where there are such columns swapped_predictions,
         languages, prompt_ids. Missing predictions are NaN.
@@ -280,7 +280,7 @@ def winrate_columns(
 
 @dataclass
 class JudgeResult:
-    """What a run of `judge` found, beside the rows.
+    """What a run of `judge` found, apart from the rows.
 
     Attributes:
         judgements: of all rows, with reasons, token counts and replies.
@@ -298,12 +298,12 @@ def judge(
 ) -> RunResult:
     """Judge a file, folder or Hub dataset and save the judgements (the command `hf-mlalign judge`).
 
-    Writes `data/judgements.parquet`, `README.md` and `run.json` (judge, win rates, tokens, versions). The same call
-    again reads what is there; where some comparisons could not be judged, it asks for these once more and writes the
-    folder again. What is there stays until the new judgements are.
+    Writes `data/judgements.parquet`, `README.md` and `run.json` (judge, win rates, tokens, versions). If it is
+    finished, the same call reads it back; comparisons that could not be judged are tried once more, and the folder is
+    written again. The old judgements stay until the new ones are complete.
 
-    With `self_test`, the judge is tested instead, on the rows of `source` or, where it is `None`, on examples of the
-    package: the result is a `JudgeReport`, which `self-test.json` holds, too.
+    With `self_test`, the judge is tested instead, on the rows of `source` or, if it is `None`, on examples of the
+    package: the result is a `JudgeReport`, which is also saved as `self-test.json`.
 
     Args:
         source: see `hf_mlalign.data.sources.load_source`; rows with candidate and baseline answers, or, with

@@ -1,4 +1,4 @@
-"""Tests that any judge can take: does it agree with itself, with its equals, and where the answer is certain?"""
+"""Tests for any judge: does it agree with itself, with equal judges, and with verdicts that are certain?"""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def check_judge(
     min_agreement: float = 0.8,
     seed: int = 1,
 ) -> JudgeReport:
-    """Put a judge to the test.
+    """Test a judge: is it consistent?
 
     Comparisons a judge leaves out (NaN) count as failures. Identical and blank answers are put to the judge as it is
     used; where it has shortcuts for them, the test is that of the judge without, and the other is only reported.
@@ -89,13 +89,13 @@ def check_judge(
         DataError: bad arguments.
     """
     if n_judges < 2:
-        raise DataError(f"n_judges: {n_judges}; a majority of others needs 2 or more.")
+        raise DataError(f"n_judges: {n_judges} is too few. Use 2 or more, for a majority of the others.")
     known = prompts is None
     if known:
         rows = json.loads(EXAMPLES.read_text(encoding="utf-8"))
         prompts, a, b, languages = ([row[name] for row in rows] for name in ("prompt", "good", "bad", "language"))
     elif a is None or b is None or not len(prompts):
-        raise DataError("prompts: comparisons of your own need one prompt or more, with a and b.")
+        raise DataError("prompts: give at least one prompt, with its answers a and b.")
 
     def put(to: Judge, x: Sequence[str], y: Sequence[str]) -> Judgements:
         return run_judge(to, prompts, x, y, languages=languages)
@@ -123,7 +123,7 @@ def _agreements(first: Judgements, exchanged: np.ndarray, equals: list, needed: 
     gains = first.predictions - exchanged
     gain = float(np.nanmean(gains)) if not np.isnan(gains).all() else float("nan")
     return [
-        Check("gives a verdict", _share(~np.isnan(first.preferences)), needed, n, "comparisons that are judged"),
+        Check("gives a verdict", _share(~np.isnan(first.preferences)), needed, n, "comparisons that were judged"),
         Check("agrees under swap", _share(_sides(first.predictions) == _sides(exchanged)), needed, n,
               "same winner whichever answer is shown first"),
         Check("agrees with a majority", _share(majority), needed, n, f"same winner as most of {len(equals)} equals"),
@@ -140,7 +140,7 @@ def _must(put, judge: Judge, a: Sequence[str], b: Sequence[str], suffix: str, ne
     blank = [""] * len(a)
     wins = np.concatenate([put(judge, a, blank).preferences[kept[0]], 1 - put(judge, blank, b).preferences[kept[1]]])
     return [
-        Check("identical answers tie" + suffix, _share(tied), needed, len(a), "each order by itself"),
+        Check("identical answers tie" + suffix, _share(tied), needed, len(a), "in each order"),
         Check("an empty answer loses" + suffix, _share(wins > 0.5), needed, len(wins), "as candidate and as baseline"),
     ]
 

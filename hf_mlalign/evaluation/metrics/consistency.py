@@ -44,7 +44,7 @@ def crosslingual_consistency(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Whether a model says the same in every language: agreement of answers and of embeddings.
+    """How far a model says the same in every language: agreement of answers and of embeddings.
 
     Args:
         responses: n texts, or `None` to compare `answers` only. A missing one (`None` or blank) counts as unread and

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["nearest_neighbour_distances", "selection_diversity", "vendi_score"]
 
 RANDOM_UP_TO = 10_000
-"""Selections of up to so many rows are compared with random ones by default (*ours*)."""
+"""Selections of up to this many rows are compared with random ones by default (*ours*)."""
 NEAR_DUPLICATE = 0.1
 """Rows closer than this (1 − cosine) to another count as near duplicates (Deita's 0.9, *authors' script*)."""
 BLOCK = 2048
@@ -212,7 +212,7 @@ class PoolPart:
 
 
 class Pool:
-    """The pool a selection was made from, each language clustered by itself, as M-DaQ does.
+    """The pool that a selection was made from; each language is clustered separately, as in M-DaQ.
 
     Args:
         vectors: (N, d) float32; rows of zeros are left out.

@@ -35,7 +35,7 @@ def winrate_leaderboard(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row per model, best length-controlled rate first (best win rate where there are no lengths).
+    """One row per model, best length-controlled rate first (without lengths, best win rate first).
 
     Args:
         comparisons: model → the columns that `winrate` takes (`prompt_ids` are needed), or a dataset with one row per

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def classify(
     source: str | Path | Dataset, output: str | Path = "classification", *, options: ClassifyOptions
 ) -> RunResult:
-    """Few-shot classification, language by language; with a baseline, whether the model became better.
+    """Measure few-shot accuracy, language by language; with a baseline, also whether the model got better.
 
     Loads the model and the rows, and calls `evaluate_classification`. Rows are written as they are scored; the same
     call continues where it was stopped.
@@ -51,7 +51,7 @@ def classify(
     Returns:
         The scored rows; `result` is a `ClassificationResult`.
     Raises:
-        DataError: model or task are not named or cannot be loaded, or see `evaluate_classification`.
+        DataError: model or task is not named or cannot be loaded; see also `evaluate_classification`.
     """
     for name in ("model", "task"):
         if not getattr(options, name):
@@ -83,9 +83,9 @@ def evaluate_classification(
 ) -> ClassificationResult:
     """Accuracy of a causal LM on a few-shot task, language by language (arXiv 2405.13816).
 
-    A label's score is the log-probability of all its tokens, and of what ends it, after the prompt. The paper compares
-    probabilities of first tokens instead. Calibration subtracts the score that the label has where every field is a
-    text of `content_free`, averaged over these texts as probabilities (contextual calibration, arXiv 2102.09690, as a
+    A label's score is the log-probability of all its tokens, and of what ends it, after the prompt. The authors
+    compare probabilities of first tokens instead. Calibration subtracts the score that the label has if every field is
+    a text of `content_free`, averaged over these texts as probabilities (contextual calibration, arXiv 2102.09690, as a
     difference of scores; that paper averages over "N/A", "[MASK]" and "").
 
     Args:
@@ -93,7 +93,7 @@ def evaluate_classification(
         tokenizer: its tokenizer. It needs no padding token: nothing is padded.
         ds: rows with an id (the same for a question in every language), language, the task's fields, and the answer.
         task: "emotion", "snli", "paws", a YAML file or a mapping (`load_task`).
-        n_shots: examples per prompt; default: the task's (2, 6 and 4, *paper*).
+        n_shots: examples per prompt; default: the task's (2, 6 and 4, *authors' script*).
         languages: codes; default: all in `ds`.
         shots_from: where examples are drawn; default: `ds`, whose drawn questions are then scored in no language.
         baseline: an earlier result or its folder; adds paired gains.
@@ -145,7 +145,8 @@ def evaluate_classification(
             notes.append(f"scored by one plain forward pass per label: {scorer.reason}")
         found = [run.done[questions.ids[row], language] for language in codes for row in rows[language]]
         if tied := sum(row["scores"].count(max(row["scores"])) > 1 for row in found):
-            notes.append(f"{tied:,} rows have several best labels; the first of them was taken")
+            rows_have = "rows have" if tied > 1 else "row has"
+            notes.append(f"{tied:,} {rows_have} several best labels; the first of them was taken")
         result = ClassificationResult(rows_to_dataset(found), settings, seen, None, notes)
         result = result.compare(before) if before is not None else result
         run.finish(result)
@@ -180,7 +181,7 @@ def _rows_to_score(questions: Questions, shots: Shots, other_source: bool, limit
         return {language: list(table.values()) for language, table in left.items()}
     common = [name for name in questions.order if all(name in table for table in left.values())][:limit]
     if not common:
-        raise DataError("limit: no question is there in every language. Leave limit out, or give a question the same "
+        raise DataError("limit: no question exists in every language. Leave --limit out, or give a question the same "
                         "id in every language.")  # fmt: skip
     return {language: [table[name] for name in common] for language, table in left.items()}
 

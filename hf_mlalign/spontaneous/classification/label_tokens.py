@@ -103,7 +103,7 @@ class LabelIssue:
 def check_labels(
     task: Task, tokenizer: PreTrainedTokenizerBase, languages: Sequence[str], labels_in: str = "question"
 ) -> list[LabelIssue]:
-    """The pre-flight: what is to be known about a task's labels with this tokenizer, language by language.
+    """Check a task's labels with this tokenizer before anything is scored, language by language.
 
     Labels are tokenised at the end of the language's template with empty fields and with the text that ends them.
 

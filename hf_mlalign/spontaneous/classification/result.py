@@ -63,7 +63,7 @@ class ClassificationResult:
     def compare(
         self, baseline: ClassificationResult | str | Path, seen: str | Iterable[str] | None = None
     ) -> ClassificationResult:
-        """This run beside an earlier one: the same rows and settings, with gains in `per_language`.
+        """This run compared with an earlier one: the same rows and settings, with gains in `per_language`.
 
         Raises:
             DataError: the baseline scored another task, or no row of this run.
@@ -109,7 +109,7 @@ class ClassificationResult:
                             "classify` or evaluate_classification wrote.")  # fmt: skip
         rows, _ = read_log(Path(folder) / ROWS, "run")
         if not rows:
-            raise DataError(f"run: {str(folder)!r} holds no scored row yet. Run it again to its end.")
+            raise DataError(f"run: {str(folder)!r} holds no scored rows yet. Run the same command again to finish it.")
         notes, n = list(record.notes), record.parameters["n_rows"]
         if len(rows) < n:
             notes.append(f"stopped after {len(rows):,} of {n:,} rows")

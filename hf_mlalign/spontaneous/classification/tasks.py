@@ -104,7 +104,7 @@ def task_names() -> list[str]:
 
 
 def load_task(task: str | Path | Mapping[str, Any] | Task) -> Task:
-    """A task by name ("emotion", "snli", "paws"), from a YAML file, from a mapping of the same keys, or as it is.
+    """Load a task by name ("emotion", "snli", "paws"), or from a YAML file or a mapping of the same keys.
 
     Raises:
         DataError: unknown name or file, or a description with a missing, unknown or contradictory entry.
@@ -185,7 +185,7 @@ def _by_language(value: Any, where: str, kind: str, also: str | None = None) -> 
     for key, content in value.items():
         code = key if key == also else known_code(key, where)
         if code in found:
-            raise DataError(f"{where}: {key!r} is {code!r} once more. Keep one of them.")
+            raise DataError(f"{where}: {key!r} is another key for {code!r}. Keep one of them.")
         found[code] = content
     return found
 
@@ -217,7 +217,7 @@ def _check(task: Task, where: str) -> None:
             raise DataError(f"{at}: {error}. Write {{{{ and }}}} for literal braces.") from error
         names = [name for _, name, _, _ in parts]
         if text.count("{label}") != 1 or names[-1:] != ["label"]:
-            raise DataError(f"{at}: {{label}} must stand there once, after all fields.")
+            raise DataError(f"{at}: {{label}} must occur once, after all fields.")
         formatted = [name for _, name, spec, how in parts if spec or how]
         if formatted:
             raise DataError(f"{at}: {formatted[0]!r} has a format or conversion. Write {{{formatted[0]}}} alone.")

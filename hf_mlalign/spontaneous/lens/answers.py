@@ -1,4 +1,4 @@
-"""The logit lens: which answer the model leans to after every block, in which language."""
+"""The logit lens: which answer the model tends to after every block, and in which language."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def logit_lens(
     batch_size: int = 8,
     add_special_tokens: bool = True,
 ) -> LensResult:
-    """The probability of the answer in each language, read off every layer at the end of the prompt.
+    """The probability of the answer in each language, read from every layer at the end of the prompt.
 
     With hₗ the state of the last prompt token after block l (l = 0: the embedding output), the lens reads
     pₗ = softmax(end(hₗ)), where `end` is what the model itself does after its last block (final norm, head, logit

@@ -1,4 +1,4 @@
-"""Where languages lie in the layers of a model: pooled hidden states, their principal components, distances from
+"""Where languages are in the layers of a model: pooled hidden states, their principal components, distances from
 English, and cross-lingual retrieval."""
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def pca(
     max_length: int | None = None,
     store: str | Path | None = None,
 ) -> Geometry:
-    """Hidden states by layer and language: projected to a plane, with numbers for how far languages lie from English.
+    """Hidden states by layer and language: projected to a plane, with measures of how far languages are from English.
 
     `hidden_states` followed by `geometry`; see there.
 

@@ -138,7 +138,7 @@ def _look(run: Run, table: ParallelPrompts, options: LensOptions, on_step: Calla
                 continue
             path = run.folder / f"{name}_{when}.npz"
             if path.is_file():
-                on_step(f"{path.name} is there already.")
+                on_step(f"{path.name} is already finished.")
                 results[f"{name}_{when}"] = kind.load(path)
                 continue
             if not loaded:

@@ -29,12 +29,12 @@ TRANSLATIONS = "translations"
 def build_questions(
     source: str | Path | Dataset, output: str | Path = "questions", *, options: QuestionsOptions
 ) -> RunResult:
-    """Turn parallel questions into prompt/completion rows that teach to translate them; no answers.
+    """Turn parallel questions into prompt/completion rows that teach a model to translate them, without answers.
 
     Writes `data/<split>.parquet`, `README.md` (a card, with which `load_dataset(output)` finds the splits) and
-    `run.json` (options, counts by language and reason, versions). The same call again reads what is there. A translator
-    without a folder of its own keeps its translations in `translations/`: what a killed run has translated is not
-    translated again. Its failures are in `translation_failures.jsonl`.
+    `run.json` (options, counts by language and reason, versions). If it is finished, the same call reads it back. A
+    translator without its own folder keeps its translations in `translations/`: what a killed run has translated is
+    not translated again. Its failures are in `translation_failures.jsonl`.
 
     Args:
         source: a local file or folder, a Hub dataset, or a `Dataset`; see `hf_mlalign.data.sources.load_source`.

@@ -1,4 +1,4 @@
-"""Question-translation data (arXiv 2405.13816): rows that teach to translate questions, without their answers."""
+"""Question-translation data (arXiv 2405.13816): rows that teach a model to translate questions, without answers."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ COLUMNS = ("prompt", "completion", "language", "source_language", "target_langua
 MEANINGS = {
     "no_text": "missing or blank in this language",
     "no_english": "missing or blank in English",
-    "not_translated": "the translator gave nothing usable",
+    "not_translated": "the translator gave no usable text",
     "untranslated": "the same text in both languages",
-    "answer": "an answer has slipped in",
-    "duplicate": "the same question twice in this language",
-    "not_chosen": "usable, but beyond the share of this language",
+    "answer": "it holds an answer",
+    "duplicate": "the question occurs twice in this language",
+    "not_chosen": "usable, but more than this language's share",
 }
 """Reason → why a question gives no row."""
 _COUNTS = ("questions", "translated", *MEANINGS, "kept", "rows", "train", "test")
@@ -56,7 +56,7 @@ class QuestionResult:
         parameters: the builder's options, as they stand in run.json.
         languages: ISO 639-1 codes of the languages beside English, sorted.
         counts: (language, column of `per_language`) → number.
-        notes: everything that did not go as asked.
+        notes: everything that differs from what was asked for.
         seconds: wall-clock time of the build.
     """
 
@@ -82,7 +82,7 @@ class QuestionResult:
         return {reason: number for reason, number in totals.items() if number}
 
     def summary(self) -> str:
-        """One sentence on what was made and what was left out."""
+        """One sentence on what was built and what was left out."""
         total = self.per_language().iloc[-1]
         dropped = [f"{number:,} {reason} ({MEANINGS[reason]})" for reason, number in self.drops().items()]
         return (
@@ -100,8 +100,8 @@ class QuestionTranslationBuilder:
     - languages and tasks: ISO 639-1 codes or English names; a text is one entry.
     - mix: "even" (as many questions of each language, *ours*), "all", or language → weight.
     - templates: a file or a mapping; see `hf_mlalign.spontaneous.questions.templates.Templates`.
-    - detector: known in the record by its name and the digest of its code, and by its `describe()` if it has one; what
-      it reads from elsewhere is not seen. Answer columns, where there are any, are compared in any case.
+    - detector: recorded by its name, the digest of its code, and its `describe()` if it has one; what it reads from
+      elsewhere is not recorded. Answer columns, if there are any, are compared in any case.
     - translator: an object with `translate` and `describe`, which translates what a language lacks (English included).
     - test_size: a question is in one split in all languages.
 
@@ -116,7 +116,7 @@ class QuestionTranslationBuilder:
         if options.languages is not None:
             self.languages = [code for code in check_languages(options.languages) if code != PIVOT]
             if not self.languages:
-                raise DataError("languages: none beside English. Name the languages to translate from or to.")
+                raise DataError("languages: only English is named. Also name the languages to translate from or to.")
         self.templates = Templates(options.templates, options.template)
         try:
             self.strip = re.compile(options.strip_pattern) if options.strip_pattern else None
@@ -190,7 +190,7 @@ class QuestionTranslationBuilder:
             notes.append(f"No usable question in {listed(empty)}.")
         fewest, most = min(filter(None, kept.values()), default=0), options.n_per_language
         if options.mix == "even" and most and fewest < most:
-            notes.append(f"{fewest:,} questions per language, not {most:,}: no more are usable in each.")
+            notes.append(f"{fewest:,} questions per language instead of {most:,}: no more are usable in each.")
         built = self._split(chosen)
         self.result_.seconds = time.perf_counter() - begun
         return built
@@ -206,13 +206,13 @@ class QuestionTranslationBuilder:
         if languages is None:
             languages = list(dict.fromkeys(q.language for q in questions if q.language != PIVOT))
             if not languages:
-                raise DataError("languages: only English questions are there. Name the languages to translate them to, "
-                                "and give a translator.")  # fmt: skip
+                raise DataError("languages: all questions are English. Name the languages to translate them to, "
+                                "and give a translator (--translator).")  # fmt: skip
         there = {q.language for q in questions} - {PIVOT}
         absent = [code for code in languages if code not in there]
         if absent and self.translator is None:
             raise DataError(f"languages: no questions in {listed(absent)}. There are: {listed(sorted(there))}. "
-                            "Leave them out or give a translator.")  # fmt: skip
+                            "Leave them out or give a translator (--translator).")  # fmt: skip
         kept = [q for q in questions if q.language in languages]
         if self.translator is None:
             return kept

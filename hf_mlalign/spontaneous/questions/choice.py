@@ -32,7 +32,7 @@ def drop_unusable(
         sides: the sides that become prompts, of "text" and "english": these must differ for two questions to differ.
         translated: a translator was asked for the texts that are missing.
         raise_on_answer: an answer is an error instead of a drop.
-        detector: tells of n texts which hold an answer; default `marked_answers`.
+        detector: says for n texts which hold an answer; default `marked_answers`.
     """
     complete = []
     for q in questions:
@@ -54,7 +54,7 @@ def drop_unusable(
         if any(flags) or holds_gold(q.text, q.golds) or holds_gold(q.english, q.golds):
             if raise_on_answer:
                 raise DataError(
-                    f"Question {q.id!r} in {q.language!r}: an answer has slipped in ({q.english[-80:]!r}). Cut it "
+                    f"Question {q.id!r} in {q.language!r}: it holds an answer ({q.english[-80:]!r}). Cut it "
                     "off, or drop such questions with --answers drop (answers='drop')."
                 )
             counts[q.language, "answer"] += 1

@@ -1,4 +1,4 @@
-"""Has an answer slipped into a question? Marked answers and given gold answers."""
+"""Does a question hold an answer? Marked answers and given gold answers."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def _either(words: Iterable[str]) -> str:
 
 
 def holds_gold(text: str, golds: Sequence[str]) -> bool:
-    """Whether the text ends with one of the gold answers, standing by itself in a line or behind a sentence or colon,
-    or holds a long one (20 characters or more, *ours*) word by word.
+    """Whether the text ends with one of the gold answers, alone on a line or after a sentence or colon, or contains a
+    long one (20 characters or more, *ours*) word by word.
 
     Short answers inside a sentence do not count ("72" or "yes" may well be part of the question), nor do the options
     that a question lists, one per line.

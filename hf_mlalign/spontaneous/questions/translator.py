@@ -31,7 +31,7 @@ MEANINGS = {
     "truncated": "cut by max_tokens",
     "untranslated": "the same text as the question",
     "length_ratio": "much longer or shorter than the others in proportion to the question",
-    "wrong_language": "surely in another language",
+    "wrong_language": "clearly in another language",
 }
 ENOUGH = 5
 """This many translations give a median of length ratios worth comparing with (*ours*)."""
@@ -55,13 +55,13 @@ class Failure:
 
 
 class QuestionTranslator:
-    """Translates questions for `QuestionTranslationBuilder(translator=…)`, or by itself.
+    """Translates questions, for `QuestionTranslationBuilder(translator=…)` or on its own.
 
     Args:
         model: name or folder of a model, a pair (model, tokenizer), or a `Backend` that answers chats (a server:
             `ServerBackend(base_url, model)`).
-        kind: "seq2seq" (NLLB, M2M-100, MADLAD, Marian, …) or "causal"; a `Backend` is always asked in words.
-        output: folder in which every translation is kept as soon as it is there, one folder per pair of languages;
+        kind: "seq2seq" (NLLB, M2M-100, MADLAD, Marian, …) or "causal"; a `Backend` is always asked in a chat.
+        output: folder in which every translation is saved as soon as it arrives, one folder per pair of languages;
             after a kill the same call asks only for what is missing. `None`: nothing is written.
         prompt: what a causal LM or server is asked, with {source}, {target} (names) and {question}.
         max_tokens: longest translation in tokens (512, *ours*).

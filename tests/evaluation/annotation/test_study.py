@@ -128,7 +128,7 @@ def test_incomplete_verdicts_are_refused(tmp_path, verdict, message):
         token = study.next("Ana", ["de"]).token
         with pytest.raises(DataError, match=message):
             study.save("Ana", token, verdict)
-        with pytest.raises(DataError, match="no such item"):
+        with pytest.raises(DataError, match="this item does not exist"):
             study.save("Ana", "0" * 32, Verdict("a", GOOD))
     assert (tmp_path / "j" / JUDGEMENTS).read_bytes() == b""
 

@@ -157,13 +157,13 @@ def test_judges_of_the_working_directory(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("best", {}, "there is no 'best'. There are: llm, reward_model, similarity"),
+        ("best", {}, "unknown 'best'. Known: llm, reward_model, similarity"),
         ("no.such.module:x", {}, "cannot be imported"),
         ("math:nothing", {}, "cannot be imported"),
         ("math:pi", {}, "not a class or function"),
         ("length", {"depth": 3}, "judge 'length': it has no option 'depth'"),
         (3, {}, "int cannot be called"),
-        (first_wins, {"hard": True}, "the judge is made already"),
+        (first_wins, {"hard": True}, "this judge is an object. Set hard"),
         ("length", {"scale": 0}, "must be positive"),
     ],
 )
@@ -176,7 +176,7 @@ def test_own_judges_can_be_registered(monkeypatch):
     monkeypatch.setattr("hf_mlalign.evaluation.judges.base.JUDGES", dict(JUDGES))
     register_judge("shorter")(shorter_wins)
     assert load_judge("shorter") is shorter_wins
-    with pytest.raises(DataError, match="'length' is one of the package's"):
+    with pytest.raises(DataError, match="'length' belongs to a judge of the package"):
         register_judge("length")(shorter_wins)
 
 
@@ -227,7 +227,7 @@ def test_options_make_the_judge(tmp_path):
         ({"structured": False}, None, "no-structured: the judge 'similarity' has no option --no-structured"),
         ({"judge": "llm"}, None, "model: the judge 'llm' needs --model"),
         ({"judge": "human"}, None, "judgements: the judge 'human' needs --judgements"),
-        ({"hard": True}, first_wins, "the judge is made already, so hard cannot be set"),
+        ({"hard": True}, first_wins, "this judge is an object. Set hard"),
         ({"judge": "mine:x", "seed": 1}, None, "seed: the judge 'mine:x' has no option --seed"),
     ],
 )

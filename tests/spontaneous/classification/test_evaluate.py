@@ -404,7 +404,7 @@ def test_limit_takes_questions_that_are_there_in_every_language():
     found = evaluate(ds, n_shots=0, limit=2)
     assert [(row["id"], row["language"]) for row in found.rows] == [("6", "de"), ("7", "de"), ("6", "en"), ("7", "en")]
     assert len(evaluate(ds, n_shots=0).rows) == 18
-    with pytest.raises(DataError, match="limit: no question is there in every language. Leave limit out"):
+    with pytest.raises(DataError, match="limit: no question exists in every language. Leave --limit out"):
         evaluate(apart(), n_shots=0, limit=3)
 
 

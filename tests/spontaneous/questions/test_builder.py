@@ -124,7 +124,7 @@ def test_id_is_no_indonesian_column():
         ({"id": [1, 1], "en": ["x", "y"], "de": ["u", "v"]}, None, "row 1: question '1' is already in row 0"),
         ({"source": ["x"], "target": ["y"], "source_language": ["de"], "target_language": ["fr"]}, None,
          "row 0: 'de' → 'fr'. One side must be English"),
-        ({"id": ["a"], "language": ["en"], "question": ["x"]}, None, "only English questions"),
+        ({"id": ["a"], "language": ["en"], "question": ["x"]}, None, "all questions are English"),
         ({"id": ["a"], "language": ["de"], "question": ["x"]}, None, "No question is left"),
     ],
 )  # fmt: skip
@@ -264,8 +264,8 @@ def test_answers_are_dropped_and_counted_or_raised():
     builder = QuestionTranslationBuilder()
     assert builder.build(ds)["question_id"] == ["b"]
     assert builder.result_.drops() == {"answer": 2}
-    assert "2 answer (an answer has slipped in)" in builder.result_.summary()
-    with pytest.raises(DataError, match=r"Question 'a' in 'de': an answer has slipped in \('How many\? 7'\)"):
+    assert "2 answer (it holds an answer)" in builder.result_.summary()
+    with pytest.raises(DataError, match=r"Question 'a' in 'de': it holds an answer \('How many\? 7'\)"):
         QuestionTranslationBuilder(answers="error").build(ds)
     own = QuestionTranslationBuilder(detector=lambda texts: ["one" in text for text in texts])
     assert own.build(ds)["question_id"] == ["c"]  # "a" by its answer column, "b" by the detector
@@ -433,7 +433,7 @@ def test_conversational_rows():
         ({"answers": "keep"}, "answers: unknown"), ({"form": "tall"}, "form: unknown"),
         ({"n_per_language": -1}, "n_per_language: -1"), ({"test_size": 1.0}, "test_size: 1.0"),
         ({"seed": -1}, "seed: -1"), ({"mix": "fair"}, "mix: unknown"), ({"mix": {"de": -1}}, "weight of de"),
-        ({"mix": {}}, "no language"), ({"languages": ["en"]}, "none beside English"),
+        ({"mix": {}}, "no language"), ({"languages": ["en"]}, "only English is named"),
         ({"strip_pattern": "("}, "not a regular expression"), ({"translator": object()}, "no translate"),
         ({"instruction_language": "de"}, "instruction_language: unknown"), ({"template": "poem"}, "no 'poem'"),
         ({"n_per_langauge": 5}, "questions: unknown option 'n_per_langauge'. Did you mean 'n_per_language'"),

@@ -85,7 +85,7 @@ def test_braces_in_texts_and_template():
     ({"labels": {"en": [["a"], "b"]}}, "labels, 'en': ['a'] is not a text"),
     ({"labels": {"en": None}}, "labels, 'en': None is not a list"),
     ({"labels": {"en": ["x", " "]}}, "labels, 'en': ' ' is not a text"),
-    ({"labels": {"en": ["x", "y"], "English": ["z", "w"]}}, "labels: 'English' is 'en' once more"),
+    ({"labels": {"en": ["x", "y"], "English": ["z", "w"]}}, "labels: 'English' is another key for 'en'"),
     ({"template": ["{text}: {label}"]}, "template: ['{text}: {label}'] is not a mapping"),
     ({"template": {"en": ["{text}: {label}"]}}, "template, 'en': ['{text}: {label}'] is not a text"),
     ({"template": {"*": "{text}: {label}", "de": "{text}: {label}", "German": "x"}}, "'German' is 'de' once more"),

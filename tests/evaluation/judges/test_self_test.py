@@ -101,5 +101,5 @@ def test_a_language_model_is_tested_without_its_shortcuts(monkeypatch):
 def test_self_tests_need_comparisons():
     with pytest.raises(DataError, match="n_judges: 1"):
         check_judge(first_wins, n_judges=1)
-    with pytest.raises(DataError, match="prompts: comparisons of your own"):
+    with pytest.raises(DataError, match="prompts: give at least one prompt"):
         check_judge(first_wins, ["q"])

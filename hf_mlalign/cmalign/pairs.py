@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hf_mlalign.cmalign.samples import Samples
-from hf_mlalign.core.errors import DataError, listed
+from hf_mlalign.core.errors import DataError, counted, listed
 from hf_mlalign.core.validation import as_codes, as_numbers, shown
 
 if TYPE_CHECKING:
@@ -327,13 +327,14 @@ class PairResult:
             column = np.append(sums, values.sum()) / np.where(frame["pairs"] > 0, frame["pairs"], np.nan)
             frame.insert(place, name, column)
         idle = [g for g in MEANINGS if not frame[g].any()]
-        return frame.drop(columns=idle)
+        return frame.drop(columns=idle).reset_index()
 
     def summary(self) -> str:
         """One sentence on what was built and what was dropped."""
         counts = {guard: int(self.counts.get(guard).sum()) for guard in MEANINGS}
         dropped = [f"{count:,} {guard} ({MEANINGS[guard]})" for guard, count in counts.items() if count]
-        text = f"{len(self.chosen):,} pairs from {len(self.samples):,} samples of {self.samples.n_prompts:,} prompts."
+        made, drawn, asked = len(self.chosen), len(self.samples), self.samples.n_prompts
+        text = f"{counted(made, 'pair')} from {counted(drawn, 'sample')} of {counted(asked, 'prompt')}."
         return f"{text} Dropped: {'; '.join(dropped) if dropped else 'nothing'}." + "".join(f" {n}" for n in self.notes)
 
     def table(self) -> dict[str, dict[str, Any]]:
@@ -344,7 +345,7 @@ class PairResult:
                 return None if np.isnan(value) else int(value) if float(value).is_integer() else round(float(value), 6)
             return value
 
-        rows = self.per_language().to_dict("index")
+        rows = self.per_language().set_index("language").to_dict("index")
         return {name: {key: plain(value) for key, value in row.items()} for name, row in rows.items()}
 
     def _frame(self, guards: Iterable[str]) -> pd.DataFrame:

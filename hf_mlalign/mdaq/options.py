@@ -22,10 +22,10 @@ class SelectionOptions(Options):
     """How rows are selected; the options of `MDaQSelector`."""
 
     n_quality: int = option(
-        6000, "Rows taken for their quality (paper: 6000).", origin="paper", panel="Selection", low=0
+        6000, "Rows taken for their quality (the authors give the ratio 6:1).", panel="Selection", low=0
     )
     n_diversity: int = option(
-        1000, "Rows taken for their diversity (paper: 1000).", origin="paper", panel="Selection", low=0
+        1000, "Rows taken for their diversity (the authors give the ratio 6:1).", panel="Selection", low=0
     )
     budgets: str | dict[str, Any] | None = option(
         None,
@@ -119,7 +119,7 @@ def allocate(
 
     Args:
         counts: rows of each language that could be selected.
-        n_quality, n_diversity: 6,000 and 1,000 (*paper*).
+        n_quality, n_diversity: 6,000 and 1,000 (*ours*, in the authors' ratio 6:1).
         budgets: one of
 
             None or "each": the two numbers hold for each language (*paper*).

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SIZES = (1000, 2000, 5000, 10_000, 20_000, 52_000)
 """Rows per language (*ours*; 1K and 52K: *paper*)."""
 RATIO = 6
-"""Rows selected by quality for each row selected by diversity (*paper*: 6,000 + 1,000)."""
+"""Rows selected by quality for each row selected by diversity (the ratio that the authors give)."""
 
 
 @dataclass
@@ -135,7 +135,7 @@ def nested_subsets(
 
 
 def split_size(size: int) -> tuple[int, int]:
-    """(n_quality, n_diversity) of a subset of `size` rows in the paper's ratio 6:1."""
+    """(n_quality, n_diversity) of a subset of `size` rows in the authors' ratio 6:1."""
     return size - size // (RATIO + 1), size // (RATIO + 1)
 
 

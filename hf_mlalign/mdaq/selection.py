@@ -27,7 +27,7 @@ def das_select(scores: Any, clusters: Any, n_quality: int = 6000, n_diversity: i
         scores: (n,) numbers, higher is better. NaN (or None): the row is never selected. ±inf are ordinary values,
             first and last in the order.
         clusters: (n,) integers, any values.
-        n_quality, n_diversity: whole numbers ≥ 0 (6,000 and 1,000, *paper*).
+        n_quality, n_diversity: whole numbers ≥ 0 (6,000 and 1,000, *ours* in the authors' ratio 6:1).
 
     Returns row numbers, int64, in the order of selection: the quality part, then the diversity part. There are fewer
     than n_quality + n_diversity if fewer rows have a score or fewer clusters are uncovered; nothing is topped up.

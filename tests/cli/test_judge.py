@@ -147,7 +147,7 @@ def test_self_test(tmp_path, online):
         (["judge", "rows.jsonl", "--judge", "llm", "--model", "x", "--base-url", "http://127.0.0.1:9/v1", "--template",
           "nice"], "template: no file 'nice'"),
         (["judge", "rows.jsonl", "--column-mapping", "candidate=winner"], "unknown roles: winner"),
-        (["judge", "nothing.jsonl"], "'nothing.jsonl' does not exist: no file or folder has this name"),
+        (["judge", "nothing.jsonl"], "no file or folder 'nothing.jsonl'"),
     ],
 )  # fmt: skip
 def test_errors_end_with_2(tmp_path, arguments, message):

@@ -390,7 +390,7 @@ def test_bad_datasets(rows):
             build(rows, bad)
     with pytest.raises(DataError, match="unknown roles: answer"):
         build(rows, column_mapping={"response": "answer"})
-    with pytest.raises(DataError, match="not there: text"):
+    with pytest.raises(DataError, match="missing columns: text"):
         build(rows, column_mapping={"text": "response"})
     with pytest.raises(DataError, match=r"embeddings has shape \(3, 3\) for 11 samples"):
         CMAlignPreferenceBuilder().build(ds, embeddings=np.ones((3, 3)))
@@ -441,11 +441,11 @@ def test_one_sample_each():
 
 def test_result_tables(rows):
     _, result = build(rows)
-    frame = result.per_language()
+    frame = result.per_language().set_index("language")
     assert frame.loc["de", ["samples", "prompts", "pairs"]].tolist() == [6, 3, 1]
     assert frame.loc["all", "pairs"] == 1
     assert json.loads(json.dumps(result.table()))["de"]["no_reference"] == 1
-    assert "1 pairs from 11 samples of 3 prompts" in result.summary()
+    assert "1 pair from 11 samples of 3 prompts" in result.summary()
 
 
 @settings(deadline=None, max_examples=25)

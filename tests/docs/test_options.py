@@ -32,7 +32,8 @@ def test_functions_named_take_these_options(command):
 
 def test_rows_by_hand():
     lines = text_of(DOCS / "options.md").splitlines()
-    row = "| `--n-quality` | `n_quality` | `int` | `6000` | paper | Rows taken for their quality (paper: 6000). |"
+    row = "| `--n-quality` | `n_quality` | `int` | `6000` | ours | "
+    row += "Rows taken for their quality (the authors give the ratio 6:1). |"
     assert lines.count(row) == 1
     assert "| `--per-language/--no-per-language` | `per_language` | `bool` | `True` | ours " in "\n".join(lines)
     assert make_options.shown_type("str | pathlib.Path | None") == "str | Path"

@@ -28,7 +28,7 @@ def test_one_class_gives_the_options_of_function_and_selector():
 
 def test_origins():
     paper = {name for name, origin in CurateOptions.origins().items() if origin == "paper"}
-    assert paper == {"n_quality", "n_diversity", "method", "fill"}
+    assert paper == {"method", "fill"}
     assert set(ScoreOptions.origins().values()) == {"ours"}
 
 

@@ -83,9 +83,9 @@ def _encoder(folder):
 
 
 def _finetuned(folder):
-    from hf_mlalign.mdaq.quality.finetuning import _normalised
+    from hf_mlalign.mdaq.quality.finetuning import finetune
 
-    _normalised(str(folder), None, None)
+    finetune(str(folder), ["a"], ["b"], ["c"], folder.parent / "finetuned", device="cpu")
 
 
 def _training(folder):

@@ -109,7 +109,7 @@ def test_links_out_of_a_folder_are_not_uploaded(tmp_path, monkeypatch):
     with HubServer("hf_" + "t" * 34) as hub:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.environment()["HF_ENDPOINT"])
         for place, target, message in (("a.txt", tmp_path / "key", "outside of"), ("part/x", "../../key", "outside"),
-                                       ("gone", "nothing", "link to nothing"), ("loop", "loop", "link to nothing")):
+                                       ("gone", "nothing", "broken link"), ("loop", "loop", "broken link")):
             (folder / place).symlink_to(target)
             with pytest.raises(DataError, match=message):
                 upload(folder, "me/model", "model", token="hf_" + "t" * 34)

@@ -55,7 +55,7 @@ def test_pool_and_selection_are_the_runs_own_figures(made):
 
 
 def test_quantiles_by_hand():
-    table = curation._quantiles(["de", "ja"], [np.arange(5.0), np.empty(0)], [np.array([3.0, 5.0]), np.empty(0)])
+    table = curation.score_quartiles(["de", "ja"], [np.arange(5.0), np.empty(0)], [np.array([3.0, 5.0]), np.empty(0)])
     assert table.iloc[0].tolist() == ["de", 1.0, 2.0, 3.0, 3.5, 4.0, 4.5]
     assert table.iloc[1, 1:].isna().all()
 
@@ -85,11 +85,11 @@ def test_sample_of_a_large_pool_is_seeded(monkeypatch):
     monkeypatch.setattr(cluster_map, "MOST", 5)
     rows = Dataset.from_dict({"instruction": [f"Q{i}" for i in range(20)], "response": ["a"] * 20})
     texts = curation_texts(rows)
-    first, shown = cluster_map._sample(texts, 1)
+    first, shown = cluster_map.sample_instructions(texts, 1)
     assert len(first) == 5
     assert shown == [f"Q{i}" for i in first]
-    assert first.tolist() == sorted(first) == cluster_map._sample(texts, 1)[0].tolist()
-    assert first.tolist() != cluster_map._sample(texts, 2)[0].tolist()
+    assert first.tolist() == sorted(first) == cluster_map.sample_instructions(texts, 1)[0].tolist()
+    assert first.tolist() != cluster_map.sample_instructions(texts, 2)[0].tolist()
 
 
 def curation_texts(rows: Dataset):

@@ -9,14 +9,9 @@ import numpy as np
 
 from hf_mlalign.mdaq.selector import SelectionResult
 from hf_mlalign.models.encoder import load_encoder
-from hf_mlalign.report.drawing import (
-    GREY,
-    language_style,
-    legend_above,
-    new_figure,
-)
+from hf_mlalign.report.drawing import GREY, language_style, legend_above, new_figure
 from hf_mlalign.report.registry import Block, Chart, Example, Examples, ReportedRun, section
-from hf_mlalign.report.sections.curation_data import SCORES, read_selection, read_texts
+from hf_mlalign.report.sections.curation_data import SCORES, Texts, read_selection, read_texts
 from hf_mlalign.report.tables import number
 
 MOST = 4000
@@ -34,12 +29,7 @@ def cluster_map(part: ReportedRun) -> Iterator[Block]:
 
     result = read_selection(part)
     texts = read_texts(part, result)
-    rows = texts.rows
-    if len(rows) > MOST:
-        rows = np.sort(np.random.default_rng(part.seed).choice(rows, MOST, replace=False))
-    instructions = texts.read(rows)[0]
-    known = [i for i, text in enumerate(instructions) if text.strip()]
-    rows, instructions = rows[known], [instructions[i] for i in known]
+    rows, instructions = sample_instructions(texts, part.seed)
     if len(rows) < 3:
         return
     encoder, which = _encoder(part)
@@ -70,6 +60,16 @@ def cluster_map(part: ReportedRun) -> Iterator[Block]:
             "not selected, filled points are selected rows. A diverse selection reaches everywhere its pool reaches.",
             alt, small, result_counts(result, rows, chosen, shown), wide=True,
         )  # fmt: skip
+
+
+def sample_instructions(texts: Texts, seed: int) -> tuple[np.ndarray, list[str]]:
+    """Numbers, ascending, and instructions of at most `MOST` rows; those without an instruction are left out."""
+    rows = texts.rows
+    if len(rows) > MOST:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST, replace=False))
+    instructions = texts.read(rows)[0]
+    known = [i for i, text in enumerate(instructions) if text.strip()]
+    return rows[known], [instructions[i] for i in known]
 
 
 def principal_plane(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from hf_mlalign.report.drawing import (
 from hf_mlalign.report.registry import Block, Chart, Facts, ReportedRun, section
 from hf_mlalign.report.sections.curation_data import SCORES, read_selection
 from hf_mlalign.report.tables import number
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @section("Pool and selection", files=[SCORES])
@@ -56,8 +60,6 @@ def pool_and_selection(part: ReportedRun) -> Iterator[Block]:
 @section("Quality before and after", files=[SCORES])
 def quality(part: ReportedRun) -> Iterator[Block]:
     """The distribution of the quality score in the pool and in the selection."""
-    import pandas as pd
-
     result = read_selection(part)
     names = list(result.budgets)
     known = ~np.isnan(result.scores)
@@ -75,6 +77,20 @@ def quality(part: ReportedRun) -> Iterator[Block]:
     name_rows(axes, names)
     axes.set_xlabel("quality score")
     legend_above(figure, axes)
+    yield Chart(
+        "Quality score by language, before and after",
+        "Boxes hold the middle half of the rows, the line in a box is the median, whiskers reach from the 5th to the "
+        "95th percentile. The open box is the pool, the filled one the selection; further right is better. Compare "
+        "within a language only, because scores of different languages are not on one scale.",
+        "Box plots of the quality score of pool and selection for each language.",
+        figure, score_quartiles(names, pool, chosen),
+    )  # fmt: skip
+
+
+def score_quartiles(names: list[str], pool: list[np.ndarray], chosen: list[np.ndarray]) -> pd.DataFrame:
+    """Quartiles of the scores per language, in the pool and in the selection; NaN where there are none."""
+    import pandas as pd
+
     rows = []
     for name, before, after in zip(names, pool, chosen, strict=True):
         row: dict = {"language": name}
@@ -82,14 +98,7 @@ def quality(part: ReportedRun) -> Iterator[Block]:
             quartiles = np.percentile(values, [25, 50, 75]) if len(values) else [np.nan] * 3
             row |= {f"{when}_{q}": float(v) for q, v in zip(("q1", "median", "q3"), quartiles, strict=True)}
         rows.append(row)
-    yield Chart(
-        "Quality score by language, before and after",
-        "Boxes hold the middle half of the rows, the line in a box is the median, whiskers reach from the 5th to the "
-        "95th percentile. The open box is the pool, the filled one the selection; further right is better. Compare "
-        "within a language only, because scores of different languages are not on one scale.",
-        "Box plots of the quality score of pool and selection for each language.",
-        figure, pd.DataFrame(rows),
-    )  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 @section("Coverage of the clusters", files=[SCORES])

@@ -10,15 +10,7 @@ import numpy as np
 
 from hf_mlalign.cmalign.pairs import MEANINGS
 from hf_mlalign.core.errors import DataError
-from hf_mlalign.report.drawing import (
-    COLOURS,
-    GREEN,
-    HATCHES,
-    box_rows,
-    legend_above,
-    name_rows,
-    rows_figure,
-)
+from hf_mlalign.report.drawing import COLOURS, GREEN, HATCHES, box_rows, legend_above, name_rows, rows_figure
 from hf_mlalign.report.registry import Block, Chart, Example, Examples, Facts, ReportedRun, read_parquet, section
 
 if TYPE_CHECKING:

@@ -21,12 +21,7 @@ from hf_mlalign.models.loading import load_causal_lm
 from hf_mlalign.spontaneous.classification.few_shot import Group, Shots, draw_shots, fitting_groups
 from hf_mlalign.spontaneous.classification.label_scoring import LabelScorer
 from hf_mlalign.spontaneous.classification.label_tokens import LabelledPrompt, check_labels
-from hf_mlalign.spontaneous.classification.result import (
-    ClassificationResult,
-    RowStore,
-    check_baseline,
-    rows_to_dataset,
-)
+from hf_mlalign.spontaneous.classification.result import ClassificationResult, RowStore, check_baseline, rows_to_dataset
 from hf_mlalign.spontaneous.classification.rows import Questions, read_questions
 from hf_mlalign.spontaneous.classification.tasks import Task, load_task
 from hf_mlalign.spontaneous.options import ClassifyOptions, ScoringOptions

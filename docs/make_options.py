@@ -63,13 +63,14 @@ COMMANDS = {
 
 
 def jobs() -> dict[str, type[Options]]:
-    """Command → its options class, the one with the most options of those that name it."""
+    """Command → its options class in the package, the one with the most options of those that name it."""
     found: dict[str, type[Options]] = {}
     waiting = [Options]
     while waiting:
         one = waiting.pop()
         waiting += one.__subclasses__()
-        if one.job and (one.job not in found or len(one.defaults()) > len(found[one.job].defaults())):
+        ours = one.__module__.startswith("hf_mlalign.")
+        if ours and one.job and (one.job not in found or len(one.defaults()) > len(found[one.job].defaults())):
             found[one.job] = one
     return found
 

@@ -332,7 +332,7 @@ def test_an_address_where_nothing_answers(pool, tmp_path, address):
     pool.to_parquet(tmp_path / "pool.parquet")
     done = command(tmp_path, *curating("out", "--engine", "ray", "--address", address))
     assert done.returncode == 2, done.stderr
-    assert f"Error: address: no Ray cluster answers at {address!r}" in done.stderr
+    assert f"Error: --address: no Ray cluster answers at {address!r}" in done.stderr
     assert "Traceback" not in done.stderr
 
 

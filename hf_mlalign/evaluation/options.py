@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hf_mlalign.core.options import Options, SourceOptions, TrackerOptions, option
+from hf_mlalign.generation.options import ServerOptions
 
 
 @dataclass(kw_only=True)
-class JudgeOptions(TrackerOptions, SourceOptions):
+class JudgeOptions(ServerOptions, TrackerOptions, SourceOptions):
     """Which judge compares the answers, how it is set up, and which rows it gets.
 
     Each judge takes some of the options in the panels Judge and Model; the help of an option names them.
@@ -53,19 +54,10 @@ class JudgeOptions(TrackerOptions, SourceOptions):
         None, "Model of llm (with --base-url, its name on the server), reward_model or similarity.", panel="Model",
         in_record=False,
     )  # fmt: skip
-    base_url: str | None = option(
-        None, "OpenAI-compatible server, up to /v1. Its key is read from MLALIGN_API_KEY.", panel="Model",
-        in_record=False,
-    )  # fmt: skip
     temperature: float = option(0.0, "Sampling temperature (llm).", panel="Model", low=0, in_record=False)
     max_tokens: int = option(1024, "Longest reply in tokens (llm).", panel="Model", low=1, in_record=False)
     seed: int = option(0, "Seed of the judge (llm).", panel="Model", in_record=False)
-    concurrency: int = option(8, "Requests to the server at a time.", panel="Model", low=1, in_record=False)
-    timeout: float = option(300.0, "Seconds to wait for the server.", panel="Model", in_record=False)
     batch_size: int = option(8, "Texts per batch of a local model.", panel="Model", low=1, in_record=False)
-    device: str | None = option(
-        None, "Device of a local model.", panel="Model", shown="a GPU if there is one", in_record=False
-    )
     overwrite: bool = option(
         False, "Judge again where the folder already holds judgements.", panel="Output", in_record=False
     )

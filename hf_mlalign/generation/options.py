@@ -30,23 +30,29 @@ class SamplerOptions(Options):
 
 
 @dataclass(kw_only=True)
-class BackendOptions(Options):
-    """Which model draws the answers, and where it runs: the options of `load_backend`."""
+class ServerOptions(Options):
+    """Where a language model is reached: a server, or a device of this machine."""
 
-    model: str | None = option(
-        None, "Causal LM: a folder or Hub name; with --base-url, the name the server knows it by.", panel="Model",
-        shown="required",
-    )  # fmt: skip
     base_url: str | None = option(
         None, "OpenAI-compatible server, up to /v1. Its key is read from MLALIGN_API_KEY.", panel="Model",
         in_record=False,
     )  # fmt: skip
     concurrency: int = option(8, "Requests to the server at a time.", panel="Model", low=1, in_record=False)
     timeout: float = option(300.0, "Seconds to wait for the server.", panel="Model", in_record=False)
-    batch_size: int = option(16, "Answers per batch of a local model.", panel="Model", low=1, in_record=False)
     device: str | None = option(
         None, "Device of a local model.", panel="Model", shown="a GPU if there is one", in_record=False
     )
+
+
+@dataclass(kw_only=True)
+class BackendOptions(ServerOptions):
+    """Which model draws the answers, and where it runs: the options of `load_backend`."""
+
+    model: str | None = option(
+        None, "Causal LM: a folder or Hub name; with --base-url, the name the server knows it by.", panel="Model",
+        shown="required",
+    )  # fmt: skip
+    batch_size: int = option(16, "Answers per batch of a local model.", panel="Model", low=1, in_record=False)
     continuous_batching: bool = option(
         False, "Let transformers schedule the answers of a local model; faster only on a GPU.", panel="Model"
     )

@@ -26,7 +26,7 @@ from hf_mlalign.evaluation.metrics.length_control import LengthControl, length_c
 
 NAN = float("nan")
 EXACT_CLUSTERS = 500
-"""The sign-flip test is exact for up to so many prompts (*ours*)."""
+"""The sign-flip test is exact for up to this many prompts (*ours*)."""
 LEVELS = 50
 """Levels that scores are rounded to for the exact test, unless they are multiples of ¼ (*ours*)."""
 

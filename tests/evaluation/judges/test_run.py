@@ -114,7 +114,7 @@ def test_two_sets_of_answers_are_joined():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prompt": ["Other", "Other", "Q2", "Q3"]}, "prompt 1 in 'de' is another text"),
+        ({"prompt": ["Other", "Other", "Q2", "Q3"]}, "prompt 1 in 'de' has another text"),
         ({"sample": [0, 0, 0, 0]}, "baseline, row 1: prompt 1 in 'de' is answered twice"),
         ({"prompt_id": [7, 7, 8, 9]}, "no prompt_id and language in common"),
     ],

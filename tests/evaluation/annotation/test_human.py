@@ -55,7 +55,7 @@ def test_preferences_by_text_in_either_order(judge):
     np.testing.assert_array_equal(judge(prompts[:1], first[:1], second[:1], languages=["Arabic"]), [0.5])
     np.testing.assert_allclose(judge(prompts[:1], first[:1], second[:1]), [(1 + 0.5 + 0.5) / 3])
     assert judge.judge([], [], []).shape == (0,)
-    with pytest.raises(DataError, match="Give as many"):
+    with pytest.raises(DataError, match="Give the same number"):
         judge.judge(["x"], ["y"], [])
 
 

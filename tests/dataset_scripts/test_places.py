@@ -52,9 +52,13 @@ def user(name, home, *command, **environment):
 
 
 @pytest.fixture
-def online(monkeypatch):
-    """Downloads are allowed in this process (the test session as a whole is offline)."""
+def online(monkeypatch, tmp_path):
+    """Downloads are allowed in this process (the test session as a whole is offline), into a cache of the test's own.
+
+    The shared cache would know the address of an earlier server wherever the same port is lent again.
+    """
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", str(tmp_path / "downloads"))
 
 
 def rows_of(folder, name):
